@@ -1,0 +1,206 @@
+"""The shapes that cross a boundary. Every stage reads and writes these and nothing else.
+
+All classes are frozen; `to_dict` / `from_dict` turn them into plain Python (and so into JSON and Arrow) and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args
+
+Status = Literal["present", "absent", "uncertain"]
+Laterality = Literal["left", "right", "bilateral"]
+Change = Literal["new", "worse", "stable", "improved", "resolved"]
+Split = Literal["train", "val", "test", "site_b"]
+
+STATUSES: tuple[str, ...] = get_args(Status)
+CHANGES: tuple[str, ...] = get_args(Change)
+SPLITS: tuple[str, ...] = get_args(Split)
+
+NO_FINDING = "No Finding"
+#: The 14 CheXpert classes (Irvin et al. 2019, arXiv 1901.07031, table 1), in alphabetical order.
+CLASSES: tuple[str, ...] = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    NO_FINDING,
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+
+#: The order of a systematic read (NV-Reason-CXR, arXiv 2510.23968), used as `Step.stage`; `plan` opens a
+#: question-conditioned chain (ChestX-Reasoner, arXiv 2504.20930), `comparison` and `conclusion` close one.
+READ_ORDER: tuple[str, ...] = (
+    "plan",
+    "quality",
+    "devices",
+    "airways",
+    "lungs",
+    "pleura",
+    "mediastinum",
+    "hila",
+    "heart",
+    "abdomen",
+    "bones",
+    "comparison",
+    "conclusion",
+)
+
+#: `Example.task`; a ninth kind, `stage`, is one of the eight CXRTrek stages, whose number is in `Example.stage`.
+TASKS: tuple[str, ...] = (
+    "abnormality_list",
+    "binary",
+    "single",
+    "multiple",
+    "anomaly",
+    "temporal",
+    "report",
+    "stage",
+)
+
+T = TypeVar("T", bound="Record")
+
+
+class Record:
+    """Plain-dict conversion shared by all shapes; nested records are declared in `_nested`."""
+
+    _nested: dict[str, type[Record]] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls: type[T], row: dict[str, Any]) -> T:
+        """Builds the record from a mapping; unknown keys are ignored, missing ones take their defaults."""
+        values = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name not in row:
+                continue
+            value, nested = row[field.name], cls._nested.get(field.name)
+            if nested is not None and value is not None:
+                value = nested.from_dict(value) if isinstance(value, dict) else tuple(map(nested.from_dict, value))
+            elif isinstance(value, list):
+                value = tuple(value)
+            values[field.name] = value
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Evidence(Record):
+    """A span of a text: `text[start:end]`, in characters; `section` names the part of the report it lies in."""
+
+    section: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Finding(Record):
+    """One assertion about one concept, with the words that make it."""
+
+    concept: str
+    status: Status
+    laterality: Laterality | None = None
+    location: str | None = None
+    severity: str | None = None
+    change: Change | None = None
+    evidence: Evidence | None = None
+
+    _nested = {"evidence": Evidence}
+
+
+@dataclass(frozen=True)
+class Step(Record):
+    """One sentence of reasoning. `evidence` is the span of the report behind it; `None` means that the report's
+    silence is read as normal (or, in stages `plan` and `conclusion`, that the step asserts nothing new)."""
+
+    text: str
+    stage: str
+    findings: tuple[Finding, ...] = ()
+    evidence: Evidence | None = None
+
+    _nested = {"findings": Finding, "evidence": Evidence}
+
+
+@dataclass(frozen=True)
+class Chain(Record):
+    """The ordered steps of one read."""
+
+    steps: tuple[Step, ...]
+
+    _nested = {"steps": Step}
+
+    @property
+    def text(self) -> str:
+        return " ".join(step.text for step in self.steps)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(finding for step in self.steps for finding in step.findings)
+
+
+@dataclass(frozen=True)
+class Study(Record):
+    """One examination of one patient: its images, its report, and labels where the collection has them."""
+
+    study_id: str
+    patient_id: str
+    report: str
+    images: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    prior_study_id: str | None = None
+    prior_images: tuple[str, ...] = ()
+    sections: dict[str, str] | None = None
+    #: Verified labels: each of `CLASSES` -> present | absent | uncertain | None. `None` as a whole: the collection has none.
+    labels: dict[str, str | None] | None = None
+    split: str = "train"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Example(Record):
+    """One training or evaluation row: a question about images, its reasoning and its answer."""
+
+    id: str
+    study_id: str
+    task: str
+    question: str
+    answer: str
+    reasoning: str = ""
+    options: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    gold_findings: tuple[Finding, ...] = ()
+    #: The labels to be rewarded: the study's verified ones, else those mined from its report.
+    labels: dict[str, str | None] | None = None
+    report: str = ""
+    steps: tuple[Step, ...] = ()
+    stage: int | None = None
+    split: str = "train"
+    source: str = ""
+
+    _nested = {"gold_findings": Finding, "steps": Step}
+
+
+@dataclass(frozen=True)
+class Rejected(Record):
+    """An input row that could not be used: where it stands (`file:row`) and why. Ends in `quarantine.jsonl`."""
+
+    source: str
+    where: str
+    reason: str
+    detail: str = ""
+    study_id: str | None = None
+
+
+def present_classes(labels: dict[str, str | None]) -> tuple[str, ...]:
+    """The classes that hold, in `CLASSES` order; `("No Finding",)` when none does."""
+    found = tuple(name for name in CLASSES if name != NO_FINDING and labels.get(name) == "present")
+    return found or (NO_FINDING,)

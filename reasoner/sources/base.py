@@ -1,0 +1,23 @@
+"""What a data source is: a cheap list of partitions, and a reader that turns one partition into studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from reasoner.schema import Rejected, Study
+
+#: A JSON-able description of one part of the work (a file and its row range, a split and its seeds).
+Partition = dict[str, Any]
+
+
+class Source(Protocol):
+    """A collection of reports. Instances are pickled to Ray workers, so they hold paths and settings, never data."""
+
+    name: str
+
+    def partitions(self) -> Sequence[Partition]:
+        """The parts of the work, in order. Raises `UserError` when the input is missing or of another layout."""
+
+    def read(self, partition: Partition) -> Iterator[Study | Rejected]:
+        """The studies of one part; a row that cannot be used is yielded as `Rejected`, never raised."""
