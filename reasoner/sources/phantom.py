@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from reasoner.sources.phantom_report import Reading, write_report
 CHUNK = 200  # studies per partition
 ORDER = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Fracture", "Cardiomegaly", "Consolidation",
          "Lung Lesion")  # fmt: skip
+TRANSIENT = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Consolidation")  # what a later image may lack
 PATCHES = ("Consolidation", "Lung Lesion")
 #: Probability of 0, 1, 2, 3 findings, and the relative frequency of each class in `ORDER`.
 COUNTS = {"a": (0.27, 0.29, 0.27, 0.17), "b": (0.15, 0.30, 0.30, 0.25)}
@@ -128,8 +130,8 @@ def _sample_prior(rng: np.random.Generator, signs: Sequence[Sign]) -> tuple[Sign
         degree = min(max(sign.degree + step, 1), 2 if sign.side == "bilateral" else MAX_DEGREE[sign.label])
         if turn != "new":
             prior.append(replace(sign, degree=degree))
-    absent = [label for label in ORDER if label not in {sign.label for sign in signs}]
-    if rng.random() < 0.35 and len(signs) < 3:
+    absent = [label for label in TRANSIENT if label not in {sign.label for sign in signs}]
+    if absent and len(prior) < 3 and rng.random() < 0.35:
         gone = _sample_sign(rng, str(rng.choice(absent)), prior)
         prior += [gone] if gone else []
     hidden = any(
@@ -137,7 +139,7 @@ def _sample_prior(rng: np.random.Generator, signs: Sequence[Sign]) -> tuple[Sign
         for sign in prior
         if sign.zone
     )
-    return tuple(sign for sign in signs) if hidden else tuple(prior)
+    return tuple(signs if hidden else prior)
 
 
 def sample_case(rng: np.random.Generator, site: str, prior_rate: float) -> Case:
@@ -183,18 +185,18 @@ class PhantomSource:
         for name, value in (("omit_rate", omit_rate), ("hedge_rate", hedge_rate), ("prior_rate", prior_rate)):
             if not 0 <= value <= 1:
                 raise UserError(f"phantom source: {name} = {value} is no probability; give a number from 0 to 1")
-        for name, count in self.counts.items():
-            if count < 0:
-                raise UserError(f"phantom source: {name} = {count} is no count; give 0 or more")
+        for name, number in self.counts.items():
+            if number < 0:
+                raise UserError(f"phantom source: {name} = {number} is no count; give 0 or more")
         if image_size < 32:
             raise UserError(f"phantom source: image_size = {image_size} is too small to draw on; give 32 or more")
 
     def partitions(self) -> Sequence[Partition]:
         """Chunks of `CHUNK` studies: `{split, start, stop}`."""
         return [
-            {"split": split, "start": start, "stop": min(start + CHUNK, count)}
-            for split, count in self.counts.items()
-            for start in range(0, count, CHUNK)
+            {"split": split, "start": start, "stop": min(start + CHUNK, number)}
+            for split, number in self.counts.items()
+            for start in range(0, number, CHUNK)
         ]
 
     def read(self, partition: Partition) -> Iterator[Study | Rejected]:
@@ -223,24 +225,27 @@ class PhantomSource:
     def _key(self, split: str, index: int) -> list[int]:
         return [self.seed, SPLITS.index(split), index]
 
-    def _study(self, split: str, index: int) -> Study:
+    def draw(self, split: str, index: int) -> tuple[Case, Reading, NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """One study and its images: today's and, where there is one, the prior."""
         case, reading, rng = self.case(split, index)
+        site, key = _site(split), self._key(split, index)
+        anatomy = Anatomy.sample(rng, site)
+        today = draw(anatomy, case.signs, site, self.image_size, [*key, 1])
+        prior = None if case.prior is None else draw(anatomy, case.prior, site, self.image_size, [*key, 2])
+        return case, reading, today, prior
+
+    def _study(self, split: str, index: int) -> Study:
+        case, reading, today, prior = self.draw(split, index)
         study_id = f"{split}-{index:05d}"
-        anatomy, site = Anatomy.sample(rng, _site(split)), _site(split)
-        key = self._key(split, index)
-        image = self._write(split, study_id, draw(anatomy, case.signs, site, self.image_size, [*key, 1]))
-        prior_id, prior_images = None, ()
-        if case.prior is not None:
-            prior_id = f"{study_id}-prior"
-            prior_images = (self._write(split, prior_id, draw(anatomy, case.prior, site, self.image_size, [*key, 2])),)
+        prior_id = None if prior is None else f"{study_id}-prior"
         return Study(
             study_id=study_id,
             patient_id=f"patient-{study_id}",
             report=reading.report,
-            images=(image,),
+            images=(self._write(split, study_id, today),),
             views=("frontal",),
             prior_study_id=prior_id,
-            prior_images=prior_images,
+            prior_images=() if prior is None or prior_id is None else (self._write(split, prior_id, prior),),
             sections=reading.sections,
             labels=case.labels,
             split=split,
@@ -264,23 +269,28 @@ def _caption(signs: Sequence[Sign]) -> str:
     ) or NO_FINDING.lower()  # fmt: skip
 
 
-def contact_sheet(path: str | Path, seed: int = 3, columns: int = 8, size: int = 112, zoom: int = 2) -> None:
-    """Two rows of the training style and two of `site_b`, with their findings, as a grey PNG."""
-    cell, text = size * zoom, 46
-    sheet = Image.new("L", (columns * (cell + 4), 4 * (cell + text)), 255)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+def _showcase(source: PhantomSource, split: str, columns: int) -> Iterator[int]:
+    """The first study without findings, the first with each class alone, then the first with three findings."""
+    wanted = [set(), *({label} for label in ORDER)]
+    for classes in wanted[: columns - 1]:
+        yield next(i for i in count() if {sign.label for sign in source.case(split, i)[0].signs} == classes)
+    yield next(i for i in count() if len(source.case(split, i)[0].signs) == 3)
+
+
+def contact_sheet(path: str | Path, seed: int = 0, columns: int = 9, zoom: int = 2) -> None:
+    """A row in the training style and a row of `site_b`, captioned with their findings, as a grey PNG."""
     source = PhantomSource(None, ".", seed=seed)
-    for row, split in enumerate(("test", "test", "site_b", "site_b")):
-        for column in range(columns):
-            index = row * columns + column
-            case, _, rng = source.case(split, index)
-            anatomy = Anatomy.sample(rng, _site(split))
-            pixels = draw(anatomy, case.signs, _site(split), size, [*source._key(split, index), 1])
+    cell, text = source.image_size * zoom, 56
+    sheet = Image.new("L", (columns * (cell + 4) - 4, 2 * (cell + text)), 255)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for row, split in enumerate(("train", "site_b")):
+        for column, index in enumerate(_showcase(source, split, columns)):
+            case, _, pixels, _ = source.draw(split, index)
             at = (column * (cell + 4), row * (cell + text))
             sheet.paste(Image.fromarray(pixels).resize((cell, cell), Image.Resampling.BICUBIC), at)
-            pen.text((at[0] + 2, at[1] + cell), _caption(case.signs), fill=0, font=font, spacing=0)
+            pen.text((at[0] + 2, at[1] + cell + 2), _caption(case.signs), fill=0, font=font, spacing=1)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(32).save(path, optimize=True)
+    sheet.quantize(40).save(path, optimize=True)
 
 
 if __name__ == "__main__":

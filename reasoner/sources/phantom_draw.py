@@ -3,7 +3,7 @@
 Body coordinates: x and y run from -1 to 1 over the frame, x to the image's right, y down. By radiographic convention
 the patient's right lies on the image's left, so `lateral = toward * x` with `toward` = -1 for the right side and
 +1 for the left. Soft shapes are numpy masks over a (size, size) grid; thin ones (ribs, vessels, lines) are drawn with
-PIL on a canvas three times as fine. All of them add up to an attenuation map, which a film curve turns into grey levels.
+PIL on a canvas three times as fine. All add up to an attenuation map, which a film curve turns into grey levels.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Anatomy:
             cage_height=rng.uniform(0.76, 0.84),
             heart_width=rng.uniform(0.40, 0.46),
             domes={"right": dome, "left": dome + rng.uniform(0.02, 0.06)},
-            rib_pitch=rng.uniform(0.150, 0.165),
+            rib_pitch=rng.uniform(0.165, 0.180),
             rib_tilt=rng.uniform(0.16, 0.26),
             body_width=rng.uniform(0.88, 0.95) + 0.05 * stout,
             tissue=rng.uniform(0.48, 0.54) + 0.04 * stout,
@@ -94,7 +94,7 @@ class Exposure:
     high: float
     gamma: float
     noise: float
-    grain: float  # pixels
+    grain: float  # share of each pixel's noise in its neighbours
     cloud: float  # strength of slow shading
     grid_lines: float = 0.0
     collimation: tuple[float, float, float, float] | None = None  # width at left, top, right, bottom
@@ -111,7 +111,7 @@ class Exposure:
                 high=rng.uniform(0.86, 0.98),
                 gamma=rng.uniform(0.62, 0.80),
                 noise=rng.uniform(0.020, 0.035),
-                grain=1.1,
+                grain=0.6,
                 cloud=0.05,
                 grid_lines=rng.uniform(0.005, 0.02),
                 collimation=tuple(rng.uniform(0.01, 0.09, size=4)),
@@ -125,34 +125,32 @@ class Exposure:
             high=rng.uniform(0.86, 0.96),
             gamma=rng.uniform(0.90, 1.20),
             noise=rng.uniform(0.015, 0.030),
-            grain=0.5,
+            grain=0.15,
             cloud=0.03,
         )
 
 
 @lru_cache
-def _grid(size: int) -> tuple[Array, Array]:
-    line = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
-    return line[None, :].repeat(size, 0), line[:, None].repeat(size, 1)
+def _grid(size: int) -> NDArray[np.complex64]:
+    """The pixel centres of the frame, x + iy."""
+    line = (np.arange(size) + 0.5) * 2 / size - 1
+    return (line[None, :] + 1j * line[:, None]).astype(np.complex64)
 
 
-@lru_cache
-def _blur_matrix(size: int, sigma: float) -> Array:
-    """Row-stochastic Gaussian smoothing as a (size, size) matrix: two small products blur a whole image."""
-    step = np.arange(size)[:, None] - np.arange(size)[None, :]
-    weights = np.exp(-0.5 * (step / sigma) ** 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+def _cloud(rng: np.random.Generator, size: int, feature: float) -> Array:
+    """Smooth noise of unit variance, with features about `feature` pixels wide."""
+    cells = max(4, round(size / feature))
+    coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
+    smooth = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+    return smooth / smooth.std()
 
 
-def _blur(image: Array, sigma: float) -> Array:
-    matrix = _blur_matrix(image.shape[0], round(sigma, 2))
-    return matrix @ image @ matrix.T
-
-
-def _cloud(rng: np.random.Generator, size: int, sigma: float) -> Array:
-    """Smooth noise of unit variance, with features about `sigma` pixels wide."""
-    noise = _blur(rng.standard_normal((size, size), dtype=np.float32), sigma)
-    return noise / noise.std()
+def _grain(rng: np.random.Generator, size: int, spread: float) -> Array:
+    """Film grain of unit variance: white noise in which each pixel shares `spread` of itself with its neighbours."""
+    noise = rng.standard_normal((size + 2, size + 2), dtype=np.float32)
+    noise = noise[1:-1] + spread * (noise[:-2] + noise[2:])
+    noise = noise[:, 1:-1] + spread * (noise[:, :-2] + noise[:, 2:])
+    return noise / (1 + 2 * spread**2)
 
 
 def _soft(distance: Array, width: float = 0.02) -> Array:
@@ -160,62 +158,82 @@ def _soft(distance: Array, width: float = 0.02) -> Array:
     return 0.5 + 0.5 * np.tanh(distance / width)
 
 
-class _Painter:
-    """One image in the making: the grid in body coordinates and the pose that maps points onto the canvas."""
+class _Body:
+    """One patient in the beam: every pixel's place in the body, and the pose that maps the body onto the canvas."""
 
     def __init__(self, anatomy: Anatomy, exposure: Exposure, size: int) -> None:
         self.anatomy, self.size = anatomy, size
-        self.cos, self.sin = np.cos(exposure.angle), np.sin(exposure.angle)
-        self.shift, self.scale = exposure.shift, exposure.scale
-        frame_x, frame_y = _grid(size)
-        dx, dy = (frame_x - self.shift[0]) / self.scale, (frame_y - self.shift[1]) / self.scale
-        self.x: Array = (self.cos * dx + self.sin * dy).astype(np.float32)
-        self.y: Array = (self.cos * dy - self.sin * dx).astype(np.float32)
+        self.pose = exposure.scale * complex(np.cos(exposure.angle), np.sin(exposure.angle))
+        self.shift = complex(*exposure.shift)
+        place = (_grid(size) - np.complex64(self.shift)) / np.complex64(self.pose)
+        self.x: Array = place.real.copy()
+        self.y: Array = place.imag.copy()
 
-    # -- thin things ------------------------------------------------------------------------------------------
-    def canvas(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-        image = Image.new("L", (self.size * FINE, self.size * FINE))
-        return image, ImageDraw.Draw(image)
-
-    def place(self, points: Sequence[Point] | NDArray[np.floating]) -> list[Point]:
-        """Body coordinates -> canvas pixels."""
-        xy = np.asarray(points, dtype=np.float64) * self.scale
-        x = self.cos * xy[:, 0] - self.sin * xy[:, 1] + self.shift[0]
-        y = self.sin * xy[:, 0] + self.cos * xy[:, 1] + self.shift[1]
+    def pixels(self, points: NDArray[np.float64]) -> list:
+        """Body points (..., n, 2) -> flat canvas coordinates, as nested lists (..., 2n)."""
+        place = points @ [1, 1j] * self.pose + self.shift
         half = self.size * FINE / 2
-        return list(zip(((x + 1) * half).tolist(), ((y + 1) * half).tolist(), strict=True))
+        flat = np.stack([(place.real + 1) * half, (place.imag + 1) * half], axis=-1)
+        return flat.reshape(*points.shape[:-2], -1).tolist()
 
-    def width(self, body: float) -> int:
+    def width(self, width: float) -> int:
         """A line width in body units -> canvas pixels."""
-        return max(1, round(body * self.scale * self.size * FINE / 2))
+        return max(1, round(width * abs(self.pose) * self.size * FINE / 2))
 
-    @staticmethod
-    def merge(image: Image.Image) -> Array:
-        return np.asarray(image.reduce(FINE), dtype=np.float32) / 255
-
-    # -- shapes -----------------------------------------------------------------------------------------------
     def cage(self, lateral: Array, keep: float = 1.0) -> Array:
         """Signed depth inside the rib cage; `keep` < 1 shrinks it towards the hilum, as a collapsed lung does."""
         a = self.anatomy
         lateral = (lateral - 0.16) / keep + 0.16
         y = (self.y - 0.04) / keep
-        wide = a.cage_width * (0.93 + 0.10 * y)
-        radius = (np.abs(lateral / wide) ** 2.6 + np.abs(y / a.cage_height) ** 2.6) ** (1 / 2.6)
-        return (1 - radius) * a.cage_width * keep
+        across, along = np.abs(lateral / (a.cage_width * (0.93 + 0.10 * y))), np.abs(y / a.cage_height)
+        return (1 - np.cbrt(across * across * across + along * along * along)) * (a.cage_width * keep)
 
     def dome(self, side: str, lateral: Array) -> Array:
-        """y of the diaphragm: highest at the middle of the lung, falling to the costophrenic angle."""
+        """y of the diaphragm: highest over the middle of the lung, falling to the costophrenic angle."""
         return self.anatomy.domes[side] + 0.9 * (lateral - 0.30) ** 2 + 0.06 * np.clip(lateral - 0.35, 0, None)
 
     def ellipse(self, centre: Point, radii: Point) -> Array:
         """Signed depth inside an ellipse."""
-        radius = np.hypot((self.x - centre[0]) / radii[0], (self.y - centre[1]) / radii[1])
-        return (1 - radius) * min(radii)
+        across, along = (self.x - centre[0]) / radii[0], (self.y - centre[1]) / radii[1]
+        return (1 - np.sqrt(across * across + along * along)) * min(radii)
 
 
-def _curve(*control: Point, steps: int = 14) -> NDArray[np.float64]:
-    """`steps` points on the Bezier curve of the control points."""
-    return _bernstein(len(control) - 1, steps) @ np.asarray(control, dtype=np.float64)
+def _find(signs: Sequence[Sign], label: str, side: str | None = None) -> Sign | None:
+    return next((s for s in signs if s.label == label and (side is None or side in s.sides)), None)
+
+
+# -- thin structures, drawn as lines --------------------------------------------------------------------------
+
+
+class _Canvas:
+    """A fine canvas for lines; `map` shrinks it to image size, 0 to 1."""
+
+    def __init__(self, body: _Body) -> None:
+        self.body = body
+        self.image = Image.new("L", (body.size * FINE, body.size * FINE))
+        self.pen = ImageDraw.Draw(self.image)
+
+    def lines(self, paths: NDArray[np.float64], grey: int, width: float) -> None:
+        """Strokes of body points, (paths, points, 2)."""
+        pixels = self.body.width(width)
+        for path in self.body.pixels(paths):
+            self.pen.line(path, fill=grey, width=pixels)
+
+    def bones(self, paths: NDArray[np.float64], grey: int, width: float) -> None:
+        """Strokes with a bright cortex and a darker marrow."""
+        outer, inner = self.body.width(width), self.body.width(width * 0.45)
+        for path in self.body.pixels(paths):
+            self.pen.line(path, fill=grey, width=outer)
+            self.pen.line(path, fill=int(grey * 0.62), width=inner)
+
+    def map(self) -> Array:
+        return np.asarray(self.image.reduce(FINE), dtype=np.float32) / 255
+
+
+def _bezier(control: object, steps: int) -> NDArray[np.float64]:
+    """Control points (..., degree + 1, 2) -> points on the Bezier curve (..., steps, 2)."""
+    points = np.asarray(control, dtype=np.float64)
+    return _bernstein(points.shape[-2] - 1, steps) @ points
 
 
 @lru_cache
@@ -224,175 +242,170 @@ def _bernstein(degree: int, steps: int) -> NDArray[np.float64]:
     return np.stack([comb(degree, k) * t**k * (1 - t) ** (degree - k) for k in range(degree + 1)], axis=1)
 
 
-def _find(signs: Sequence[Sign], label: str, side: str | None = None) -> Sign | None:
-    return next((s for s in signs if s.label == label and (side is None or side in s.sides)), None)
+RIB_COUNT = 8
+BREAKABLE = (2, 3, 4, 5)  # the ribs that are seen over lung from end to end
 
 
-RIB_COUNT = 9
+def _ribs(body: _Body, signs: Sequence[Sign]) -> Array:
+    """Posterior ribs, fainter anterior ribs, and clavicles; a broken rib stands out by its step."""
+    canvas, a = _Canvas(body), body.anatomy
+    y = -0.78 + np.arange(RIB_COUNT) * a.rib_pitch
+    wall = a.cage_width * np.cbrt(np.maximum(0.05, 1 - np.abs((y + 0.14) / a.cage_height) ** 3))
+    low = y + a.rib_tilt
 
+    def path(*control: tuple[object, object], steps: int) -> NDArray[np.float64]:
+        columns = [np.stack(np.broadcast_arrays(cx, cy, y)[:2], axis=-1) for cx, cy in control]
+        return _bezier(np.stack(columns, axis=1), steps)
 
-def _ribs(painter: _Painter, signs: Sequence[Sign]) -> Array:
-    """Posterior ribs with bright cortex, fainter anterior ribs, and clavicles."""
-    image, draw = painter.canvas()
-    a = painter.anatomy
-    fracture = _find(signs, "Fracture")
-
-    def bone(path: NDArray[np.float64], grey: int, width: float) -> None:
-        points = painter.place(path)
-        draw.line(points, fill=grey, width=painter.width(width))
-        draw.line(points, fill=int(grey * 0.62), width=painter.width(width * 0.45))
-
+    front = path((wall, low), (wall * 0.98, low + 0.16), (0.30, low + 0.20), steps=8)
+    back = path((0.07, y), (wall * 0.55, y - 0.10), (wall, low), steps=20)
+    clavicle = _bezier([[(0.06, -0.70), (0.30, -0.66), (0.45, -0.86), (0.85, -0.80)]], 14)
     for side, toward in TOWARD.items():
-        broken = 3 + round(1.5 + 1.5 * fracture.spot[0]) if fracture and fracture.side == side else -1
-        for i in range(RIB_COUNT):
-            y = -0.80 + i * a.rib_pitch
-            wall = a.cage_width * max(0.35, 1 - abs((y + 0.16) / a.cage_height) ** 2.6) ** (1 / 2.6)
-            end = (wall, y + a.rib_tilt)
-            front = _curve((wall, end[1]), (wall * 0.98, end[1] + 0.16), (0.30, end[1] + 0.20), steps=8)
-            bone(front * (toward, 1), 62, 0.055)
-            path = _curve((0.07, y), (wall * 0.55, y - 0.10), end, steps=20)
-            if i != broken:
-                bone(path * (toward, 1), 120, 0.065)
-                continue
-            cut = 10 + round(2 * fracture.spot[1]) if fracture else 10
-            inner, outer = path[:cut].copy(), path[cut + 2 :].copy()
-            outer[:, 1] += 0.11 * np.linspace(1, 0.25, len(outer))
-            for part, tip in ((inner, -1), (outer, 0)):
-                bone(part * (toward, 1), 175, 0.075)
-                (cx, cy), r = painter.place([part[tip] * (toward, 1)])[0], painter.width(0.05)
-                draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=190)
-        bone(_curve((0.06, -0.70), (0.30, -0.66), (0.45, -0.86), (0.85, -0.80)) * (toward, 1), 105, 0.06)
-    return painter.merge(image)
+        mirror = (toward, 1.0)
+        canvas.bones(front * mirror, 62, 0.055)
+        fracture = _find(signs, "Fracture", side)
+        broken = BREAKABLE[round(1.5 + 1.5 * fracture.spot[0])] if fracture else -1
+        canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 130, 0.065)
+        if fracture:
+            for fragment in _break(back[broken], fracture.spot[1]):
+                canvas.bones(fragment[None] * mirror, 255, 0.085)
+        canvas.bones(clavicle * mirror, 105, 0.06)
+    return canvas.map()
 
 
-def _vessels(painter: _Painter, rng: np.random.Generator) -> Array:
-    """Lung markings: branches that fan out from each hilum and thin towards the wall."""
-    image, draw = painter.canvas()
-    for toward in TOWARD.values():
-        for angle in np.linspace(-1.35, 1.25, 9) + rng.normal(0, 0.1, 9):
-            reach = rng.uniform(0.30, 0.46)
-            root, bend = np.array([0.16, -0.05]), rng.normal(0, 0.35)
-            for part, grey in ((angle, 120), (angle + bend, 80)):
-                tip = root + reach * np.array([np.cos(part), 1.2 * np.sin(part)])
-                middle = root + 0.5 * reach * np.array([np.cos(angle), 1.2 * np.sin(angle)])
-                path = painter.place(_curve(tuple(root), tuple(middle), tuple(tip), steps=7) * (toward, 1))
-                draw.line(path[:4], fill=grey, width=painter.width(0.026))
-                draw.line(path[3:], fill=int(grey * 0.7), width=painter.width(0.016))
-    return painter.merge(image)
+def _break(rib: NDArray[np.float64], spot: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A displaced fracture: the two ends stand apart, the outer one a rib's width and more below the inner one."""
+    cut = 11 + round(2 * spot)
+    inner, outer = rib[:cut].copy(), rib[cut + 1 :].copy()
+    inner[:, 1] -= 0.05 * np.linspace(0, 1, len(inner)) ** 3
+    outer[:, 1] += 0.11 * np.linspace(1, 0.1, len(outer))
+    return inner, outer
 
 
-def _devices(painter: _Painter, signs: Sequence[Sign]) -> Array:
+def _vessels(body: _Body, rng: np.random.Generator) -> Array:
+    """Lung markings: branches that fan out from each hilum, fork, and thin towards the wall."""
+    canvas = _Canvas(body)
+    angle = np.tile(np.linspace(-1.35, 1.25, 9), 2) + rng.normal(0, 0.1, 18)
+    toward = np.repeat((-1.0, 1.0), 9)
+    reach = rng.uniform(0.30, 0.46, 18)
+    for fork, grey in ((0.0, 120), (rng.normal(0, 0.35, 18), 80)):
+        tip = np.stack([toward * np.cos(angle + fork), 1.2 * np.sin(angle + fork)], axis=-1) * reach[:, None]
+        bend = np.stack([toward * np.cos(angle), 1.2 * np.sin(angle)], axis=-1) * reach[:, None] / 2
+        root = np.stack([0.16 * toward, np.full(18, -0.05)], axis=-1)
+        paths = _bezier(np.stack([root, root + bend, root + tip], axis=1), 7)
+        canvas.lines(paths[:, :4], grey, 0.026)
+        canvas.lines(paths[:, 3:], int(grey * 0.7), 0.016)
+    return canvas.map()
+
+
+def _devices(body: _Body, device: Sign) -> Array:
     """Metal and plastic: far brighter than bone."""
-    image, draw = painter.canvas()
-    device = _find(signs, "Support Devices")
-    if device is None:
-        return painter.merge(image)
+    canvas = _Canvas(body)
     toward = TOWARD.get(device.side or "", 1.0)
     dx, dy = 0.05 * device.spot[0], 0.05 * device.spot[1]
     if device.kind == "endotracheal_tube":
-        tip = -0.36 + dy
-        draw.line(painter.place([(dx * 0.4, -1.1), (0.0, tip)]), fill=255, width=painter.width(0.055))
+        canvas.lines(np.array([[(0.4 * dx, -1.1), (0.0, dy - 0.36)]]), 255, 0.055)
     elif device.kind == "central_line":
-        path = _curve((toward * 0.34 + dx, -1.1), (toward * 0.26, -0.62), (-0.16, -0.62), (-0.11, 0.02 + dy), steps=20)
-        draw.line(painter.place(path), fill=255, width=painter.width(0.036))
+        neck = (toward * 0.34 + dx, -1.1), (toward * 0.26, -0.62)
+        canvas.lines(_bezier([[*neck, (-0.16, -0.62), (-0.11, 0.02 + dy)]], 20), 255, 0.036)
     else:
-        cx, cy = toward * (0.56 + dx), -0.56 + dy
-        box = _rounded_box(cx, cy, 0.125, 0.10)
-        draw.polygon(painter.place(box), fill=255)
-        lead = _curve((cx, cy), (toward * 0.25, -0.85), (-0.22, -0.40), (-0.12, 0.10), (0.22, 0.30 + dy), steps=26)
-        draw.line(painter.place(lead), fill=255, width=painter.width(0.034))
-    return painter.merge(image)
+        box = toward * (0.56 + dx), -0.56 + dy
+        t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        corner = np.stack([np.cos(t), np.sin(t)], axis=-1)
+        outline = np.sign(corner) * np.sqrt(np.abs(corner)) * (0.125, 0.10) + box
+        canvas.pen.polygon(body.pixels(outline[None])[0], fill=255)
+        lead = [[box, (toward * 0.25, -0.85), (-0.22, -0.40), (-0.12, 0.10), (0.22, 0.30 + dy)]]
+        canvas.lines(_bezier(lead, 26), 255, 0.034)
+    return canvas.map()
 
 
-def _rounded_box(cx: float, cy: float, half_width: float, half_height: float) -> NDArray[np.float64]:
-    t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    c, s = np.cos(t), np.sin(t)
-    x, y = np.sign(c) * np.abs(c) ** 0.5 * half_width, np.sign(s) * np.abs(s) ** 0.5 * half_height
-    return np.stack([cx + x, cy + y], axis=1)
+# -- soft structures, as masks of the grid --------------------------------------------------------------------
 
 
-def attenuation(anatomy: Anatomy, exposure: Exposure, signs: Sequence[Sign], size: int, seed: int) -> Array:
-    """The sum of all that lies in the beam, (size, size), about 0 in air and 1 in metal."""
-    rng = np.random.default_rng(seed)
-    p = _Painter(anatomy, exposure, size)
-    x, y = p.x, p.y
-    shoulders = np.clip((y + 1.0) / 0.40, 0, 1)
-    half_width = 0.26 + (anatomy.body_width - 0.26) * shoulders * shoulders * (3 - 2 * shoulders) - 0.05 * (y + 0.4)
-    body = _soft(half_width - np.abs(x), 0.03)
-    total = anatomy.tissue * body * (0.86 + 0.14 * np.clip((half_width - np.abs(x)) / 0.25, 0, 1))
-
+def _heart(body: _Body, signs: Sequence[Sign]) -> Array:
+    """The cardiac silhouette; its width is the cardiothoracic ratio, above one half when enlarged."""
+    a = body.anatomy
     enlarged = _find(signs, "Cardiomegaly")
-    ratio = anatomy.heart_width + (0.10 + 0.07 * enlarged.degree if enlarged else 0.0)
-    reach = ratio * anatomy.cage_width  # half of the heart's width
-    heart_y = min(anatomy.domes.values()) - 0.12
-    centre = 0.30 * reach
-    heart = np.maximum(
-        _soft(p.ellipse((centre, heart_y), (reach, 0.26 + 0.35 * (ratio - 0.40))), 0.025),
-        _soft(p.ellipse((centre * 0.6, heart_y - 0.22), (reach * 0.62, 0.30)), 0.03),
-    )
-    knob = _soft(p.ellipse((0.12, -0.34), (0.10, 0.11)), 0.02)
-    middle = np.maximum(_soft(0.125 + 0.05 * np.clip(-y - 0.3, 0, 1) - np.abs(x), 0.025), np.maximum(heart, knob))
+    ratio = a.heart_width + (0.10 + 0.07 * enlarged.degree if enlarged else 0.0)
+    reach = ratio * a.cage_width  # half of the heart's width
+    x, y = 0.30 * reach, min(a.domes.values()) - 0.12
+    ventricles = _soft(body.ellipse((x, y), (reach, 0.26 + 0.35 * (ratio - 0.40))), 0.025)
+    base = _soft(body.ellipse((0.6 * x, y - 0.22), (0.62 * reach, 0.30)), 0.03)
+    return np.maximum(ventricles, base)
 
-    markings = _vessels(p, rng)
-    air = np.zeros_like(x)
-    extra = np.zeros_like(x)
-    texture = _cloud(rng, size, size / 28)
+
+def _lungs(body: _Body, signs: Sequence[Sign], texture: Array) -> tuple[Array, Array, Array]:
+    """What the lungs take from the beam (air), what disease adds to it, and where aerated lung shows its markings."""
+    air, added, aerated = np.zeros_like(body.x), np.zeros_like(body.x), np.zeros_like(body.x)
     for side, toward in TOWARD.items():
-        lateral = toward * x
-        dome = p.dome(side, lateral)
-        field = _soft(p.cage(lateral)) * _soft(dome - y) * (lateral > 0)
-        lung, rim = field, np.zeros_like(x)
+        lateral = toward * body.x
+        field = _soft(body.cage(lateral)) * _soft(body.dome(side, lateral) - body.y) * (lateral > 0)
+        lung, empty = field, np.zeros_like(field)
         if collapse := _find(signs, "Pneumothorax", side):
-            keep = (0.80, 0.58)[collapse.degree - 1]
-            inside = _soft(p.cage(lateral, keep), 0.014)
-            lung, rim = field * inside, field * (1 - inside)
-            extra += field * inside * (1 - inside) * 1.3 * (1 - middle) + 0.05 * (collapse.degree - 1) * lung
+            inside = _soft(body.cage(lateral, (0.80, 0.58)[collapse.degree - 1]), 0.014)
+            pleural_line = 1.3 * field * inside * (1 - inside)
+            lung, empty = field * inside, field * (1 - inside)
+            added += pleural_line + 0.05 * (collapse.degree - 1) * lung
         if fluid := _find(signs, "Pleural Effusion", side):
-            height = (0.16, 0.34, 0.62)[fluid.degree - 1]
-            level = anatomy.domes[side] + 0.08 - height * (0.55 + 0.9 * np.clip(lateral - 0.15, 0, 1))
-            dry = _soft(level - y, 0.035)
-            extra += 0.05 * field * (1 - dry)
-            lung, rim = lung * dry, rim * dry
-        air += 0.33 * lung + 0.42 * rim
-        markings = markings * np.where(lateral > 0, lung, 1)
+            height = (0.21, 0.38, 0.62)[fluid.degree - 1]
+            meniscus = height * (0.55 + 0.9 * np.clip(lateral - 0.15, 0, 1))  # climbs along the wall
+            dry = _soft(body.anatomy.domes[side] + 0.08 - meniscus - body.y, 0.035)
+            added += 0.05 * field * (1 - dry)
+            lung, empty = lung * dry, empty * dry
         for sign in signs:
-            if side in sign.sides and sign.label in ("Consolidation", "Lung Lesion"):
-                extra += _patch(p, sign, toward, texture) * lung
-    lung_seen = 1 - middle
-    total -= air * lung_seen
-    total += (extra + 0.20 * markings) * lung_seen
-    total += 0.10 * middle * body + 0.10 * heart
-    below = _soft(y - np.where(x > 0, p.dome("left", np.abs(x)), p.dome("right", np.abs(x))), 0.03)
-    total += 0.10 * below * body
-
-    spine = _soft(0.085 - np.abs(x), 0.02)
-    total += spine * (0.055 + 0.03 * np.tanh(3 * np.sin(y * 2 * np.pi / 0.19)))
-    trachea = _soft(0.048 - np.abs(x + 0.01), 0.02) * _soft(-0.32 - y, 0.03)
-    total -= 0.13 * trachea
-    for toward in TOWARD.values():
-        total += 0.09 * _soft(p.ellipse((toward * 0.17, -0.06), (0.09, 0.13)), 0.06) * lung_seen
-    total += 0.22 * _ribs(p, signs) * body * (1 - 0.6 * middle) * (1 - 0.45 * below)
-    return total + 0.55 * _devices(p, signs)
+            if side in sign.sides and sign.zone:
+                added += _patch(body, sign, toward, texture) * lung
+        air += 0.33 * lung + 0.42 * empty
+        aerated += lung
+    return air, added, aerated
 
 
-def _patch(p: _Painter, sign: Sign, toward: float, texture: Array) -> Array:
+def _patch(body: _Body, sign: Sign, toward: float, texture: Array) -> Array:
     """A nodule is round and sharp; a consolidation is large, ragged and fuzzy."""
-    assert sign.zone is not None
-    centre = (toward * (0.42 + 0.07 * sign.spot[0]), ZONE_Y[sign.zone] + 0.06 * sign.spot[1])
+    x, y = toward * (0.42 + 0.07 * sign.spot[0]), ZONE_Y[sign.zone or "mid"] + 0.06 * sign.spot[1]
     if sign.label == "Lung Lesion":
         radius = (0.085, 0.125)[sign.degree - 1]
-        return 0.30 * _soft(p.ellipse(centre, (radius, radius)), 0.02)
+        return 0.30 * _soft(body.ellipse((x, y), (radius, radius)))
     radius = (0.20, 0.27)[sign.degree - 1]
-    depth = p.ellipse(centre, (radius * 1.1, radius * 0.9)) + 0.05 * texture
-    return _soft(depth, 0.09) * (0.21 + 0.035 * texture)
+    ragged = body.ellipse((x, y), (1.1 * radius, 0.9 * radius)) + 0.05 * texture
+    return _soft(ragged, 0.07) * (0.27 + 0.03 * texture)
+
+
+def attenuation(body: _Body, signs: Sequence[Sign], rng: np.random.Generator) -> Array:
+    """The sum of all that lies in the beam, (size, size): 0 in air, about 1 in metal."""
+    a, x, y = body.anatomy, body.x, body.y
+    rise = np.clip((y + 1.0) / 0.40, 0, 1)
+    skin = 0.26 + (a.body_width - 0.26) * rise * rise * (3 - 2 * rise) - 0.05 * (y + 0.4) - np.abs(x)
+    trunk = _soft(skin, 0.03)
+    total = a.tissue * trunk * (0.86 + 0.14 * np.clip(skin / 0.25, 0, 1))
+
+    heart = _heart(body, signs)
+    vessels = np.maximum(
+        _soft(0.125 + 0.05 * np.clip(-y - 0.3, 0, 1) - np.abs(x), 0.025),
+        _soft(body.ellipse((0.12, -0.34), (0.10, 0.11))),
+    )  # the great vessels with the aortic knob
+    middle = np.maximum(heart, vessels)
+    air, added, aerated = _lungs(body, signs, _cloud(rng, body.size, body.size / 14))
+    hila = _soft(np.maximum(*(body.ellipse((side * 0.17, -0.06), (0.09, 0.13)) for side in (-1, 1))), 0.06)
+    total += (added - air + 0.20 * _vessels(body, rng) * aerated + 0.09 * hila) * (1 - middle)
+    total += 0.10 * middle * trunk + 0.10 * heart
+
+    dome = np.where(x > 0, body.dome("left", np.abs(x)), body.dome("right", np.abs(x)))
+    abdomen = _soft(y - dome, 0.03)
+    total += 0.10 * abdomen * trunk
+    vertebrae = 0.055 + 0.03 * np.tanh(3 * np.sin(y * 2 * np.pi / 0.19))
+    total += vertebrae * _soft(0.085 - np.abs(x))
+    total -= 0.13 * _soft(0.048 - np.abs(x + 0.01)) * _soft(-0.32 - y, 0.03)  # trachea
+    total += 0.22 * _ribs(body, signs) * trunk * (1 - 0.6 * middle) * (1 - 0.45 * abdomen)
+    device = _find(signs, "Support Devices")
+    return total + 0.55 * _devices(body, device) if device else total
 
 
 def expose(total: Array, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Attenuation -> grey levels: slow shading, noise, film curve, then the marks of the site."""
     size = total.shape[0]
-    total = total + exposure.cloud * _cloud(rng, size, size / 5)
-    grain = _blur(rng.standard_normal((size, size), dtype=np.float32), exposure.grain)
-    total = total + exposure.noise * grain / grain.std()
+    total = total + exposure.cloud * _cloud(rng, size, size / 4)
+    total = total + exposure.noise * _grain(rng, size, exposure.grain)
     if exposure.grid_lines:
         total = total + exposure.grid_lines * np.sin(np.arange(size) * 2.1)[:, None]
     film = np.clip((total - exposure.low) / (exposure.high - exposure.low), 0, 1) ** exposure.gamma
@@ -410,8 +423,9 @@ def expose(total: Array, exposure: Exposure, rng: np.random.Generator) -> NDArra
 def _marker(letter: str, size: int) -> Array:
     """The lead letter that names the side, at the image's top on that side, with its edge on the skin."""
     image = Image.new("L", (size, size))
-    at = (0.80 if letter == "L" else 0.15) * size
-    ImageDraw.Draw(image).text((at, 0.14 * size), letter, fill=245, font=ImageFont.load_default(size * 0.10))
+    at = ((0.84 if letter == "L" else 0.10) * size, 0.10 * size)
+    font = ImageFont.load_default(size * 0.09)
+    ImageDraw.Draw(image).text(at, letter, fill=245, font=font, stroke_width=size / 250)
     return np.asarray(image, dtype=np.float32) / 255
 
 
@@ -419,4 +433,4 @@ def draw(anatomy: Anatomy, signs: Sequence[Sign], site: str, size: int, key: Seq
     """One image, (size, size) grey levels; `key` seeds its pose, markings and noise, `site` is `a` or `b`."""
     rng = np.random.default_rng(list(key))
     exposure = Exposure.sample(rng, site)
-    return expose(attenuation(anatomy, exposure, signs, size, int(rng.integers(2**31))), exposure, rng)
+    return expose(attenuation(_Body(anatomy, exposure, size), signs, rng), exposure, rng)

@@ -7,13 +7,13 @@ from a patient's report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from reasoner.schema import Change
-from reasoner.sources.phantom_draw import MAX_DEGREE, Sign
+from reasoner.sources.phantom_draw import Sign
 
 Rng = np.random.Generator
 
@@ -30,7 +30,7 @@ class Reading:
 
 #: Words for the degrees 1, 2, ... of each class; several words for one degree are synonyms.
 DEGREES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "Cardiomegaly": (("mild", "mild"), ("moderate", "severe", "marked")),
+    "Cardiomegaly": (("mild",), ("moderate", "severe", "marked")),
     "Consolidation": (("focal", "patchy"), ("dense", "extensive")),
     "Lung Lesion": (("9 mm", "1 cm", "small"), ("2 cm", "large")),
     "Pleural Effusion": (("small", "trace"), ("moderate", "moderate-sized"), ("large",)),
@@ -67,18 +67,18 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "pacemaker": ("{s} chest wall pacemaker", "{s}-sided pacemaker with a single lead", "{s} pectoral pacemaker"),
 }
 
-PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.", "{A} is noted.", "{N}.", "Again, {n}.")[:5]
+PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.", "{A} is noted.", "{N}.")
 HEDGED = ("Possible {n}.", "{A} cannot be excluded.", "There may be {a}.", "Questionable {n}.", "Cannot exclude {a}.")
 CHANGED: dict[Change, tuple[str, ...]] = {
     "new": ("New {n}.", "There is a new {n}.", "{A} is new since the prior study."),
-    "worse": ("{N} has increased since the prior study.", "Interval increase in {n}.", "Worsening {n}."),
-    "improved": ("{N} has decreased since the prior study.", "Interval decrease in {n}.", "Improving {n}."),
+    "worse": ("{N} has increased since the prior study.", "Interval increase in {the}.", "Worsening {n}."),
+    "improved": ("{N} has decreased since the prior study.", "Interval decrease in {the}.", "Improving {n}."),
     "stable": ("Unchanged {n}.", "{N} is unchanged.", "Stable {n}.", "{N} is stable compared to the prior study."),
-    "resolved": ("The previously seen {n} has resolved.", "Interval resolution of {n}.", "Resolved {n}."),
+    "resolved": ("Previously seen {n} has resolved.", "Interval resolution of {the}.", "Resolved {n}."),
 }
-REMOVED = ("The {n} has been removed.", "Interval removal of the {n}.")
+REMOVED = ("The {n} has been removed.", "Interval removal of {the}.")
 
-#: Sentences of their own making, beside the noun phrases; the third item is where the device's tip lies.
+#: Sentences of their own making, beside the noun phrases.
 EXTRA: dict[str, tuple[str, ...]] = {
     "Cardiomegaly": (
         "The heart is {dly} enlarged.",
@@ -109,17 +109,18 @@ NORMAL: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (LUNGS + PLEURA, ("No focal consolidation, pleural effusion, or pneumothorax.",
                       "There is no focal consolidation, pleural effusion or pneumothorax.",
                       "The lungs are clear without consolidation, effusion or pneumothorax.")),
-    (LUNGS, ("The lungs are clear.", "Lungs are clear bilaterally.", "The lungs are clear of consolidation or nodule.")),
+    (LUNGS, ("The lungs are clear.", "Lungs are clear bilaterally.", "The lungs are clear of nodules.")),
     (PLEURA, ("No pneumothorax or pleural effusion.", "No pleural effusion or pneumothorax is seen.",
               "There is no pleural effusion or pneumothorax.")),
-    (("Pleural Effusion",), ("No pleural effusion.", "There is no pleural effusion.", "Costophrenic angles are sharp.")),
+    (("Pleural Effusion",), ("No pleural effusion.", "There is no pleural effusion.",
+                             "Costophrenic angles are sharp.")),
     (("Pneumothorax",), ("No pneumothorax.", "There is no evidence of pneumothorax.", "No pneumothorax is seen.")),
     (("Consolidation",), ("No focal consolidation.", "There is no focal consolidation.")),
     (("Lung Lesion",), ("No pulmonary nodule.", "No suspicious pulmonary nodule or mass.")),
     (("Cardiomegaly",), ("Heart size is normal.", "The heart is normal in size.", "The cardiac silhouette is normal.",
                          "Cardiac silhouette is within normal limits.", "The heart is not enlarged.")),
-    (("Fracture",), ("No acute osseous abnormality.", "The osseous structures are intact.", "No displaced rib fracture.",
-                     "No acute fracture is seen.")),
+    (("Fracture",), ("No acute osseous abnormality.", "The osseous structures are intact.",
+                     "No displaced rib fracture.", "No acute fracture is seen.")),
     ((), ("The mediastinal contours are normal.", "The mediastinum is unremarkable.", "Hilar contours are normal.",
           "Pulmonary vasculature is normal.", "The trachea is midline.", "No pulmonary edema.")),
 )  # fmt: skip
@@ -137,7 +138,6 @@ QUALITY = ("Frontal view of the chest.", "Single frontal view of the chest was o
 ALL_NORMAL = ("No acute cardiopulmonary abnormality.", "No acute cardiopulmonary process.", "Normal chest radiograph.",
               "No acute findings in the chest.")  # fmt: skip
 NOTHING_SEEN = ("Unremarkable frontal view of the chest.", "Clinical follow-up as needed.", "Unremarkable study.")
-MISSABLE = tuple(MAX_DEGREE)
 
 
 def _pick(rng: Rng, items: Sequence[str]) -> str:
@@ -163,7 +163,7 @@ def _noun(rng: Rng, sign: Sign, words: dict[str, str]) -> str:
 
 
 def _article(noun: str) -> str:
-    if noun.endswith("s") and "bilateral" in noun or noun.split()[-1] == "cardiomegaly" or "enlargement" in noun:
+    if "bilateral" in noun or noun.split()[-1] == "cardiomegaly" or "enlargement" in noun:
         return noun
     return f"{'an' if noun[0].lower() in 'aeiou' or noun.startswith('ET ') else 'a'} {noun}"
 
@@ -177,23 +177,47 @@ def _fill(frame: str, noun: str) -> str:
     return text
 
 
-def _state(rng: Rng, sign: Sign, change: Change | None, hedge: bool) -> tuple[str, str]:
-    """The sentence for FINDINGS and the phrase for IMPRESSION."""
+def _state(rng: Rng, sign: Sign, change: Change | None, hedged: bool) -> tuple[str, str]:
+    """The sentence for FINDINGS and the one for IMPRESSION."""
     words = _words(rng, sign)
     noun = _noun(rng, sign, words)
-    if change == "resolved":
-        gone = REMOVED if sign.kind else CHANGED["resolved"]
-        bare = _noun(rng, sign, {**words, "d": ""}).replace("  ", " ").strip()
-        return _fill(_pick(rng, gone), bare), _fill("Interval resolution of {n}.", bare) if not sign.kind else ""
-    if hedge:
+    if hedged:
         return _fill(_pick(rng, HEDGED), noun), _fill("Possible {n}.", noun)
     if change:
-        return _fill(_pick(rng, CHANGED[change]), noun), _fill(_pick(rng, CHANGED[change][:1]), noun)
-    extra = EXTRA.get(sign.kind or sign.label, ())
-    frames: list[Callable[[], str]] = [lambda: _fill(_pick(rng, PRESENT), noun)]
-    if extra:
-        frames.append(lambda: _pick(rng, extra).format(**words))
-    return frames[int(rng.integers(len(frames)))](), _fill("{N}.", noun)
+        return _fill(_pick(rng, CHANGED[change]), noun), _fill(CHANGED[change][0], noun)
+    extra = EXTRA.get(sign.kind or sign.label)
+    if extra and rng.random() < 0.5:
+        return _pick(rng, extra).format(**words), _fill("{N}.", noun)
+    return _fill(_pick(rng, PRESENT), noun), _fill("{N}.", noun)
+
+
+def _state_resolved(rng: Rng, sign: Sign) -> tuple[str, str]:
+    """As `_state`, for a finding of the prior that is gone; a device was taken out."""
+    noun = " ".join(_noun(rng, sign, {**_words(rng, sign), "d": ""}).split())
+    frames = REMOVED if sign.kind else CHANGED["resolved"]
+    return _fill(_pick(rng, frames), noun), _fill(frames[-1], noun)
+
+
+def _normals(rng: Rng, undeniable: set[str]) -> list[str]:
+    """Normal statements, each class denied at most once and never one of `undeniable`."""
+    sentences: list[str] = []
+    covered = set(undeniable)
+    for i in rng.permutation(len(NORMAL)):
+        classes, choices = NORMAL[i]
+        if covered.isdisjoint(classes) and rng.random() < 0.7:
+            sentences.append(_pick(rng, choices))
+            covered.update(classes)
+    return sentences
+
+
+def _impression(rng: Rng, stated: Sequence[str], complete: bool, unchanged: bool) -> str:
+    """`complete`: nothing was left out of the report; `unchanged`: there is a prior and all is as it was."""
+    if not stated:
+        return _pick(rng, ALL_NORMAL if complete else NOTHING_SEEN)
+    phrases = [*stated, "No significant interval change."] if unchanged and rng.random() < 0.4 else list(stated)
+    if len(phrases) > 1 and rng.random() < 0.5:
+        return " ".join(f"{i}. {phrase}" for i, phrase in enumerate(phrases, 1))
+    return " ".join(phrases)
 
 
 def write_report(
@@ -205,40 +229,25 @@ def write_report(
     hedge_rate: float = 0.0,
 ) -> Reading:
     """The report of a study. `changes` (class -> change) is given when there is a prior; `resolved` are findings of
-    the prior alone. Each finding is left out with `omit_rate`, else hedged with `hedge_rate`."""
-    omitted = tuple(s.label for s in signs if rng.random() < omit_rate)
-    said = [s for s in signs if s.label not in omitted]
-    hedged = tuple(s.label for s in said if rng.random() < hedge_rate)
-    stated = [_state(rng, s, changes[s.label] if changes else None, s.label in hedged) for s in said]
-    stated += [_state(rng, s, "resolved", False) for s in resolved]
-    rng.shuffle(stated)
+    the prior alone. Each finding is left out with `omit_rate`, and otherwise hedged with `hedge_rate`."""
+    omitted = tuple(sign.label for sign in signs if rng.random() < omit_rate)
+    said = [sign for sign in signs if sign.label not in omitted]
+    hedged = tuple(sign.label for sign in said if rng.random() < hedge_rate)
+    stated = [_state(rng, sign, changes[sign.label] if changes else None, sign.label in hedged) for sign in said]
+    stated += [_state_resolved(rng, sign) for sign in resolved]
+    stated = [stated[i] for i in rng.permutation(len(stated))]
 
-    drawn = {s.label for s in signs}
-    gone = {s.label for s in resolved}
-    denied: set[str] = set()
-    normal: list[str] = []
-    for i in rng.permutation(len(NORMAL)):
-        classes, sentences = NORMAL[i]
-        if drawn.isdisjoint(classes) and gone.isdisjoint(classes) and denied.isdisjoint(classes) and rng.random() < 0.7:
-            normal.append(_pick(rng, sentences))
-            denied.update(classes)
     sentences = [sentence for sentence, _ in stated]
-    for sentence in normal:
-        sentences.insert(int(rng.integers(len(sentences) + 1)), sentence)
-    if rng.random() < 0.4:
+    for normal in _normals(rng, {sign.label for sign in (*signs, *resolved)}):
+        sentences.insert(int(rng.integers(len(sentences) + 1)), normal)
+    if not sentences or rng.random() < 0.4:
         sentences.insert(0, _pick(rng, QUALITY))
-
-    phrases = [phrase for _, phrase in stated if phrase]
-    if phrases and len(phrases) > 1 and rng.random() < 0.5:
-        impression = " ".join(f"{i}. {phrase}" for i, phrase in enumerate(phrases, 1))
-    elif phrases:
-        impression = " ".join(phrases)
-    else:
-        impression = _pick(rng, NOTHING_SEEN if signs else ALL_NORMAL)
+    unchanged = bool(changes) and not (omitted or resolved) and set((changes or {}).values()) == {"stable"}
 
     sections = {"indication": _pick(rng, INDICATIONS)}
     if changes is not None:
         sections["comparison"] = _pick(rng, COMPARISONS)
-    sections |= {"findings": " ".join(sentences) or "Frontal view of the chest.", "impression": impression}
+    sections["findings"] = " ".join(sentences)
+    sections["impression"] = _impression(rng, [phrase for _, phrase in stated], not omitted, unchanged)
     report = "\n\n".join(f"{name.upper()}: {text}" for name, text in sections.items())
     return Reading(report, sections, omitted, hedged)
