@@ -1,0 +1,168 @@
+"""The GRPO stage: TRL's GRPOTrainer with vLLM rollouts on images and rewards computed by a pool of Ray workers.
+
+Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name, log-probability gap, entropy), and
+`rollouts/step-*.parquet` (image path, completion, every reward and its evidence), also shown as W&B tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reasoner.data import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.errors import UserError
+from recipes.config import Recipe
+from recipes.training import (
+    finish,
+    keep_fitting,
+    last_checkpoint,
+    lora_config,
+    start_tracking,
+    trainer_arguments,
+)
+from rewards.registry import Score, gate
+from rewards.workers import RewardPool
+
+#: Above this mean gap between vLLM's and the trainer's log-probabilities a float32 run is broken (STACK notes: 1e-5).
+LOGP_ALARM = 0.1
+
+
+class RewardBridge:
+    """Turns one pool dispatch per batch into the one-callable-per-component form that TRL logs and weighs.
+
+    TRL calls the functions one after another on the same batch; the first call scores it, the others read.
+    """
+
+    def __init__(self, pool: RewardPool, weights: dict[str, float], rollouts: Path, log_every: int):
+        self.pool, self.weights, self.rollouts, self.log_every = pool, weights, rollouts, log_every
+        self._completions: Any = None
+        self._scores: list[dict[str, Score]] = []
+
+    def functions(self) -> list[Callable[..., list[float | None]]]:
+        """One TRL reward function per component, named after it, in the order of `weights`."""
+        return [self._function(name) for name in self.weights]
+
+    def _function(self, name: str) -> Callable[..., list[float | None]]:
+        def component(prompts: list, completions: list, **columns: Any) -> list[float | None]:
+            if completions is not self._completions:
+                self._completions = completions
+                self._score(completions, columns)
+            return [gate(name, scores) for scores in self._scores]
+
+        component.__name__ = name
+        return component
+
+    def _score(self, completions: list, columns: dict[str, Any]) -> None:
+        rows = []
+        for number, completion in enumerate(completions):
+            row = {name: columns[name][number] for name in REWARD_COLUMNS if name in columns}
+            row["labels"] = json.loads(row["labels"]) if row.get("labels") else None
+            rows.append({**row, "completion": completion[-1]["content"]})
+        self._scores = self.pool.score(rows)
+        for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
+            values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
+            columns["log_metric"](f"parts/{part}", sum(values) / len(values))
+        for name, value in self.pool.metrics().items():
+            columns["log_metric"](f"reward_pool/{name}", value)
+        step = columns["trainer_state"].global_step
+        if self.log_every and step % self.log_every == 0:
+            self._write_rollouts(step, rows, columns["image_paths"])
+
+    def _write_rollouts(self, step: int, rows: Sequence[dict], image_paths: list[list[str]]) -> None:
+        table = []
+        for row, images, scores in zip(rows, image_paths, self._scores, strict=True):
+            record = {"step": step, "images": images}
+            record |= {k: row[k] for k in ("id", "task", "question", "completion", "reasoning", "answer", "report")}
+            record |= {name: score.value for name, score in scores.items()}
+            record["parts"] = json.dumps({k: v for s in scores.values() for k, v in s.parts.items()})
+            record["evidence"] = json.dumps({name: score.evidence for name, score in scores.items()})
+            table.append(record)
+        self.rollouts.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(table), self.rollouts / f"step-{step:06d}.parquet")
+        _log_rollouts_to_wandb(table)
+
+
+def _log_rollouts_to_wandb(table: list[dict], limit: int = 16) -> None:
+    """A W&B table of the first `limit` rollouts with their first image; silent when no run is active."""
+    import wandb
+
+    if wandb.run is None:
+        return
+    names = [name for name in table[0] if name != "images"]
+    rows = [[wandb.Image(r["images"][0]) if r["images"] else None, *(r[n] for n in names)] for r in table[:limit]]
+    wandb.log({"rollouts": wandb.Table(columns=["image", *names], data=rows)}, commit=False)
+
+
+def run(recipe: Recipe) -> Path:
+    """Trains from `output/sft` and returns the checkpoint folder.
+
+    Raises:
+        UserError: no SFT checkpoint, or data, rewards or trainer arguments that cannot work, before any training.
+    """
+    import torch
+    from trl import GRPOConfig, GRPOTrainer
+
+    from reasoner.models.load import load_model, load_processor, resolve_dtype, save_checkpoint
+    from reasoner.models.rollout import trl_rollouts
+
+    output, start = recipe.output / "grpo", recipe.output / "sft"
+    if not (start / "config.json").is_file():
+        raise UserError(f"no SFT checkpoint in {start}: run `make sft RECIPE={recipe.name}` first")
+    max_prompt = recipe.model.max_length
+    args = trainer_arguments(
+        GRPOConfig,
+        recipe,
+        "grpo",
+        use_vllm=True,
+        vllm_mode="colocate",
+        mask_truncated_completions=True,
+        remove_unused_columns=False,
+        reward_weights=list(recipe.grpo.rewards.values()),
+    )
+    if args.use_vllm and args.vllm_max_model_length is None:
+        args.vllm_max_model_length = max_prompt + args.max_completion_length
+    examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
+    processor = load_processor(start, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
+    examples = keep_fitting(examples, processor, max_prompt, completions=False)
+    dataset = to_dataset(examples, completions=False)
+    dataset = dataset.add_column("image_paths", [list(e.images) for e in examples])
+    pool = RewardPool(
+        recipe.grpo.rewards,
+        recipe.grpo.reward_files,
+        workers=recipe.grpo.reward_workers,
+        timeout_s=recipe.grpo.reward_timeout_s,
+        options=recipe.grpo.reward_options,
+    )
+    bridge = RewardBridge(pool, recipe.grpo.rewards, output / "rollouts", recipe.grpo.log_rollouts_every)
+    if args.process_index == 0:
+        start_tracking(recipe, "grpo")
+    dtype = resolve_dtype(recipe.model.dtype)
+    model = load_model(
+        start,
+        dtype=dtype,
+        attn_implementation=recipe.model.attn_implementation,
+        freeze_vision=recipe.model.freeze_vision,
+    )
+    with trl_rollouts(dtype=dtype, max_images=max(len(e.images) for e in examples)):
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=bridge.functions(),
+            args=args,
+            train_dataset=dataset,
+            processing_class=processor,
+            peft_config=lora_config(recipe),
+        )
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    finally:
+        pool.close()
+    save_checkpoint(trainer, output)
+    finish(trainer, output)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return output

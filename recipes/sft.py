@@ -1,0 +1,59 @@
+"""The SFT stage: TRL's SFTTrainer on image + question -> reasoning + answer, with loss on the assistant's words only.
+
+Writes `output/sft`: a plain checkpoint (adapters merged), `trainer_state.json` (the learning curve).
+Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, random state and data order restored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reasoner.data import load_examples, to_dataset
+from recipes.config import Recipe
+from recipes.training import (
+    base_checkpoint,
+    finish,
+    keep_fitting,
+    last_checkpoint,
+    lora_config,
+    start_tracking,
+    trainer_arguments,
+)
+
+
+def run(recipe: Recipe) -> Path:
+    """Trains and returns the checkpoint folder.
+
+    Raises:
+        UserError: for data, processor or trainer arguments that cannot work, before any training.
+    """
+    from trl import SFTConfig, SFTTrainer
+
+    from reasoner.models.load import load_model, load_processor, save_checkpoint
+
+    output = recipe.output / "sft"
+    # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
+    args = trainer_arguments(SFTConfig, recipe, "sft", max_length=None, completion_only_loss=True)
+    examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)
+    base = base_checkpoint(recipe, examples)
+    processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
+    examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
+    model = load_model(
+        base,
+        dtype=recipe.model.dtype,
+        attn_implementation=recipe.model.attn_implementation,
+        freeze_vision=recipe.model.freeze_vision,
+    )
+    if args.process_index == 0:
+        start_tracking(recipe, "sft")
+    trainer = SFTTrainer(
+        model=model,
+        args=args,
+        train_dataset=to_dataset(examples, completions=True),
+        processing_class=processor,
+        peft_config=lora_config(recipe),
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    save_checkpoint(trainer, output)
+    finish(trainer, output)
+    return output

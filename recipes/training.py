@@ -1,0 +1,154 @@
+"""What the SFT and GRPO stages share: the base model, device settings, tracking, resuming, trainer arguments."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from reasoner.data import fit_length
+from reasoner.errors import UserError
+from reasoner.prompts import format_completion
+from reasoner.schema import Example
+from recipes.config import Recipe, check_trainer_args
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import ProcessorMixin, TrainingArguments
+
+TINY = "tiny"
+
+
+def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
+    """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once in `output/base`.
+
+    Its tokenizer is trained on the training examples' own words.
+    """
+    if recipe.model.base != TINY:
+        return recipe.model.base
+    folder = recipe.output / "base"
+    if not (folder / "config.json").is_file():
+        from reasoner.models import tiny
+
+        texts = ["system\nYou are a helpful assistant.\n", "user\n", "assistant\n"] * 2
+        for example in examples:
+            texts += ["\n".join([example.question, *example.options])]
+            texts += [format_completion(example.reasoning, example.answer)]
+        tiny.build(folder, texts, seed=recipe.seed, **recipe.model.options)
+    return str(folder)
+
+
+def keep_fitting(
+    examples: Sequence[Example], processor: ProcessorMixin, max_length: int, *, completions: bool
+) -> list[Example]:
+    """The examples that fit `max_length` tokens, images included: prompts are never truncated, long rows are counted.
+
+    Raises:
+        UserError: when none fits.
+    """
+    kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions)
+    if dropped:
+        print(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
+    if not kept:
+        raise UserError(f"no row fits max_length={max_length} (longest {longest} tokens); raise it or lower max_pixels")
+    return kept
+
+
+def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, **ours: Any) -> Any:
+    """`cls` (a TRL config) from our defaults, the device's, and the recipe's `trainer` block, later ones winning.
+
+    Raises:
+        UserError: for a key that `cls` does not know, or values it refuses.
+    """
+    import torch
+
+    chosen = getattr(recipe, stage).trainer
+    check_trainer_args(cls, chosen, f"{stage}.trainer")
+    on_gpu = torch.cuda.is_available()
+    device = {"use_cpu": not on_gpu, "bf16": on_gpu, "dataloader_pin_memory": on_gpu}
+    defaults = {
+        "output_dir": str(recipe.output / stage / "checkpoints"),
+        "run_name": f"{recipe.name}-{stage}",
+        "seed": recipe.seed,
+        "report_to": "wandb",
+        "logging_first_step": True,
+        "save_total_limit": 2,
+    }
+    try:
+        return cls(**{**defaults, **device, **ours, **chosen})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{stage}.trainer: {error}") from error
+
+
+def lora_config(recipe: Recipe) -> LoraConfig | None:
+    """PEFT's config for `model.lora`, on the language model's linear layers unless the recipe names others."""
+    lora = recipe.model.lora
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    # A regular expression that spares the vision tower, whose projections share these names.
+    text_layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules or text_layers,
+        task_type="CAUSAL_LM",
+    )
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """The newest resumable checkpoint below `output/checkpoints`, or None.
+
+    Raises:
+        UserError: when it holds weights only; optimizer, scheduler and random state are needed to resume exactly.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    folder = output / "checkpoints"
+    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if found is None:
+        return None
+    missing = [n for n in ("trainer_state.json", "scheduler.pt") if not (Path(found) / n).is_file()]
+    if missing:
+        raise UserError(f"{found}: cannot resume, {', '.join(missing)} missing (weights only?); delete it to start over")
+    print(f"resuming from {found}")
+    return found
+
+
+def finish(trainer: Any, output: Path) -> None:
+    """Keeps the training history beside the final checkpoint and drops the intermediate ones, done with."""
+    if trainer.accelerator.is_main_process:
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+
+
+def start_tracking(recipe: Recipe, stage: str) -> None:
+    """Points W&B at this recipe: online when the user is logged in, else offline below `output/wandb`.
+
+    `WANDB_MODE` (online, offline, disabled), `WANDB_PROJECT` and `WANDB_DIR` win, as everywhere.
+    """
+    import wandb
+
+    os.environ.setdefault("WANDB_PROJECT", "cxr-reasoner")
+    os.environ.setdefault("WANDB_DIR", str(recipe.output))
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if "WANDB_MODE" not in os.environ:
+        os.environ["WANDB_MODE"] = "online" if _logged_in_to_wandb() else "offline"
+    wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
+
+
+def _logged_in_to_wandb() -> bool:
+    """Whether `wandb login` was run (it writes ~/.netrc) or a key is in the environment."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
