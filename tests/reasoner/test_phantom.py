@@ -1,0 +1,224 @@
+"""The phantom source: deterministic, truthful, incomplete only where it says so, and visible."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reasoner.errors import UserError
+from reasoner.schema import CLASSES, NO_FINDING, SPLITS, Study, present_classes
+from reasoner.sources.phantom import Case, PhantomSource, contact_sheet, sample_case
+from reasoner.sources.phantom_draw import MAX_DEGREE, Anatomy, Sign, draw
+from reasoner.sources.phantom_report import NORMAL, write_report
+
+#: Words that only ever speak of one class in phantom reports.
+WORDS = {
+    "Cardiomegaly": r"cardi\w+ (silhouette|enlargement)|cardiomegaly|heart",
+    "Consolidation": r"consolidation|lungs are clear",
+    "Fracture": r"fracture|osseous",
+    "Lung Lesion": r"nodule|mass|lungs are clear",
+    "Pleural Effusion": r"effusion|costophrenic",
+    "Pneumothorax": r"pneumothorax",
+    "Support Devices": r"catheter|\bline\b|tube|pacemaker",
+}
+
+
+def small(output: Path, **options: object) -> PhantomSource:
+    return PhantomSource(None, output, **{"train": 12, "val": 3, "test": 4, "site_b": 4, **options})  # type: ignore[arg-type]
+
+
+def studies(source: PhantomSource) -> list[Study]:
+    rows = [row for partition in source.partitions() for row in source.read(partition)]
+    assert all(isinstance(row, Study) for row in rows)
+    return [row for row in rows if isinstance(row, Study)]
+
+
+def body(report: str) -> str:
+    """FINDINGS and IMPRESSION; the indication may name what is merely feared."""
+    return report[report.index("FINDINGS:") :].lower()
+
+
+def cases(split: str, count: int, **options: object):
+    source = small(Path("."), **options)
+    return [source.case(split, index)[:2] for index in range(count)]
+
+
+def test_studies_carry_what_the_pipeline_needs(tmp_path: Path) -> None:
+    rows = studies(small(tmp_path, prior_rate=0.5))
+    assert [sum(row.split == split for row in rows) for split in SPLITS] == [12, 3, 4, 4]
+    assert len({row.study_id for row in rows}) == len(rows)
+    for row in rows:
+        assert row.source == "phantom" and row.labels is not None and set(row.labels) == set(CLASSES)
+        assert (row.labels[NO_FINDING] == "present") == (present_classes(row.labels) == (NO_FINDING,))
+        assert row.sections is not None and {"indication", "findings", "impression"} <= set(row.sections)
+        assert all(text in row.report for text in row.sections.values())
+        assert bool(row.prior_images) == (row.prior_study_id is not None) == ("comparison" in row.sections)
+        for path in row.images + row.prior_images:
+            assert Path(path).is_relative_to(tmp_path / "images" / row.split)
+            with Image.open(path) as image:
+                assert (image.format, image.mode, image.size) == ("PNG", "L", (112, 112))
+                assert np.asarray(image).std() > 20
+
+
+def test_same_seed_same_bytes_and_another_seed_other_bytes(tmp_path: Path) -> None:
+    first, again, other = (studies(small(tmp_path / name, seed=seed)) for name, seed in (("a", 5), ("b", 5), ("c", 6)))
+    read = lambda rows: [Path(path).read_bytes() for row in rows for path in row.images + row.prior_images]  # noqa: E731
+    assert read(first) == read(again) and [row.report for row in first] == [row.report for row in again]
+    assert not set(read(first)) & set(read(other))
+
+
+def test_partitions_are_independent_and_cover_each_study_once(tmp_path: Path) -> None:
+    source = small(tmp_path, train=450)
+    train = [part for part in source.partitions() if part["split"] == "train"]
+    assert [(part["start"], part["stop"]) for part in train] == [(0, 200), (200, 400), (400, 450)]
+    alone = next(iter(source.read({"split": "train", "start": 7, "stop": 8})))
+    assert isinstance(alone, Study) and alone.report == source.case("train", 7)[1].report
+
+
+def test_splits_never_share_an_image(tmp_path: Path) -> None:
+    rows = studies(small(tmp_path, train=30, val=30, test=30, site_b=30, image_size=48))
+    pixels = [Path(path).read_bytes() for row in rows for path in row.images]
+    assert len(set(pixels)) == len(pixels)
+
+
+def test_label_prior_of_each_site() -> None:
+    def prevalence(split: str) -> dict[str, float]:
+        found = [present_classes(case.labels) for case, _ in cases(split, 1500)]
+        return {name: sum(name in labels for labels in found) / len(found) for name in (*MAX_DEGREE, NO_FINDING)}
+
+    a, b = prevalence("train"), prevalence("site_b")
+    assert 0.24 <= a.pop(NO_FINDING) <= 0.31 and all(0.14 <= share <= 0.26 for share in a.values()), a
+    assert b[NO_FINDING] < 0.19
+    assert b["Support Devices"] > 1.4 * a["Support Devices"] and b["Pleural Effusion"] > 1.4 * a["Pleural Effusion"]
+
+
+def test_reports_leave_out_and_hedge_at_the_given_rates_and_only_in_training() -> None:
+    drawn = omitted = hedged = 0
+    for case, reading in cases("train", 2000):
+        drawn += len(case.signs)
+        omitted += len(reading.omitted)
+        hedged += len(reading.hedged)
+    assert abs(omitted / drawn - 0.25) < 0.03
+    assert abs(hedged / (drawn - omitted) - 0.08) < 0.02
+    for split in ("test", "site_b"):
+        assert all(not reading.omitted and not reading.hedged for _, reading in cases(split, 300))
+
+
+def test_an_omitted_finding_is_neither_named_nor_denied() -> None:
+    checked = 0
+    for _, reading in cases("train", 2000):
+        for label in reading.omitted:
+            checked += 1
+            assert not re.search(WORDS[label], body(reading.report)), (label, reading.report)
+        if reading.omitted:
+            assert "no acute" not in reading.sections["impression"].lower()
+    assert checked > 400
+
+
+def test_every_finding_that_is_not_omitted_is_named_with_its_side() -> None:
+    for split in SPLITS:
+        for case, reading in cases(split, 500):
+            for sign in case.signs:
+                if sign.label in reading.omitted:
+                    continue
+                sentence = next(
+                    s for s in re.split(r"(?<=\.)\s", body(reading.report)) if re.search(WORDS[sign.label], s)
+                )
+                assert not sentence.startswith(("no ", "there is no ")), reading.report
+                assert sign.side is None or sign.side in sentence or sign.side in body(reading.report)
+
+
+@pytest.mark.parametrize("classes, sentences", NORMAL)
+def test_normal_statements_deny_no_more_than_they_declare(classes: tuple[str, ...], sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        for label, pattern in WORDS.items():
+            assert label in classes or not re.search(pattern, sentence.lower()), (sentence, label)
+
+
+def test_change_words_agree_with_the_two_drawings() -> None:
+    seen = set()
+    for case, _ in cases("train", 1500, prior_rate=1.0):
+        assert case.prior is not None and case.changes is not None
+        before = {sign.label: sign for sign in case.prior}
+        for sign in case.signs:
+            change = case.changes[sign.label]
+            seen.add(change)
+            if change == "new":
+                assert sign.label not in before
+            else:
+                old = before[sign.label]
+                assert old.side == sign.side and old.spot == sign.spot
+                assert np.sign(sign.degree - old.degree) == {"worse": 1, "improved": -1, "stable": 0}[change]
+        if case.resolved:
+            seen.add("resolved")
+            assert not {sign.label for sign in case.resolved} & {sign.label for sign in case.signs}
+    assert seen == {"new", "worse", "improved", "stable", "resolved"}
+
+
+def test_report_words_for_each_change() -> None:
+    effusion = Sign("Pleural Effusion", "left", 2)
+    words = {
+        "new": r"new",
+        "worse": r"increase|worsening",
+        "improved": r"decrease|improving",
+        "stable": r"unchanged|stable",
+    }
+    for change, pattern in words.items():
+        for seed in range(20):
+            reading = write_report(np.random.default_rng(seed), [effusion], {"Pleural Effusion": change})  # type: ignore[dict-item]
+            assert re.search(pattern, body(reading.report)) and "COMPARISON: " in reading.report
+    gone = write_report(np.random.default_rng(0), [], {}, [effusion])
+    assert "resol" in body(gone.report) and "no pleural effusion" not in body(gone.report)
+
+
+@pytest.mark.parametrize("site", ["a", "b"])
+@pytest.mark.parametrize("sign", [
+    *(Sign("Cardiomegaly", degree=degree) for degree in (1, 2)),
+    *(Sign("Pleural Effusion", side, degree) for side, degree in (("left", 1), ("right", 3), ("bilateral", 2))),
+    *(Sign("Pneumothorax", "right", degree) for degree in (1, 2)),
+    *(Sign(label, "left", degree, "mid") for label in ("Consolidation", "Lung Lesion") for degree in (1, 2)),
+    *(Sign("Support Devices", "right", kind=kind) for kind in ("central_line", "pacemaker")),
+    Sign("Support Devices", kind="endotracheal_tube"),
+    Sign("Fracture", "left"),
+])  # fmt: skip
+def test_each_finding_changes_the_image_on_its_side(sign: Sign, site: str) -> None:
+    for seed in range(4):
+        anatomy = Anatomy.sample(np.random.default_rng(seed), site)
+        normal, ill = (draw(anatomy, signs, site, 112, [seed]).astype(int) for signs in ((), (sign,)))
+        changed = np.abs(ill - normal) > 12
+        assert changed.sum() >= 40
+        columns = np.nonzero(changed)[1] / 112
+        if sign.side in ("left", "right") and not sign.kind:
+            assert (columns.mean() > 0.5) == (sign.side == "left")  # the patient's left is on the image's right
+
+
+def test_nodules_and_consolidations_are_placed_in_plain_sight() -> None:
+    for seed in range(2000):
+        case: Case = sample_case(np.random.default_rng(seed), "b", 0.3)
+        for signs in (case.signs, case.prior or ()):
+            fluid = {side: s.degree for s in signs if s.label == "Pleural Effusion" for side in s.sides}
+            heart = any(s.label == "Cardiomegaly" for s in signs)
+            for sign in signs:
+                assert 1 <= sign.degree <= MAX_DEGREE[sign.label]
+                if sign.zone:
+                    covered = ("lower", "mid", "upper")[: fluid.get(sign.side or "", 0)]
+                    assert sign.zone not in covered
+                    assert not (heart and sign.side == "left" and sign.zone != "upper")
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [({"omit_rate": 1.5}, "omit_rate"), ({"train": -1}, "train"), ({"image_size": 8}, "size")],
+)
+def test_bad_options_are_named(options: dict, word: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=word):
+        PhantomSource(None, tmp_path, **options)
+
+
+def test_contact_sheet_is_small_enough_for_a_readme(tmp_path: Path) -> None:
+    contact_sheet(tmp_path / "sheet.png", zoom=2)
+    assert (tmp_path / "sheet.png").stat().st_size < 300_000
