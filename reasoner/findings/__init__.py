@@ -1,0 +1,17 @@
+"""Reads findings from text: reports and model completions alike."""
+
+from reasoner.findings.extract import extract_report, extract_text
+from reasoner.findings.labels import labels_of
+from reasoner.findings.lexicon import concept_class, parents, region
+from reasoner.findings.text import split_sections, split_sentences
+
+__all__ = [
+    "concept_class",
+    "extract_report",
+    "extract_text",
+    "labels_of",
+    "parents",
+    "region",
+    "split_sections",
+    "split_sentences",
+]

@@ -1,0 +1,179 @@
+"""The lexicon of `lexicon.yaml`, compiled once into a trie over words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reasoner.findings.text import Token, tokenize
+from reasoner.schema import CLASSES, READ_ORDER, Status
+
+PATH = Path(__file__).with_name("lexicon.yaml")
+#: What a term can be: its kind -> its value (a concept, an anatomy, a side, ...). One term may play several parts.
+Roles = dict[str, Any]
+_STATUS_MARK: dict[str, Status] = {"-": "absent", "?": "uncertain"}
+_END = ""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What can be asserted. `label` is its CheXpert class; `denies` are the concepts its denial denies."""
+
+    name: str
+    label: str | None
+    region: str
+    parents: tuple[str, ...]
+    sided: bool
+    denies: tuple[str, ...]
+    refine: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A term found in a sentence: tokens `[first, last)` and what it can be."""
+
+    first: int
+    last: int
+    roles: Roles
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """`trie` maps a word to the next level, and `""` to the roles of the term that ends there."""
+
+    concepts: dict[str, Concept]
+    frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
+    regions: dict[str, str]
+    trie: dict[str, Any]
+
+    def match(self, tokens: list[Token]) -> list[Item]:
+        """The longest terms from left to right, without overlap."""
+        items: list[Item] = []
+        i, n, trie = 0, len(tokens), self.trie
+        while i < n:
+            node = trie.get(tokens[i].text)
+            if node is None:
+                i += 1
+                continue
+            j, end, roles = i, i, None
+            while node is not None:
+                j += 1
+                if _END in node:
+                    end, roles = j, node[_END]
+                node = node.get(tokens[j].text) if j < n else None
+            if roles is None:
+                i += 1
+            else:
+                items.append(Item(i, end, roles))
+                i = end
+        return items
+
+
+def _plural(term: str) -> str | None:
+    if term.endswith(("s", "x", "is", "ed", "ing")) or not term[-1:].isalpha():
+        return None
+    return re.sub("y$", "ie", term) + "s" if re.search("[^aeiou]y$", term) else term + "s"
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.trie: dict[str, Any] = {}
+
+    def add(self, term: str, kind: str, value: Any, plural: bool = False) -> None:
+        for form in filter(None, (term, _plural(term) if plural else None)):
+            node = self.trie
+            for token in tokenize(form):
+                node = node.setdefault(token.text, {})
+            node.setdefault(_END, {}).setdefault(kind, value)
+
+
+@cache
+def load() -> Lexicon:
+    """The compiled lexicon; a mistake in the data file raises ValueError naming the entry."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    data = yaml.load(PATH.read_text("utf-8"), Loader=loader)
+    builder = _Builder()
+    concepts: dict[str, Concept] = {}
+    regions: dict[str, str] = {}
+    for name, entry in data["concepts"].items():
+        concepts[name] = Concept(
+            name,
+            entry.get("class"),
+            entry["region"],
+            tuple(entry.get("parents", ())),
+            entry.get("sided", True),
+            tuple(entry.get("denies", ())),
+            entry.get("refine", {}),
+        )
+        for term in entry["terms"]:
+            builder.add(term, "concept", name, plural=True)
+    for name, entry in data["anatomy"].items():
+        regions[name] = entry["region"]
+        for term in entry["terms"]:
+            builder.add(term, "anatomy", name, plural=True)
+    for kind, group in (("quality", "qualities"), ("side", "sides"), ("location", "locations"),
+                        ("severity", "severities"), ("change", "changes")):  # fmt: skip
+        for value, terms in data[group].items():
+            for term in terms:
+                builder.add(term, kind, value)
+    for kind, terms in data["cues"].items():
+        for term in terms:
+            builder.add(term, kind, True)
+    frames = {
+        anatomy: {quality: tuple(_parse_claim(claim) for claim in claims) for quality, claims in entry.items()}
+        for anatomy, entry in data["frames"].items()
+    }
+    _check(concepts, regions, frames)
+    return Lexicon(concepts, frames, regions, builder.trie)
+
+
+def _parse_claim(claim: str) -> tuple[str, Status]:
+    return (claim[1:], _STATUS_MARK[claim[0]]) if claim[0] in _STATUS_MARK else (claim, "present")
+
+
+def _check(concepts: dict[str, Concept], regions: dict[str, str], frames: dict[str, Any]) -> None:
+    for concept in concepts.values():
+        known = {*concept.parents, *concept.denies, *concept.refine.values()}
+        if missing := known - concepts.keys():
+            raise ValueError(f"{PATH.name}: concept {concept.name} refers to unknown {sorted(missing)}")
+        if concept.label is not None and concept.label not in CLASSES:
+            raise ValueError(f"{PATH.name}: concept {concept.name} has unknown class {concept.label}")
+        if concept.region not in READ_ORDER:
+            raise ValueError(f"{PATH.name}: concept {concept.name} has unknown region {concept.region}")
+    for anatomy, entry in frames.items():
+        if anatomy not in regions:
+            raise ValueError(f"{PATH.name}: frame of unknown anatomy {anatomy}")
+        for claims in entry.values():
+            for name, _ in claims:
+                if name not in concepts:
+                    raise ValueError(f"{PATH.name}: frame {anatomy} asserts unknown concept {name}")
+
+
+def concept_class(concept: str) -> str | None:
+    """The CheXpert class of a concept; None for one outside the 14 or an unknown name."""
+    entry = load().concepts.get(concept)
+    return entry.label if entry else None
+
+
+def region(concept: str) -> str:
+    """The stage of a systematic read (`schema.READ_ORDER`) at which a concept is looked for."""
+    return load().concepts[concept].region
+
+
+@cache
+def parents(concept: str) -> tuple[str, ...]:
+    """All ancestors of a concept, nearest first; empty for an unknown name."""
+    found: list[str] = []
+    queue = [concept]
+    while queue:
+        entry = load().concepts.get(queue.pop(0))
+        for parent in entry.parents if entry else ():
+            if parent not in found:
+                found.append(parent)
+                queue.append(parent)
+    return tuple(found)

@@ -1,0 +1,115 @@
+"""Which status each mention of a sentence has: negation, hedging and plans with their scopes.
+
+In the manner of ConText (Harkema et al. 2009, doi 10.1016/j.jbi.2009.05.002): a cue acts forward until a terminator, or
+backward over the coordinated mentions before it; pseudo-negations ("no change in") are longer terms and so never match.
+"""
+
+from __future__ import annotations
+
+from reasoner.findings.lexicon import Item
+from reasoner.findings.text import Token
+from reasoner.schema import Status
+
+#: A cue acts on an adjective ("not enlarged", "no significant enlargement") only this many tokens away.
+ADJECTIVE_REACH = 4
+#: A backward walk never goes further, which keeps the whole linear.
+MAX_WALK = 40
+_SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
+
+Mark = tuple[str, Item]
+
+
+class Scopes:
+    """Forward and backward cues of one sentence, resolved for each of its items.
+
+    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it.
+    """
+
+    def __init__(self, tokens: list[Token], items: list[Item]) -> None:
+        self.tokens, self.items = tokens, items
+        self.forward: list[Mark | None] = [None] * len(items)
+        self.backward: list[Mark | None] = [None] * len(items)
+        self._run()
+
+    def status(self, k: int) -> tuple[Status | None, Item | None]:
+        """The status of the mention at item k and the cue that gives it; None for one that is not asserted at all."""
+        before, after = self.forward[k], self.backward[k]
+        kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
+        if "hypothetical" in kinds:
+            return None, kinds["hypothetical"]
+        if after and after[0] == "hedge":
+            return "uncertain", after[1]
+        if "negation" in kinds:
+            return "absent", kinds["negation"]
+        if "hedge" in kinds:
+            return "uncertain", kinds["hedge"]
+        return "present", None
+
+    def punctuation(self, a: int, b: int, marks: str = ",;:()") -> bool:
+        """Whether a punctuation mark lies between tokens a and b."""
+        return any(self.tokens[i].text in marks for i in range(a, b))
+
+    def _run(self) -> None:
+        active: Mark | None = None
+        for k, item in enumerate(self.items):
+            roles = item.roles
+            if active and self._ends(active, k):
+                active = None
+            backward = next(
+                (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
+            )
+            forward = next((kind for kind in ("hypothetical", "negation", "hedge") if kind + "_forward" in roles), None)
+            if backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
+                continue
+            if (
+                forward
+                and not (active and active[0] == "hypothetical")
+                and not (active and active[0] == "negation" and forward == "hedge")
+            ):
+                active = (forward, item)
+                continue
+            if roles.get("change") == "resolved" and "terminator" not in roles:
+                self._mark_back(k, "negation")
+            self.forward[k] = active
+
+    def _ends(self, active: Mark, k: int) -> bool:
+        item, previous = self.items[k], self.items[k - 1]
+        if active[0] == "hypothetical":
+            return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
+        if "terminator" in item.roles:
+            return True
+        if self.punctuation(previous.last, item.first, ":"):
+            return True
+        # "No pneumothorax, small left effusion": a degree after a comma opens a new assertion, unless a list goes on.
+        opens = item.roles.get("severity") in _SMALL or "change" in item.roles
+        if active[0] == "negation" and opens and self.punctuation(previous.last, item.first, ","):
+            return not any(
+                self.tokens[i].text in ("or", "nor") for i in range(item.last, min(item.last + 60, len(self.tokens)))
+            )
+        return False
+
+    def _concept_follows(self, k: int) -> bool:
+        end = self.items[k].last
+        for item in self.items[k + 1 : k + 6]:
+            if self.punctuation(end, item.first) or "terminator" in item.roles or "verb" in item.roles:
+                return False
+            if "concept" in item.roles:
+                return True
+            end = item.last
+        return False
+
+    def _mark_back(self, k: int, kind: str) -> bool:
+        """Marks the coordinated mentions before the cue at item k; false when there is none."""
+        found = False
+        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
+            roles = self.items[j].roles
+            if "concept" in roles:
+                found = True
+                self.backward[j] = (kind, self.items[k])
+            elif "quality" in roles and "anatomy" not in roles and not found:
+                continue
+            elif found and ("verb" in roles or "explains" in roles):
+                break
+            elif "terminator" in roles or (found and any(r.endswith("ward") for r in roles)):
+                break
+        return found

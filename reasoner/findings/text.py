@@ -1,0 +1,95 @@
+"""Text into sections, sentences and tokens, always as offsets into the text that was given. Linear time, no failures."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+#: Sections by the headers that open them. What lies before any header is taken for findings.
+HEADERS: dict[str, str] = {
+    "indication": "clinical indication|clinical information|clinical history|reason for exam(?:ination)?|reason for study"
+    "|indications?|history|patient history|clinical data|clinical statement|reason",
+    "comparison": "comparisons?|prior studies|comparison studies",
+    "technique": "techniques?|procedure|exam(?:ination)?|study|views?|type of exam|examination type|recommendations?|notification",
+    "findings": "findings?|report|findings and impression|findings/impression|body|chest|frontal and lateral views of the chest",
+    "impression": "impressions?|conclusions?|summary|opinion|assessment|interpretation|diagnosis",
+}
+#: A header starts a line, or is in capitals anywhere, and ends in a colon.
+_LINE_HEADER = "|".join(f"(?P<{name}>{words})" for name, words in HEADERS.items())
+_HEADER = re.compile(rf"^[ \t>*#]*(?:{_LINE_HEADER})[ \t*]*:", re.IGNORECASE | re.MULTILINE)
+_INLINE = re.compile(r"\b(INDICATION|HISTORY|COMPARISON|TECHNIQUE|FINDINGS|IMPRESSION|CONCLUSION)S?:")
+_INLINE_NAMES = {"HISTORY": "indication", "CONCLUSION": "impression"}
+FINDING_SECTIONS = ("findings", "impression")
+
+#: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
+#: list item, a semicolon.
+_BREAK = re.compile(r"[.!?]+(?=[\s)\"'<]|$)|\.(?=[A-Z][a-z])|;|\n(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|\n\n+")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
+)
+_TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
+#: A sentence without any break is cut here, so that everything after stays linear.
+MAX_SENTENCE = 1200
+
+
+class Section(NamedTuple):
+    """`text[start:end]` is the section's body, without its header."""
+
+    name: str
+    start: int
+    end: int
+
+
+class Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+
+
+def split_sections(text: str) -> list[Section]:
+    """The sections of a report in order; one `findings` section when it has no header."""
+    marks = [(m.start(), m.end(), m.lastgroup or "findings") for m in _HEADER.finditer(text)]
+    taken = {start for start, _, _ in marks}
+    for m in _INLINE.finditer(text):
+        if not any(start in taken for start in range(m.start() - 4, m.start() + 1)):
+            word = m.group(1)
+            marks.append((m.start(), m.end(), _INLINE_NAMES.get(word, word.lower())))
+    marks.sort()
+    sections = [Section("findings", 0, marks[0][0] if marks else len(text))]
+    for i, (_, end, name) in enumerate(marks):
+        sections.append(Section(name, end, marks[i + 1][0] if i + 1 < len(marks) else len(text)))
+    return [s for s in sections if text[s.start : s.end].strip()]
+
+
+def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """Spans of the sentences of `text[start:end]`, without the white space around them; semicolons break, too."""
+    stop = len(text) if end is None else end
+    spans: list[tuple[int, int]] = []
+    begin = start
+    for match in _BREAK.finditer(text, start, stop):
+        if match.group()[0] == "." and _ABBREVIATION.search(text, max(begin, match.start() - 8), match.start()):
+            if text[begin : match.start()].strip().isdigit():  # the number of a list item
+                begin = match.end()
+            continue
+        _append(spans, text, begin, match.end())
+        begin = match.end()
+    _append(spans, text, begin, stop)
+    return spans
+
+
+def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    while end - start > MAX_SENTENCE:
+        cut = text.rfind(" ", start + MAX_SENTENCE // 2, start + MAX_SENTENCE)
+        cut = cut if cut > 0 else start + MAX_SENTENCE
+        _append(spans, text, start, cut)
+        start = cut
+    body = text[start:end]
+    stripped = body.strip()
+    if stripped:
+        left = start + len(body) - len(body.lstrip())
+        spans.append((left, left + len(stripped)))
+
+
+def tokenize(text: str) -> list[Token]:
+    """Words lower-cased, numbers, and the punctuation that matters to scope."""
+    return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
