@@ -109,10 +109,10 @@ class Exposure:
                 angle=rng.uniform(0.02, 0.10) * rng.choice([-1, 1]),
                 low=rng.uniform(0.00, 0.06),
                 high=rng.uniform(0.86, 0.98),
-                gamma=rng.uniform(0.62, 0.80),
-                noise=rng.uniform(0.020, 0.035),
-                grain=0.6,
-                cloud=0.05,
+                gamma=rng.uniform(0.70, 0.88),
+                noise=rng.uniform(0.018, 0.030),
+                grain=0.45,
+                cloud=0.04,
                 grid_lines=rng.uniform(0.005, 0.02),
                 collimation=tuple(rng.uniform(0.01, 0.09, size=4)),
                 marker=str(rng.choice(["L", "R"])),
@@ -262,14 +262,14 @@ def _ribs(body: _Body, signs: Sequence[Sign]) -> Array:
     clavicle = _bezier([[(0.06, -0.70), (0.30, -0.66), (0.45, -0.86), (0.85, -0.80)]], 14)
     for side, toward in TOWARD.items():
         mirror = (toward, 1.0)
-        canvas.bones(front * mirror, 62, 0.055)
+        canvas.bones(front * mirror, 43, 0.055)
         fracture = _find(signs, "Fracture", side)
         broken = BREAKABLE[round(1.5 + 1.5 * fracture.spot[0])] if fracture else -1
-        canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 130, 0.065)
+        canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 90, 0.065)
         if fracture:
             for fragment in _break(back[broken], fracture.spot[1]):
-                canvas.bones(fragment[None] * mirror, 255, 0.085)
-        canvas.bones(clavicle * mirror, 105, 0.06)
+                canvas.bones(fragment[None] * mirror, 255, 0.095)
+        canvas.bones(clavicle * mirror, 72, 0.06)
     return canvas.map()
 
 
@@ -277,8 +277,8 @@ def _break(rib: NDArray[np.float64], spot: float) -> tuple[NDArray[np.float64], 
     """A displaced fracture: the two ends stand apart, the outer one a rib's width and more below the inner one."""
     cut = 11 + round(2 * spot)
     inner, outer = rib[:cut].copy(), rib[cut + 1 :].copy()
-    inner[:, 1] -= 0.05 * np.linspace(0, 1, len(inner)) ** 3
-    outer[:, 1] += 0.11 * np.linspace(1, 0.1, len(outer))
+    inner[:, 1] -= 0.06 * np.linspace(0, 1, len(inner)) ** 3
+    outer[:, 1] += 0.13 * np.linspace(1, 0.1, len(outer))
     return inner, outer
 
 
@@ -362,7 +362,7 @@ def _lungs(body: _Body, signs: Sequence[Sign], texture: Array) -> tuple[Array, A
 
 def _patch(body: _Body, sign: Sign, toward: float, texture: Array) -> Array:
     """A nodule is round and sharp; a consolidation is large, ragged and fuzzy."""
-    x, y = toward * (0.42 + 0.07 * sign.spot[0]), ZONE_Y[sign.zone or "mid"] + 0.06 * sign.spot[1]
+    x, y = toward * (0.43 + 0.07 * sign.spot[0]), ZONE_Y[sign.zone or "mid"] + 0.06 * sign.spot[1]
     if sign.label == "Lung Lesion":
         radius = (0.085, 0.125)[sign.degree - 1]
         return 0.30 * _soft(body.ellipse((x, y), (radius, radius)))
@@ -396,7 +396,7 @@ def attenuation(body: _Body, signs: Sequence[Sign], rng: np.random.Generator) ->
     vertebrae = 0.055 + 0.03 * np.tanh(3 * np.sin(y * 2 * np.pi / 0.19))
     total += vertebrae * _soft(0.085 - np.abs(x))
     total -= 0.13 * _soft(0.048 - np.abs(x + 0.01)) * _soft(-0.32 - y, 0.03)  # trachea
-    total += 0.22 * _ribs(body, signs) * trunk * (1 - 0.6 * middle) * (1 - 0.45 * abdomen)
+    total += 0.32 * _ribs(body, signs) * trunk * (1 - 0.6 * middle) * (1 - 0.45 * abdomen)
     device = _find(signs, "Support Devices")
     return total + 0.55 * _devices(body, device) if device else total
 

@@ -64,7 +64,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
         "{s} IJ central line",
     ),
     "endotracheal_tube": ("endotracheal tube", "ET tube"),
-    "pacemaker": ("{s} chest wall pacemaker", "{s}-sided pacemaker with a single lead", "{s} pectoral pacemaker"),
+    "pacemaker": ("{s} chest wall pacemaker", "{s}-sided single-lead pacemaker", "{s} pectoral pacemaker"),
 }
 
 PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.", "{A} is noted.", "{N}.")
@@ -137,7 +137,8 @@ QUALITY = ("Frontal view of the chest.", "Single frontal view of the chest was o
            "AP view of the chest.")  # fmt: skip
 ALL_NORMAL = ("No acute cardiopulmonary abnormality.", "No acute cardiopulmonary process.", "Normal chest radiograph.",
               "No acute findings in the chest.")  # fmt: skip
-NOTHING_SEEN = ("Unremarkable frontal view of the chest.", "Clinical follow-up as needed.", "Unremarkable study.")
+#: When all that was drawn was missed: "unremarkable" would deny it.
+NOTHING_SEEN = ("Clinical follow-up as needed.", "Routine follow-up.", "Correlate clinically.")
 
 
 def _pick(rng: Rng, items: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from reasoner.errors import UserError
+from reasoner.findings import concept_class, extract_report, labels_of
 from reasoner.schema import CLASSES, NO_FINDING, SPLITS, Study, present_classes
 from reasoner.sources.phantom import Case, PhantomSource, contact_sheet, sample_case
 from reasoner.sources.phantom_draw import MAX_DEGREE, Anatomy, Sign, draw
@@ -130,6 +131,30 @@ def test_every_finding_that_is_not_omitted_is_named_with_its_side() -> None:
                 )
                 assert not sentence.startswith(("no ", "there is no ")), reading.report
                 assert sign.side is None or sign.side in sentence or sign.side in body(reading.report)
+
+
+@pytest.mark.parametrize("split", ["test", "site_b"])
+def test_the_miner_reads_the_truth_from_complete_reports(split: str) -> None:
+    decisions = wrong = 0
+    for case, reading in cases(split, 300, prior_rate=0.3):
+        mined = labels_of(extract_report(reading.report))
+        decisions += len(CLASSES)
+        wrong += sum((mined[name] == "present") != (case.labels[name] == "present") for name in CLASSES)
+    assert wrong / decisions <= 0.005
+
+
+def test_the_miner_finds_omitted_findings_unmentioned_and_hedged_ones_uncertain() -> None:
+    for _, reading in cases("train", 500):
+        mined = labels_of(extract_report(reading.report))
+        assert all(mined[label] is None for label in reading.omitted), reading.report
+        assert all(mined[label] == "uncertain" for label in reading.hedged), reading.report
+
+
+def test_the_miner_reads_the_changes() -> None:
+    for case, reading in cases("test", 200, prior_rate=1.0):
+        mined = {(concept_class(f.concept), f.change) for f in extract_report(reading.report) if f.change}
+        assert case.changes is not None and set(case.changes.items()) <= mined, reading.report
+        assert {(sign.label, "resolved") for sign in case.resolved} <= mined, reading.report
 
 
 @pytest.mark.parametrize("classes, sentences", NORMAL)
