@@ -1,0 +1,56 @@
+"""Completions by vLLM: one engine per model, greedy and sampled, for every split. Finished files are reused."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
+
+
+class Job(NamedTuple):
+    """One prediction file to be made."""
+
+    split: str
+    rows: list[dict[str, Any]]
+    decoding: Decoding
+    path: Path
+
+
+def generate(checkpoint: str | Path, jobs: Sequence[Job], data: Path, *, dtype: str = "auto") -> list[Path]:
+    """Writes the jobs' prediction files; returns those that were made now, the others being complete already.
+
+    The engine is built only if something is missing, and is freed before returning. Rows are `Example` fields plus
+    `sample` and `completion`, in the order of `Job.rows` with a row's samples together.
+    """
+    described = {job.path: fingerprint(checkpoint, job.rows, job.decoding) for job in jobs}
+    missing = [job for job in jobs if not is_complete(job.path, described[job.path])]
+    if not missing:
+        return []
+    from transformers import AutoProcessor
+
+    from reasoner.models.rollout import Prompt, build_engine, prompt_inputs, sampling_params
+
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    max_images = max((len(row["images"]) for job in missing for row in job.rows), default=0)
+    engine = build_engine(checkpoint, max_images=max_images, dtype=dtype, seed=missing[0].decoding.seed)
+    for job in missing:
+        prompts = [Prompt(row["question"], row["options"], image_paths(row, data)) for row in job.rows]
+        params = sampling_params(
+            processor,
+            temperature=job.decoding.temperature,
+            max_tokens=job.decoding.max_tokens,
+            n=job.decoding.samples,
+        )
+        outputs = engine.generate(prompt_inputs(processor, prompts), params, use_tqdm=True)
+        completed = [
+            {**row, "sample": sample, "completion": choice.text}
+            for row, output in zip(job.rows, outputs, strict=True)
+            for sample, choice in enumerate(output.outputs)
+        ]
+        write_predictions(job.path, completed, described[job.path])
+    del engine
+    gc.collect()
+    return [job.path for job in missing]
