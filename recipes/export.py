@@ -1,0 +1,204 @@
+"""The export stage: one folder that plain `transformers` and vLLM load, with a model card, proven before it is told done.
+
+Writes `output/export`: safetensors (adapters merged), processor, tokenizer, chat template, generation config,
+`README.md` (the card) and `export_check.json` (the proof: logits against the source, one answer in each library).
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reasoner.errors import UserError
+from reasoner.models.load import load_processor
+from reasoner.prompts import user_message
+from recipes.config import Recipe
+from recipes.model_card import model_card
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from transformers import PreTrainedModel, ProcessorMixin
+
+#: Largest difference of any logit between the source and the reloaded export.
+LOGIT_TOLERANCE = 1e-5
+#: Merging rounds `W + BA` once to the weights' own precision, so an adapter's logits move by about its epsilon times
+#: the logits' size, through every layer. Full checkpoints are copied, never rounded.
+MERGE_EPSILONS = 16
+_PROBE_QUESTION = "Which abnormalities are present in this chest X-ray?"
+_PROBE_TOKENS = 128
+
+
+class Probe(NamedTuple):
+    """The one image prompt on which the export is compared with its source."""
+
+    question: str
+    options: tuple[str, ...]
+    images: tuple[Image.Image, ...]
+
+
+def run(
+    recipe: Recipe,
+    source: str = "grpo",
+    output: Path | None = None,
+    push_to_hub: str | None = None,
+    verify_vllm: bool = True,
+) -> Path:
+    """Exports `source` (a stage of the recipe, or a folder: full checkpoint or PEFT adapter) and returns the folder.
+
+    Raises:
+        UserError: no such checkpoint, no processor files, a failed proof, or a refused upload.
+    """
+    checkpoint = _checkpoint(recipe, source)
+    output = output or recipe.output / "export"
+    if output.resolve() == checkpoint.resolve():
+        raise UserError(f"{output}: export would overwrite its own source; choose another --output")
+    base = _adapter_base(checkpoint)
+    processor = load_processor(checkpoint if base is None or _has_processor(checkpoint) else base)
+    probe = _probe(recipe)
+
+    policy, model = _load(checkpoint, base)
+    trained = _logits(policy, processor, probe)
+    if base is not None:
+        model = policy.merge_and_unload()
+    output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    del policy, model
+    gc.collect()
+
+    check = {"source": str(checkpoint), "merged_adapter": base is not None}
+    check |= _verify_transformers(output, trained, probe, merged=base is not None)
+    if verify_vllm:
+        check |= _verify_vllm(output, probe)
+        check["answers_equal"] = check["vllm_answer"] == check["transformers_answer"]
+    (output / "export_check.json").write_text(json.dumps(check, indent=1) + "\n")
+    (output / "README.md").write_text(model_card(recipe, source, check))
+    if push_to_hub:
+        _push(output, push_to_hub)
+    return output
+
+
+def _checkpoint(recipe: Recipe, source: str) -> Path:
+    staged = recipe.output / source
+    folder = staged if staged.is_dir() else Path(source)
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        fix = f"run `make {source} RECIPE={recipe.name}` first" if source in ("sft", "grpo") else "check --source"
+        raise UserError(f"no checkpoint in {staged if source in ('sft', 'grpo') else folder}: {fix}")
+    return folder
+
+
+def _adapter_base(checkpoint: Path) -> str | None:
+    """The base model of a PEFT adapter folder; None for a full checkpoint."""
+    if (checkpoint / "config.json").is_file():
+        return None
+    base = json.loads((checkpoint / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{checkpoint}/adapter_config.json: base_model_name_or_path is missing; name the base model")
+    return base
+
+
+def _has_processor(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+
+
+def _load(checkpoint: Path, base: str | None) -> tuple[Any, PreTrainedModel]:
+    """The trained policy and the full model in it, in the precision they were stored in."""
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(base or str(checkpoint), dtype="auto")
+    if base is None:
+        return model, model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(checkpoint)), model
+
+
+def _probe(recipe: Recipe) -> Probe:
+    """The first test example; without a mined data set, a drawn ramp and the standard question."""
+    from PIL import Image
+
+    from reasoner.data import load_examples
+
+    data = recipe.output / "data"
+    if any((data / "examples").glob("test-*.parquet")):
+        example = load_examples(data, "test", limit=1)[0]
+        images = tuple(Image.open(path).convert("RGB") for path in example.images)
+        return Probe(example.question, example.options, images)
+    return Probe(_PROBE_QUESTION, (), (Image.linear_gradient("L").convert("RGB"),))
+
+
+def _inputs(processor: ProcessorMixin, probe: Probe) -> Any:
+    message = user_message(probe.question, probe.options, len(probe.images))
+    text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    return processor(text=[text], images=list(probe.images) or None, return_tensors="pt")
+
+
+def _logits(model: Any, processor: ProcessorMixin, probe: Probe) -> torch.Tensor:
+    """[tokens, vocabulary] in float32."""
+    import torch
+
+    with torch.inference_mode():
+        return model.eval()(**_inputs(processor, probe)).logits[0].float()
+
+
+def _verify_transformers(output: Path, trained: torch.Tensor, probe: Probe, merged: bool) -> dict[str, Any]:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from reasoner.models.rollout import vision_token_ids
+
+    model = AutoModelForImageTextToText.from_pretrained(output, dtype="auto")
+    processor = load_processor(output)
+    difference = (_logits(model, processor, probe) - trained).abs().max().item()
+    rounding = MERGE_EPSILONS * torch.finfo(model.dtype).eps * trained.abs().max().item() if merged else 0.0
+    tolerance = max(LOGIT_TOLERANCE, rounding)
+    if not difference <= tolerance:
+        raise UserError(f"{output}: logits differ from the source by {difference:.1e} > {tolerance:.0e}; do not use it")
+    inputs = _inputs(processor, probe)
+    generated = model.generate(
+        **inputs, max_new_tokens=_PROBE_TOKENS, do_sample=False, suppress_tokens=vision_token_ids(processor)
+    )
+    answer = processor.decode(generated[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return {
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "parameters": model.num_parameters(),
+        "logits_max_difference": difference,
+        "logits_tolerance": tolerance,
+        "question": probe.question,
+        "transformers_answer": answer,
+    }
+
+
+def _verify_vllm(output: Path, probe: Probe) -> dict[str, Any]:
+    from reasoner.models.rollout import build_engine, sampling_params
+
+    processor = load_processor(output)
+    engine = build_engine(output, max_images=len(probe.images))
+    message = user_message(probe.question, probe.options, len(probe.images))
+    prompt: dict[str, Any] = {
+        "prompt": processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    }
+    if probe.images:
+        prompt["multi_modal_data"] = {"image": list(probe.images)}
+    params = sampling_params(processor, temperature=0.0, max_tokens=_PROBE_TOKENS)
+    [answered] = engine.generate([prompt], params, use_tqdm=False)
+    return {"vllm_answer": answered.outputs[0].text}
+
+
+def _push(output: Path, repository: str) -> None:
+    """Uploads the folder as a private model repository, with the login of `hf auth login` or `HF_TOKEN`."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=output)
+    except (LocalTokenNotFoundError, HFValidationError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"cannot push to {repository}: {first}; check `hf auth login` and the repository name"
+        ) from error

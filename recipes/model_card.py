@@ -1,0 +1,70 @@
+"""The model card of an export: Hub metadata, data, recipe, scores, intended use and limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from recipes.config import Recipe
+
+#: Rows of the score table: metric in `eval/scores.json` -> its name on the card.
+_METRICS = {
+    "micro_f1": "Micro-F1, abnormality list",
+    "macro_f1": "Macro-F1",
+    "exact_match": "Exact list",
+    "radrscore": "RadRScore",
+    "format": "Well-formed",
+}
+
+
+def model_card(recipe: Recipe, source: str, check: dict[str, Any]) -> str:
+    """The card's Markdown. Scores come from `eval/scores.json` below the recipe's output, when it is there."""
+    environment = Environment(
+        loader=PackageLoader("recipes", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("model_card.md.j2").render(
+        metadata=yaml.safe_dump(_metadata(recipe, source), sort_keys=False, allow_unicode=True).strip(),
+        recipe=recipe,
+        recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json", exclude={"output"}), sort_keys=False).strip(),
+        source=source,
+        check=check,
+        scores=_scores(recipe.output / "eval" / "scores.json", source),
+        data=_read(recipe.output / "data" / "summary.json"),
+    )
+
+
+def _metadata(recipe: Recipe, source: str) -> dict[str, Any]:
+    tiny = recipe.model.base == "tiny"
+    metadata: dict[str, Any] = {
+        "license": "apache-2.0" if tiny else "other",
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "language": ["en"],
+        "tags": ["radiology", "chest-x-ray", "reasoning", "trl", "vllm", source],
+    }
+    if not tiny:
+        link = f"https://huggingface.co/{recipe.model.base}"
+        metadata |= {"base_model": recipe.model.base, "license_name": "as-the-base-model", "license_link": link}
+    return metadata
+
+
+def _scores(path: Path, source: str) -> dict[str, list[tuple[str, str]]]:
+    """Split -> (metric, "value [low, high]") of greedy decoding; empty without an evaluation of this stage."""
+    splits = (_read(path) or {}).get(source, {})
+    table = {}
+    for split, modes in splits.items():
+        greedy = modes.get("greedy", {})
+        table[split] = [
+            (label, "{value:.3f} [{low:.3f}, {high:.3f}]".format(**greedy[name]))
+            for name, label in _METRICS.items()
+            if name in greedy
+        ]
+    return table
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
