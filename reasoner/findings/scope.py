@@ -108,8 +108,6 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "quality" in roles and "anatomy" not in roles and not found:
                 continue
-            elif found and ("verb" in roles or "explains" in roles):
-                break
-            elif "terminator" in roles or (found and any(r.endswith("ward") for r in roles)):
+            elif (found and ("verb" in roles or "explains" in roles)) or "terminator" in roles or (found and any(r.endswith("ward") for r in roles)):
                 break
         return found

@@ -1,0 +1,40 @@
+"""Where studies come from. `open_source` finds a source by name and imports only that one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reasoner.errors import UserError
+from reasoner.sources.base import Source
+
+#: name -> (module, class)
+SOURCES: dict[str, tuple[str, str]] = {
+    "phantom": ("reasoner.sources.phantom", "PhantomSource"),
+    "iu_xray": ("reasoner.sources.iu_xray", "IuXraySource"),
+    "jsonl": ("reasoner.sources.jsonl", "JsonlSource"),
+}
+
+
+def open_source(name: str, input: str | None, output: Path, options: Mapping[str, Any] | None = None) -> Source:
+    """The source called `name` over `input`, with its own `options`; one that draws images puts them below `output`.
+
+    Raises:
+        UserError: no such source, or an option that it does not have.
+    """
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(SOURCES)}"
+        raise UserError(f"unknown source '{name}'; {hint}")
+    module, kind = SOURCES[name]
+    build = getattr(importlib.import_module(module), kind)
+    known = [n for n in build.__init__.__kwdefaults__ or {}]
+    for option in options or {}:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+            raise UserError(f"source '{name}': unknown option '{option}'; {hint}")
+    return build(input, output, **(options or {}))

@@ -1,0 +1,181 @@
+"""The words of a chain: noun phrases and sentences that read naturally and that the extractor reads back unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+
+from reasoner.schema import NO_FINDING, Change, Finding
+
+T = TypeVar("T")
+
+#: Names of concepts where the identifier with spaces is not what one says.
+PHRASES = {
+    "cardiomegaly": "cardiomegaly",
+    "enlarged_cardiomediastinum": "mediastinal widening",
+    "costophrenic_blunting": "costophrenic blunting",
+    "interstitial_markings": "interstitial prominence",
+    "vascular_prominence": "vascular prominence",
+    "lung_opacity": "opacity",
+    "density": "density",
+    "lung_nodule": "nodule",
+    "lung_mass": "mass",
+    "scar": "scarring",
+    "apical_scar": "apical scarring",
+    "pulmonary_congestion": "pulmonary vascular congestion",
+    "picc": "PICC line",
+    "port": "port catheter",
+    "central_line": "central venous catheter",
+    "hilar_enlargement": "hilar enlargement",
+    "flattened_diaphragm": "diaphragmatic flattening",
+    "elevated_diaphragm": "hemidiaphragm elevation",
+    "degenerative_change": "degenerative change",
+    "surgical_material": "surgical hardware",
+    "emphysema": "emphysema",
+    "valve_prosthesis": "prosthetic valve",
+    "fracture": "fracture",
+    "aortic_aneurysm": "aneurysm",
+    "low_lung_volumes": "low lung volumes",
+}
+#: Concepts that take an article.
+COUNTABLE = frozenset(
+    ["lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density", "density", "cavity", "scar_nodule", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality", "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity", "bone_lesion", "bone_abnormality", "dislocation", "support_device", "central_line", "picc", "port", "endotracheal_tube", "enteric_tube", "chest_tube", "pacemaker", "valve_prosthesis"]
+)
+#: Where a finding lies: before the noun, or after it with the side.
+ADJECTIVES = {
+    "perihilar": "perihilar",
+    "retrocardiac": "retrocardiac",
+    "diffuse": "diffuse",
+    "paratracheal": "paratracheal",
+}
+PLACES = {
+    "upper lobe": "in the {s}upper lobe",
+    "middle lobe": "in the {s}middle lobe",
+    "lower lobe": "in the {s}lower lobe",
+    "upper zone": "in the {s}upper lung zone",
+    "mid zone": "in the {s}mid lung zone",
+    "lower zone": "in the {s}lower lung zone",
+    "lingula": "in the lingula",
+    "base": "at the {s}lung base",
+    "apex": "at the {s}lung apex",
+    "rib": "of a {s}rib",
+    "clavicle": "of the {s}clavicle",
+    "humerus": "of the {s}humerus",
+    "spine": "of the spine",
+}
+#: Regions where a place adds nothing to the side.
+PLACELESS = frozenset({"pleura", "devices", "heart", "mediastinum"})
+
+PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.")
+UNCERTAIN = ("Possible {n}.", "There may be {a}.", "{A} cannot be excluded.")
+CHANGED: dict[Change, tuple[str, ...]] = {
+    "new": ("There is a new {n}.", "New {n}."),
+    "worse": ("The {n} has increased.", "The {n} has worsened."),
+    "stable": ("The {n} is unchanged.", "The {n} is stable."),
+    "improved": ("The {n} has decreased.", "The {n} has improved."),
+    "resolved": ("The {n} has resolved.", "Resolved {n}."),
+}
+HEART = ("The heart is {dly}enlarged.", "There is {d}cardiomegaly.", "The cardiac silhouette is {dly}enlarged.")
+ADVERBS = {"mild": "mildly ", "moderate": "moderately ", "severe": "severely ", "minimal": "minimally "}
+DEGREES_OF_HEART = frozenset(ADVERBS)
+
+#: One concept that stands for each class in questions and denials, and its name there.
+CLASS_CONCEPT = {
+    "Atelectasis": "atelectasis",
+    "Cardiomegaly": "cardiomegaly",
+    "Consolidation": "consolidation",
+    "Edema": "pulmonary_edema",
+    "Enlarged Cardiomediastinum": "enlarged_cardiomediastinum",
+    "Fracture": "fracture",
+    "Lung Lesion": "lung_nodule",
+    "Lung Opacity": "lung_opacity",
+    "Pleural Effusion": "pleural_effusion",
+    "Pleural Other": "pleural_thickening",
+    "Pneumonia": "pneumonia",
+    "Pneumothorax": "pneumothorax",
+    "Support Devices": "support_device",
+}
+NO_FINDING_SENTENCES = ("No acute abnormality is seen.", "There is no abnormality.")
+assert NO_FINDING not in CLASS_CONCEPT
+
+
+def choose(items: Sequence[T], *key: object) -> T:
+    """One of `items`, the same for the same key in every process."""
+    return items[stable_hash(*key) % len(items)]
+
+
+def stable_hash(*key: object) -> int:
+    """A number of 64 bits that depends on the key alone."""
+    digest = hashlib.blake2b("\x1f".join(map(str, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def noun(concept: str) -> str:
+    return PHRASES.get(concept, concept.replace("_", " "))
+
+
+def with_article(phrase: str, concept: str) -> str:
+    if concept not in COUNTABLE or "bilateral" in phrase:
+        return phrase
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
+    """`small left pleural effusion`, `nodule in the right upper lobe`."""
+    side, place = finding.laterality, finding.location
+    head: list[str] = []
+    if degree and finding.severity:
+        head.append(finding.severity)
+    tail = ""
+    if place in PLACES and region not in PLACELESS and side != "bilateral":
+        template = PLACES[place]
+        tail = " " + template.format(s=f"{side} " if side else "")
+        if side and "{s}" in template:
+            side = None
+    if side:
+        head.append(side)
+    if place in ADJECTIVES and region not in PLACELESS:
+        head.append(ADJECTIVES[place])
+    name = noun(finding.concept)
+    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+        name = re_plural(name)
+    return " ".join([*head, name]) + tail
+
+
+def re_plural(name: str) -> str:
+    """The plural of a noun phrase's last word."""
+    irregular = {"pneumothorax": "pneumothoraces", "opacity": "opacities", "density": "densities", "mass": "masses"}
+    first, _, last = name.rpartition(" ")
+    plural = irregular.get(last, last + "s")
+    return f"{first} {plural}".strip()
+
+
+def state(finding: Finding, region: str, frame: int, *, change: bool = False) -> str:
+    """One sentence that asserts the finding; `frame` chooses among the wordings."""
+    if change and finding.change is not None:
+        frames = CHANGED[finding.change]
+        phrase = noun_phrase(finding, region, degree=finding.change == "new")
+        text = frames[frame % len(frames)]
+        if finding.concept not in COUNTABLE or finding.laterality == "bilateral":
+            text = text.replace(
+                "There is a new", "There is new" if finding.concept not in COUNTABLE else "There are new"
+            )
+        text = text.format(n=phrase)
+        if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+            text = text.replace(" has ", " have ").replace(" is ", " are ")
+        return text
+    if finding.concept == "cardiomegaly" and finding.status == "present":
+        degree = finding.severity if finding.severity in DEGREES_OF_HEART else None
+        return HEART[frame % len(HEART)].format(dly=ADVERBS.get(degree or "", ""), d=f"{degree} " if degree else "")
+    phrase = noun_phrase(finding, region)
+    article = with_article(phrase, finding.concept)
+    frames = PRESENT if finding.status == "present" else UNCERTAIN
+    text = frames[frame % len(frames)].format(n=phrase, a=article, A=article[0].upper() + article[1:])
+    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+        text = (
+            text.replace("There is ", "There are ")
+            .replace(" is present", " are present")
+            .replace(" is seen", " are seen")
+        )
+    return text
