@@ -16,7 +16,7 @@ _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near
 
 
 def extract_report(text: str) -> list[Finding]:
-    """The findings of a report, in its order. Indication, comparison and technique are not read; evidence is in `text`."""
+    """The findings of a report, in its order, with evidence in `text`; only findings and impression are read."""
     findings: list[Finding] = []
     for section in split_sections(text):
         if section.name in FINDING_SECTIONS:
@@ -84,9 +84,8 @@ class _Sentence:
                 values.pop("severity", None)
             if not concept.sided:
                 values.pop("side", None)
-            elif previous is not None and "side" not in values and self._linked(n) and previous.status == status:
-                if previous.laterality:
-                    values["side"] = previous.laterality
+            elif previous and previous.laterality and "side" not in values and self._linked(n):
+                values["side"] = previous.laterality
             finding = Finding(
                 concept=concept.refine.get(values.get("location", ""), concept.name),
                 status=status,

@@ -6,7 +6,7 @@ backward over the coordinated mentions before it; pseudo-negations ("no change i
 
 from __future__ import annotations
 
-from reasoner.findings.lexicon import Item
+from reasoner.findings.lexicon import Item, Roles
 from reasoner.findings.text import Token
 from reasoner.schema import Status
 
@@ -108,6 +108,11 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "quality" in roles and "anatomy" not in roles and not found:
                 continue
-            elif (found and ("verb" in roles or "explains" in roles)) or "terminator" in roles or (found and any(r.endswith("ward") for r in roles)):
+            elif "terminator" in roles or (found and _closes(roles)):
                 break
         return found
+
+
+def _closes(roles: Roles) -> bool:
+    """Whether an item ends the list of mentions that a backward cue acts on."""
+    return "verb" in roles or "explains" in roles or any(kind.endswith("ward") for kind in roles)

@@ -1,4 +1,4 @@
-"""Text into sections, sentences and tokens, always as offsets into the text that was given. Linear time, no failures."""
+"""Text into sections, sentences and tokens, always as offsets into the text that was given; linear, never failing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 #: Sections by the headers that open them. What lies before any header is taken for findings.
 HEADERS: dict[str, str] = {
-    "indication": "clinical indication|clinical information|clinical history|reason for exam(?:ination)?|reason for study"
-    "|indications?|history|patient history|clinical data|clinical statement|reason",
+    "indication": "clinical indication|clinical information|clinical history|reason for exam(?:ination)?"
+    "|reason for study|indications?|history|patient history|clinical data|clinical statement|reason",
     "comparison": "comparisons?|prior studies|comparison studies",
-    "technique": "techniques?|procedure|exam(?:ination)?|study|views?|type of exam|examination type|recommendations?|notification",
-    "findings": "findings?|report|findings and impression|findings/impression|body|chest|frontal and lateral views of the chest",
+    "technique": "techniques?|procedure|exam(?:ination)?|study|views?|type of exam|examination type"
+    "|recommendations?|notification",
+    "findings": "findings?|report|findings and impression|findings/impression|body|chest"
+    "|frontal and lateral views of the chest",
     "impression": "impressions?|conclusions?|summary|opinion|assessment|interpretation|diagnosis",
 }
 #: A header starts a line, or is in capitals anywhere, and ends in a colon.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reasoner.findings import concept_class, parents, region
-from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, re_plural, stable_hash, state
+from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, plural, stable_hash, state
 from reasoner.schema import READ_ORDER, Chain, Finding, Laterality, Step
 
 STYLES = ("concise", "systematic", "question")
@@ -62,7 +62,7 @@ REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", 
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding per concept and side: the strongest status, the first value of each attribute; READ_ORDER, then text order.
+    """One finding per concept and side, in READ_ORDER: the strongest status, the first value of each attribute.
 
     A mention without a side adds to one with a side; a concept that is asserted anywhere is not also denied.
     """
@@ -197,7 +197,7 @@ def _denials(
         concept = CLASS_CONCEPT.get(name)
         if concept is None or not deniable(name, findings):
             continue
-        words = re_plural(noun(concept)) if concept == "support_device" else noun(concept)
+        words = plural(noun(concept)) if concept == "support_device" else noun(concept)
         texts = (f"No {words}.", f"There {'are' if words.endswith('devices') else 'is'} no {words}.")
         steps.append(_normal_step(region(concept), (concept,), texts, findings, key, attempt))
     return steps

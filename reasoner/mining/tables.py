@@ -16,27 +16,43 @@ _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _LABELS = pa.struct([(name, _TEXT) for name in CLASSES])
 _EVIDENCE = pa.struct([("section", _TEXT), ("start", pa.int32()), ("end", pa.int32())])
 _FINDING = pa.struct(
-    [(name, _TEXT) for name in ("concept", "status", "laterality", "location", "severity", "change")]
-    + [("evidence", _EVIDENCE)]
+    [
+        *((name, _TEXT) for name in ("concept", "status", "laterality", "location", "severity", "change")),
+        ("evidence", _EVIDENCE),
+    ]
 )
 _STEP = pa.struct([("text", _TEXT), ("stage", _TEXT), ("findings", pa.list_(_FINDING)), ("evidence", _EVIDENCE)])
 _SECTIONS = pa.map_(_TEXT, _TEXT)
 
 EXAMPLE = pa.schema(
-    [(name, _TEXT) for name in ("id", "study_id", "task", "question", "answer", "reasoning")]
-    + [("options", _TEXTS), ("images", _TEXTS), ("gold_findings", pa.list_(_FINDING)), ("labels", _LABELS)]
-    + [("report", _TEXT), ("steps", pa.list_(_STEP)), ("stage", pa.int32()), ("split", _TEXT), ("source", _TEXT)]
+    [
+        *((name, _TEXT) for name in ("id", "study_id", "task", "question", "answer", "reasoning", "report")),
+        *((name, _TEXTS) for name in ("options", "images")),
+        ("gold_findings", pa.list_(_FINDING)),
+        ("labels", _LABELS),
+        ("steps", pa.list_(_STEP)),
+        ("stage", pa.int32()),
+        ("split", _TEXT),
+        ("source", _TEXT),
+    ]
 )
 STUDY = pa.schema(
-    [("study_id", _TEXT), ("patient_id", _TEXT), ("report", _TEXT), ("images", _TEXTS), ("views", _TEXTS)]
-    + [("prior_study_id", _TEXT), ("prior_images", _TEXTS), ("sections", _SECTIONS), ("labels", _LABELS)]
-    + [("verified_labels", _LABELS), ("findings", pa.list_(_FINDING)), ("split", _TEXT), ("source", _TEXT)]
+    [
+        *((name, _TEXT) for name in ("study_id", "patient_id", "report", "prior_study_id")),
+        *((name, _TEXTS) for name in ("images", "views", "prior_images")),
+        ("sections", _SECTIONS),
+        ("labels", _LABELS),
+        ("verified_labels", _LABELS),
+        ("findings", pa.list_(_FINDING)),
+        ("split", _TEXT),
+        ("source", _TEXT),
+    ]
 )
 ROW_GROUP = 2000
 
 
 class Tables:
-    """`studies.parquet`, `examples/{split}-00000.parquet` and `quarantine.jsonl`; each appears, whole, on leaving the context."""
+    """`studies.parquet`, `examples/{split}-00000.parquet`, `quarantine.jsonl`; tables appear, whole, at the end."""
 
     def __init__(self, output: Path) -> None:
         self.output = output

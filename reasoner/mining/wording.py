@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import TypeVar
 
-from reasoner.schema import NO_FINDING, Change, Finding
+from reasoner.schema import Change, Finding
 
 T = TypeVar("T")
 
@@ -39,9 +39,13 @@ PHRASES = {
     "low_lung_volumes": "low lung volumes",
 }
 #: Concepts that take an article.
-COUNTABLE = frozenset(
-    ["lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density", "density", "cavity", "scar_nodule", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality", "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity", "bone_lesion", "bone_abnormality", "dislocation", "support_device", "central_line", "picc", "port", "endotracheal_tube", "enteric_tube", "chest_tube", "pacemaker", "valve_prosthesis"]
-)
+COUNTABLE = frozenset({
+    "lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density",
+    "density", "cavity", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality",
+    "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity",
+    "bone_lesion", "bone_abnormality", "dislocation", "support_device", "central_line", "picc", "port",
+    "endotracheal_tube", "enteric_tube", "chest_tube", "pacemaker", "valve_prosthesis",
+})  # fmt: skip
 #: Where a finding lies: before the noun, or after it with the side.
 ADJECTIVES = {
     "perihilar": "perihilar",
@@ -96,8 +100,6 @@ CLASS_CONCEPT = {
     "Pneumothorax": "pneumothorax",
     "Support Devices": "support_device",
 }
-NO_FINDING_SENTENCES = ("No acute abnormality is seen.", "There is no abnormality.")
-assert NO_FINDING not in CLASS_CONCEPT
 
 
 def choose(items: Sequence[T], *key: object) -> T:
@@ -139,16 +141,15 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
         head.append(ADJECTIVES[place])
     name = noun(finding.concept)
     if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
-        name = re_plural(name)
+        name = plural(name)
     return " ".join([*head, name]) + tail
 
 
-def re_plural(name: str) -> str:
+def plural(name: str) -> str:
     """The plural of a noun phrase's last word."""
     irregular = {"pneumothorax": "pneumothoraces", "opacity": "opacities", "density": "densities", "mass": "masses"}
     first, _, last = name.rpartition(" ")
-    plural = irregular.get(last, last + "s")
-    return f"{first} {plural}".strip()
+    return f"{first} {irregular.get(last, last + 's')}".strip()
 
 
 def state(finding: Finding, region: str, frame: int, *, change: bool = False) -> str:

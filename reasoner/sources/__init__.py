@@ -37,4 +37,6 @@ def open_source(name: str, input: str | None, output: Path, options: Mapping[str
             near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
             raise UserError(f"source '{name}': unknown option '{option}'; {hint}")
-    return build(input, output, **(options or {}))
+    # Ray workers may have another working directory.
+    place = str(Path(input).resolve()) if input else None
+    return build(place, Path(output).resolve(), **(options or {}))
