@@ -121,6 +121,8 @@ class Grpo(Section):
 class Eval(Section):
     """Evaluation of base, SFT and GRPO on the same rows (`eval`)."""
 
+    models: list[Literal["base", "sft", "grpo"]] | None = None
+    """Models to compare; none takes those there are."""
     splits: list[str] = ["test"]
     """Splits to evaluate; site_b is the out-of-distribution one."""
     tasks: list[str] | None = None
@@ -159,6 +161,8 @@ class Recipe(Section):
     """Folder for all that the stages write."""
     min_free_gb: float = Field(2.0, ge=0)
     """A stage starts only with so much free disk space, in GiB."""
+    minutes: dict[Stage, float] = {}
+    """About how long each stage takes on the machine it is meant for; told when it starts."""
     data: Data = Data()
     """Reports in, examples out."""
     model: Model = Model()

@@ -1,0 +1,75 @@
+# `make help` lists the targets. Stages take RECIPE= (a folder under recipes/) and ARGS= (passed on to the command).
+
+RECIPE ?= phantom
+ARGS ?=
+PYTHON ?= python3
+#: An accelerate config, for training on several GPUs: ACCELERATE=recipes/accelerate/fsdp2.yaml
+ACCELERATE ?=
+
+BIN := .venv/bin
+REASONER := $(BIN)/reasoner
+TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE) -m recipes.cli,$(REASONER))
+EARLIER = --recipe $(RECIPE) --if-needed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup mine sft grpo eval export demo test lint bench doctor clean clean-venv
+
+help: ## This list
+	@echo "Two commands do everything: make demo, make test. Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "  RECIPE=phantom selects the recipe; ARGS=\"--learning_rate 1e-4\" is passed to the stage."
+
+setup: ## Virtual environment in .venv, with vLLM for the GPU or the CPU that is here
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh
+
+mine: setup ## Reports -> chains, questions, answers
+	@$(REASONER) mine --recipe $(RECIPE) $(ARGS)
+
+sft: setup ## Supervised warm-up
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft --recipe $(RECIPE) $(ARGS)
+
+grpo: setup ## Reinforcement learning
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft $(EARLIER)
+	@$(TRAIN) grpo --recipe $(RECIPE) $(ARGS)
+
+eval: setup ## Base, SFT and GRPO side by side on held-out images
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft $(EARLIER)
+	@$(TRAIN) grpo $(EARLIER)
+	@$(REASONER) eval --recipe $(RECIPE) $(ARGS)
+
+export: setup ## A Hugging Face folder with its card
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft $(EARLIER)
+	@$(TRAIN) grpo $(EARLIER)
+	@$(REASONER) export --recipe $(RECIPE) $(ARGS)
+
+demo: setup ## All of it in order, then a summary
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft $(EARLIER)
+	@$(TRAIN) grpo $(EARLIER)
+	@$(REASONER) eval $(EARLIER)
+	@$(REASONER) export $(EARLIER)
+	@$(REASONER) summary --recipe $(RECIPE)
+
+test: setup ## All tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup ## Speed measurements
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+doctor: setup ## What this machine has and what to fix
+	@$(REASONER) doctor
+
+clean: ## Remove the outputs of RECIPE
+	rm -rf outputs/$(RECIPE)
+
+clean-venv: ## Remove the virtual environment
+	rm -rf .venv
