@@ -37,7 +37,7 @@ NORMALS: tuple[tuple[Normal, ...], ...] = (
     (Normal("devices", ("support_device",), ("No support devices.", "No support devices are seen.")),),
     (Normal("airways", ("mediastinal_shift",), ("The trachea is midline.",), True),),
     (
-        Normal("lungs", _LUNGS, ("The lungs are clear.", "Both lungs are clear.")),
+        Normal("lungs", _LUNGS, ("The lungs are clear.", "Lungs are clear.")),
         Normal("lungs", ("consolidation",), ("No consolidation.", "There is no consolidation.")),
         Normal("lungs", ("lung_nodule",), ("No lung nodule.", "There is no lung nodule.")),
     ),
@@ -122,6 +122,7 @@ def build_chain(
         conclusion: the answer, for the last step of the `question` style.
         attempt: counts up when the verifier asks for other words.
     """
+    key = _wording_key(style, key)
     abnormal = [f for f in findings if f.status != "absent" and f.concept not in GENERAL]
     if classes is not None:
         abnormal = [f for f in abnormal if concept_class(f.concept) in classes]
@@ -140,14 +141,19 @@ def build_chain(
 
 def build_comparison(finding: Finding, *, style: str, key: tuple[object, ...], answer: str, attempt: int = 0) -> Chain:
     """The chain of a temporal question: how one finding differs from the prior image."""
-    frame = stable_hash(*key, finding.concept) + attempt
+    frame = stable_hash(*_wording_key(style, key), finding.concept) + attempt
     steps = [
         Step(state(finding, region(finding.concept), frame, change=True), "comparison", (finding,), finding.evidence)
     ]
     if style == "question":
-        plan = Step(f"The two images must be compared for the {noun(finding.concept)}.", "plan")
+        plan = Step("First the two images must be compared.", "plan")
         steps = [plan, *steps, Step(f"The answer is therefore {answer}.", "conclusion")]
     return Chain(tuple(steps))
+
+
+def _wording_key(style: str, key: tuple[object, ...]) -> tuple[object, ...]:
+    """`concise` has one wording per concept: a small model should spend itself on the image, not on synonyms."""
+    return () if style == "concise" else key
 
 
 def _abnormal_step(finding: Finding, key: tuple[object, ...], attempt: int) -> Step:
