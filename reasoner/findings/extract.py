@@ -72,6 +72,8 @@ class _Sentence:
                 continue
             window = self._window(n)
             values, used = self._attributes(window, k)
+            if "change" not in values and (shared := self._shared_change(n)):
+                values["change"] = shared
             if status != "absent":
                 used = [*used, *([cue] if cue else [])]
             elif cue:
@@ -154,6 +156,21 @@ class _Sentence:
                     used.append(self.items[j])
         return values, used
 
+    def _shared_change(self, n: int) -> str | None:
+        """The change that follows a list: "effusion and atelectasis are unchanged"."""
+        for m in range(n + 1, min(n + 6, len(self.at))):
+            between = self.items[self.at[m - 1] + 1 : self.at[m]]
+            if not any("conjunction" in item.roles for item in between) or any(
+                "verb" in item.roles for item in between
+            ):
+                return None
+            verb = False
+            for k in range(self.at[m] + 1, len(self.items) if m + 1 == len(self.at) else self.at[m + 1]):
+                verb = verb or "verb" in self.items[k].roles
+                if verb and "change" in self.items[k].roles:
+                    return self.items[k].roles["change"]
+        return None
+
     def _linked(self, n: int) -> bool:
         """Whether the n-th mention shares the side of the one before: coordinated with it, or said to explain it."""
         between = self.items[self.at[n - 1] + 1 : self.at[n]]
@@ -231,7 +248,8 @@ class _Sentence:
 
     def _anatomies(self, k: int) -> list[int]:
         """Items of the organs that the quality at item k describes: those right after it, else those before it."""
-        ahead = self._ahead(k)
+        terse = k > 0 and "anatomy" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
+        ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
         if ahead:
             return ahead
         found: list[int] = []

@@ -59,7 +59,9 @@ class Scopes:
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
             forward = next((kind for kind in ("hypothetical", "negation", "hedge") if kind + "_forward" in roles), None)
-            if backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
+            if backward == "hypothetical":
+                self._mark_back(k, backward)
+            elif backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
                 continue
             if (
                 forward

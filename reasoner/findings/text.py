@@ -25,7 +25,9 @@ FINDING_SECTIONS = ("findings", "impression")
 
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, a semicolon.
-_BREAK = re.compile(r"[.!?]+(?=[\s)\"'<]|$)|\.(?=[A-Z][a-z])|;|\n(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|\n\n+")
+_BREAK = re.compile(
+    r"[.!?]+(?=[\s)\"'<]|$)|\.(?=[A-Z][a-z])|;|\n(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|\s(?=\d{1,2}[.)] +[A-Z])"
+)
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )

@@ -147,9 +147,11 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
 
 def plural(name: str) -> str:
     """The plural of a noun phrase's last word."""
-    irregular = {"pneumothorax": "pneumothoraces", "opacity": "opacities", "density": "densities", "mass": "masses"}
-    first, _, last = name.rpartition(" ")
-    return f"{first} {irregular.get(last, last + 's')}".strip()
+    if name.endswith("pneumothorax"):
+        return name.removesuffix("x") + "ces"
+    if name.endswith("y"):
+        return name.removesuffix("y") + "ies"
+    return name + ("es" if name.endswith("s") else "s")
 
 
 def state(finding: Finding, region: str, frame: int, *, change: bool = False) -> str:

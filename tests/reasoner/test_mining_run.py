@@ -1,0 +1,137 @@
+"""The run on Ray Data, end to end, on a real local Ray; and the labels against real reports where those are at hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from reasoner.errors import UserError
+from reasoner.findings import extract_report, labels_of
+from reasoner.mining import run
+from reasoner.mining.evaluate import evaluate_labels, score
+from reasoner.mining.run import mine
+from reasoner.mining.summary import table
+from reasoner.mining.verify import faults
+from reasoner.schema import Chain, Example
+from reasoner.sources import open_source
+
+TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 0.5, "temporal": 1.0}
+COUNTS = {"train": 230, "val": 20, "test": 20, "site_b": 10}
+
+
+class Mined(NamedTuple):
+    first: Path
+    second: Path
+    summary: dict
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Mined:
+    """The same phantoms mined by two workers and by one, in one Ray each."""
+    folders = [tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")]
+    for folder, workers in zip(folders, (2, 1), strict=True):
+        source = open_source("phantom", None, folder, COUNTS)
+        summary = mine(source, folder, tasks=TASKS, style="concise", seed=3, workers=workers)
+    return Mined(folders[0], folders[1], summary)
+
+
+def test_files_and_summary(mined: Mined) -> None:
+    folder, summary = mined.first, mined.summary
+    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary["studies"]["read"] == sum(COUNTS.values())
+    assert pq.read_table(folder / "studies.parquet").num_rows == summary["studies"]["mined"]
+    quarantined = (folder / "quarantine.jsonl").read_text().splitlines()
+    assert len(quarantined) == sum(summary["quarantined"].values())
+    for split in COUNTS:
+        rows = pq.read_table(folder / "examples" / f"{split}-00000.parquet").num_rows
+        assert rows == sum(counts.get(split, 0) for counts in summary["examples"].values())
+    assert "config_name" in (folder / "README.md").read_text()
+    assert "abnormality_list" in table(summary)
+
+
+def test_one_worker_and_two_write_the_same(mined: Mined) -> None:
+    for name in ("studies.parquet", "examples/train-00000.parquet", "examples/site_b-00000.parquet"):
+        assert pq.read_table(mined.first / name).equals(pq.read_table(mined.second / name)), name
+
+
+def test_rows_are_faithful_examples_with_images(mined: Mined) -> None:
+    rows = pq.read_table(mined.first / "examples" / "train-00000.parquet").to_pylist()
+    for row in rows:
+        example = Example.from_dict(row)
+        assert example.reasoning == Chain(example.steps).text
+        assert all((mined.first / image).is_file() for image in example.images)
+        assert not Path(example.images[0]).is_absolute()
+        assert faults(Chain(example.steps), [*example.gold_findings], example.report) == []
+    assert len({row["id"] for row in rows}) == len(rows)
+
+
+def test_complete_reports_are_read_without_error(mined: Mined) -> None:
+    for row in pq.read_table(mined.first / "studies.parquet").to_pylist():
+        if row["split"] in ("test", "site_b"):
+            present = {n for n, s in row["labels"].items() if s == "present"}
+            assert present == {n for n, s in row["verified_labels"].items() if s == "present"}, row["report"]
+
+
+def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "old-00000.parquet").write_text("old")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"study_id": "s", "report": "Cardiomegaly."}) + "\n" + "broken\n")
+    source = open_source("jsonl", str(rows), tmp_path, {"require_images": False})
+    summary = mine(source, tmp_path, tasks={"abnormality_list": 1.0}, workers=1)
+    assert summary["quarantined"] == {"not JSON": 1}
+    assert len(list((tmp_path / "examples").iterdir())) == 1
+
+
+def test_nothing_to_mine(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    with pytest.raises(UserError, match="holds no studies"):
+        mine(open_source("jsonl", str(empty), tmp_path), tmp_path, tasks=TASKS)
+    with pytest.raises(UserError, match="style 'loud' is unknown"):
+        mine(open_source("phantom", None, tmp_path), tmp_path, tasks=TASKS, style="loud")
+
+
+def test_no_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "NEEDED_BYTES", 2**60)
+    with pytest.raises(UserError, match="free some space"):
+        mine(open_source("phantom", None, tmp_path), tmp_path, tasks=TASKS)
+
+
+def test_evaluation_counts(tmp_path: Path, mined: Mined) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_text("uid,Cardiomegaly,Fracture,sides\nnobody,1,0,\n")
+    with pytest.raises(UserError, match="none of its 1 uids"):
+        evaluate_labels(mined.first / "studies.parquet", gold)
+    finding = {"concept": "fracture", "status": "present", "laterality": "left"}
+    row = {"labels": {"Fracture": "present", "Cardiomegaly": "uncertain"}, "findings": [finding]}
+    result = score([({"Fracture": "1", "Cardiomegaly": "1", "Edema": "-1", "sides": "Fracture:left"}, row)] * 30)
+    assert result["per_class"]["Fracture"]["f1"] == 1.0 and result["per_class"]["Cardiomegaly"]["fn"] == 30
+    assert result["side_accuracy"] == 1.0 and result["macro_f1"] == 0.5
+    assert result["micro_f1"] == pytest.approx(2 / 3)
+
+
+def test_real_reports() -> None:
+    """The floors of the label quality on the public Indiana reports; see docs/mining.md for the table."""
+    root = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "iu"
+    if not root.is_dir():
+        pytest.skip("no real reports: set CXR_REASONER_DATA to a folder with iu/gold_dev.csv")
+    with (root / "indiana_reports.csv").open(newline="") as file:
+        reports = {
+            row["uid"]: f"FINDINGS: {row['findings']}\n\nIMPRESSION: {row['impression']}"
+            for row in csv.DictReader(file)
+        }
+    pairs = []
+    with (root / "gold_dev.csv").open(newline="") as file:
+        for gold in csv.DictReader(file):
+            findings = extract_report(reports[gold["uid"]])
+            pairs.append((gold, {"labels": labels_of(findings), "findings": [f.to_dict() for f in findings]}))
+    result = score(pairs)
+    assert result["micro_f1"] >= 0.90
+    assert result["macro_f1"] >= 0.90

@@ -1,0 +1,112 @@
+"""Sources: good rows become studies, bad ones say where and why, and the caller's mistakes are told in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from reasoner.errors import UserError
+from reasoner.schema import Rejected, Study
+from reasoner.sources import open_source
+
+
+def read_all(source: object) -> list[Study | Rejected]:
+    return [item for part in source.partitions() for item in source.read(part)]  # type: ignore[attr-defined]
+
+
+def write_jsonl(folder: Path, rows: Sequence[object]) -> Path:
+    Image.new("L", (4, 4)).save(folder / "a.png")
+    (folder / "text.png").write_text("no picture")
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+GOOD = {"study_id": "s1", "report": "The heart is enlarged.", "images": ["a.png"]}
+
+
+def test_jsonl_rows(tmp_path: Path) -> None:
+    rows = [GOOD, "{broken", ["list"], {**GOOD, "report": " "}, {**GOOD, "images": ["gone.png"]},
+            {**GOOD, "images": ["text.png"]}, {**GOOD, "images": "a.png"}, {**GOOD, "split": "dev"},
+            {**GOOD, "labels": {"Gout": "present"}}, {**GOOD, "images": []}, {**GOOD, "split": "site_b"}]  # fmt: skip
+    read = read_all(open_source("jsonl", str(write_jsonl(tmp_path, rows)), tmp_path))
+    good = [item for item in read if isinstance(item, Study)]
+    bad = [item for item in read if isinstance(item, Rejected)]
+    assert [study.split for study in good][1:] == ["site_b"] and good[0].images == (str(tmp_path / "a.png"),)
+    reasons = ["not JSON", "bad row", "bad row", "missing image", "not an image", *["bad row"] * 3, "no image"]
+    assert [item.reason for item in bad] == reasons
+    assert bad[0].where.endswith("rows.jsonl:2") and "gone.png" in bad[3].detail
+
+
+def test_jsonl_partitions_cover_every_row(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, [{**GOOD, "study_id": f"s{i}", "report": "é" * (i % 7 + 1)} for i in range(2345)])
+    source = open_source("jsonl", str(path), tmp_path)
+    assert len(source.partitions()) == 3
+    assert [getattr(s, "study_id", None) for s in read_all(source)] == [f"s{i}" for i in range(2345)]
+
+
+def test_undecodable_lines_are_quarantined(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"study_id": "\xff\xfe"}\n')
+    (item,) = read_all(open_source("jsonl", str(path), tmp_path))
+    assert isinstance(item, Rejected) and item.reason == "not JSON"
+
+
+def write_iu(folder: Path) -> None:
+    with (folder / "indiana_reports.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"])
+        writer.writerow(["1", "", "", "", "Cough", "", "The heart is enlarged.", "Cardiomegaly."])
+        writer.writerow(["2", "", "", "", "Cough", "", "", ""])
+    with (folder / "indiana_projections.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["uid", "filename", "projection"], ["1", "1.png", "Frontal"]])
+
+
+def test_iu_xray(tmp_path: Path) -> None:
+    write_iu(tmp_path)
+    study, rejected = read_all(open_source("iu_xray", str(tmp_path), tmp_path))
+    assert isinstance(study, Study) and study.views == ("frontal",) and study.images == ()
+    assert study.report == "INDICATION: Cough\n\nFINDINGS: The heart is enlarged.\n\nIMPRESSION: Cardiomegaly."
+    assert isinstance(rejected, Rejected) and rejected.reason == "empty report" and rejected.where.endswith(":3")
+
+
+def test_iu_xray_with_pictures(tmp_path: Path) -> None:
+    write_iu(tmp_path)
+    options = {"images": str(tmp_path)}
+    first = read_all(open_source("iu_xray", str(tmp_path), tmp_path, options))[0]
+    assert isinstance(first, Rejected) and first.reason == "missing image"
+    Image.new("L", (4, 4)).save(tmp_path / "1.png")
+    first = read_all(open_source("iu_xray", str(tmp_path), tmp_path, options))[0]
+    assert isinstance(first, Study) and first.images == (str(tmp_path / "1.png"),)
+
+
+@pytest.mark.parametrize(
+    "name, input, options, message",
+    [
+        ("phantm", None, {}, "did you mean 'phantom'"),
+        ("jsonl", None, {}, "needs an input"),
+        ("iu_xray", None, {}, "needs an input"),
+        ("phantom", None, {"trane": 3}, "did you mean 'train'"),
+    ],
+)
+def test_callers_mistakes(tmp_path: Path, name: str, input: str | None, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_source(name, input, tmp_path, options)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "iu_xray"])
+def test_missing_input(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        open_source(name, str(tmp_path / "gone"), tmp_path).partitions()
+
+
+def test_missing_column(tmp_path: Path) -> None:
+    write_iu(tmp_path)
+    (tmp_path / "indiana_reports.csv").write_text("uid,findings\n1,clear\n")
+    with pytest.raises(UserError, match="column 'indication' is missing"):
+        open_source("iu_xray", str(tmp_path), tmp_path).partitions()
