@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reasoner.errors import UserError
 
 RECIPES = Path(__file__).parent
-Stage = Literal["mine", "sft", "grpo", "eval", "export"]
 
 
 class Section(BaseModel):
@@ -161,7 +160,7 @@ class Recipe(Section):
     """Folder for all that the stages write."""
     min_free_gb: float = Field(2.0, ge=0)
     """A stage starts only with so much free disk space, in GiB."""
-    minutes: dict[Stage, float] = {}
+    minutes: dict[str, float] = {}
     """About how long each stage takes on the machine it is meant for; told when it starts."""
     data: Data = Data()
     """Reports in, examples out."""

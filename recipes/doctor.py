@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import psutil
 from packaging.requirements import Requirement
@@ -177,8 +177,7 @@ def _start_ray() -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"num_cpus": 1, "include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, **local)
+    ray.init(address=address, num_cpus=None if address else 1, include_dashboard=False, log_to_driver=False)
     assert ray.get(ray.remote(lambda: 42).remote()) == 42
     ray.shutdown()
 
@@ -197,6 +196,6 @@ def _start_vllm() -> None:
         Image.linear_gradient("L").save(image)
         processor = load_processor(checkpoint)
         engine = build_engine(checkpoint, max_model_len=256, gpu_memory_utilization=0.2)
-        inputs = prompt_inputs(processor, [Prompt("What is shown?", (), (image,))])
+        inputs: Any = prompt_inputs(processor, [Prompt("What is shown?", (), (image,))])
         [answer] = engine.generate(inputs, sampling_params(processor, temperature=0.0, max_tokens=4), use_tqdm=False)
         assert answer.outputs[0].token_ids

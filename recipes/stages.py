@@ -98,7 +98,7 @@ def is_done(recipe: Recipe, stage: str) -> bool:
 
 
 def require_earlier(recipe: Recipe, stage: str) -> None:
-    """Raises `UserError` when a training stage lacks what it starts from (evaluation and export choose for themselves)."""
+    """Raises `UserError` when a training stage lacks what it starts from; eval and export check for themselves."""
     target = f"run `make {{}} RECIPE={recipe.name}` first"
     if stage == "sft" and not any((recipe.output / "data" / "examples").glob("train-*.parquet")):
         raise UserError(f"no mined training examples in {recipe.output / 'data'}: {target.format('mine')}")
