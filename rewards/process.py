@@ -1,0 +1,224 @@
+"""The process reward: RadRScore (ChestX-Reasoner, arXiv 2504.20930, section 3.4), by rules instead of a judge.
+
+    factuality    consistent claims / claims of the completion, against the report (silence is read as normal)
+    completeness  recalled claims / claims of the reference chain
+    effectiveness supported steps / asserting steps of the completion, against the reference chain
+    RadRScore     their mean
+
+Sentences that assert nothing (plans, textbook knowledge, questions) are neither claims nor steps. What was said before
+earns nothing again. Verified labels, where the study has them, outweigh the report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from reasoner.findings import split_sentences
+from reasoner.prompts import parse_completion
+from reasoner.schema import Finding
+from rewards.registry import Score, reward
+from rewards.verdicts import (
+    SILENT,
+    Claim,
+    Facts,
+    Labels,
+    Match,
+    Verdict,
+    apart,
+    claims_of,
+    facts_of_report,
+    facts_of_text,
+)
+
+PARTS = ("factuality", "completeness", "effectiveness")
+Entry = dict[str, Any]
+
+
+@reward("process")
+def process(
+    completion: str, *, reasoning: str | None, report: str | None, labels: Mapping[str, str | None] | None = None
+) -> Score:
+    """RadRScore of a completion. `reasoning` is the reference chain; without one, or without report, the row abstains."""
+    if not reasoning or not report or not reasoning.strip() or not report.strip():
+        return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
+    return radrscore(parse_completion(completion).reasoning, reasoning, report, labels)
+
+
+def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
+    """The score of a reasoning text with one evidence entry per claim, reference claim and step.
+
+    An entry holds `part`, `verdict`, `credit` (0 to 1), `words` (of the completion, or of the reference for part
+    completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of
+    `words` in their text).
+    """
+    claims = _without_repeats(claims_of(text), facts_of_text(reference).claims)
+    verified = Labels(labels)
+    entries = [
+        *_factuality(claims, facts_of_report(report), verified),
+        *_completeness([claim for claim, _ in claims], facts_of_text(reference), verified),
+        *_effectiveness(text, claims, facts_of_text(reference), verified),
+    ]
+    parts = {
+        part: _mean([e["credit"] for e in entries if e["part"] == part and e["credit"] is not None]) for part in PARTS
+    }
+    return Score(sum(parts.values()) / len(PARTS), tuple(entries), parts)
+
+
+def _mean(credits: Sequence[float]) -> float:
+    return sum(credits) / len(credits) if credits else 0.0
+
+
+def _without_repeats(claims: Sequence[Claim], reference: Sequence[Claim]) -> list[tuple[Claim, bool]]:
+    """Each claim, and whether it only repeats. What the reference says twice may be said twice."""
+    allowed = Counter(_key(claim) for claim in reference)
+    made: dict[tuple, list[Claim]] = {}
+    result = []
+    for claim in claims:
+        before = made.setdefault(_key(claim), [])
+        repeated = len(before) >= max(1, allowed[_key(claim)]) and any(_covers(other, claim) for other in before)
+        result.append((claim, repeated))
+        before.append(claim)
+    return result
+
+
+def _key(claim: Claim) -> tuple:
+    return claim.concepts, claim.status
+
+
+def _covers(earlier: Claim, later: Claim) -> bool:
+    """Whether the later claim adds no detail to the earlier one of the same concepts and status."""
+    a, b = earlier.findings[0], later.findings[0]
+    details = ("laterality", "severity", "change")
+    return all(getattr(b, name) in (None, getattr(a, name)) for name in details)
+
+
+def _factuality(claims: Sequence[tuple[Claim, bool]], report: Facts, labels: Labels) -> Iterator[Entry]:
+    for claim, repeated in claims:
+        if repeated:
+            yield _entry("factuality", "repeated", None, claim, "")
+            continue
+        match = _consistent(claim, report, labels)
+        verdict = _verdict(match)
+        if not match.said:  # the report is silent: normal
+            match = Match(1.0 if claim.status == "absent" else 0.0)
+            verdict = "supported" if match.credit else "unsupported"
+        yield _entry("factuality", verdict, match.credit, claim, match.words)
+
+
+def _consistent(claim: Claim, report: Facts, labels: Labels) -> Match:
+    """The claim against the report and the labels: absences stand together, alternatives stand by the best."""
+    matches = [_verified(finding, report.match(finding), labels) for finding in claim.findings]
+    if claim.status != "absent":
+        return max(matches, key=lambda match: match.credit)
+    said = [match._replace(credit=1.0) if _absent(match) else match for match in matches if match.said]
+    worst = min(said, key=lambda match: match.credit, default=SILENT)
+    if claim.general and not any(m.credit < 1.0 for m in map(labels.match, claim.findings) if m):
+        return report.restates(claim) or worst
+    return worst
+
+
+def _absent(match: Match) -> bool:
+    """The report denies it too, if perhaps only in part: its silence on the rest is normal."""
+    return match.other is not None and match.other.status == "absent"
+
+
+def _verified(finding: Finding, said: Match, labels: Labels) -> Match:
+    """The report's word on the finding, corrected by the labels where they know better."""
+    known = labels.match(finding)
+    if known is None:
+        return said
+    if finding.status == "absent":
+        # "No right effusion" beside a left one is a question of side, which labels do not know.
+        return said if said.said and finding.laterality and said.credit == 1.0 else known
+    if known.credit == 0.0 or not said.said:
+        return known
+    return said if said.credit > 0.0 or _wrong_side(finding, said) else known
+
+
+def _wrong_side(finding: Finding, said: Match) -> bool:
+    other = said.other
+    return other is not None and other.status != "absent" and apart(finding.laterality, other.laterality)
+
+
+def _completeness(claims: Sequence[Claim], reference: Facts, labels: Labels) -> Iterator[Entry]:
+    facts = Facts.of(claims)
+    seen: set[tuple] = set()
+    for gold in reference.claims:
+        key = (*_key(gold), gold.findings[0].laterality)
+        refuted = any(match.credit == 0.0 for match in map(labels.match, gold.findings) if match)
+        if key in seen or refuted:  # nobody should be asked to recall what verified labels deny
+            continue
+        seen.add(key)
+        matches = [facts.match(finding) for finding in gold.findings]
+        credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, gold.findings, strict=True)]
+        credit = _mean(credits) if gold.status == "absent" else max(credits)
+        best = max(matches, key=lambda match: (match.credit, match.said))
+        verdict: Verdict = "missed" if not best.said else _verdict(best._replace(credit=credit))
+        yield _entry("completeness", verdict, credit, gold, best.words)
+
+
+def _effectiveness(
+    text: str, claims: Sequence[tuple[Claim, bool]], reference: Facts, labels: Labels
+) -> Iterator[Entry]:
+    at = 0
+    for start, end in split_sentences(text):
+        inside = []
+        while at < len(claims) and claims[at][0].start < end:
+            inside.append(claims[at])
+            at += 1
+        if not inside:
+            continue
+        fresh = [claim for claim, repeated in inside if not repeated]
+        step = Claim(inside[0][0].findings, text[start:end], start, end)
+        if not fresh:
+            yield _entry("effectiveness", "repeated", 0.0, step, "")
+            continue
+        matches = [_backed(claim, reference, labels) for claim in fresh]
+        credit = _mean([match.credit for match in matches])
+        against = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
+        verdict = _verdict(max(matches, key=lambda match: match.said)._replace(credit=credit))
+        yield _entry("effectiveness", verdict, credit, step, against)
+
+
+def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
+    """The claim against the reference chain; a finding that the chain omits but the labels verify is backed too."""
+    matches = []
+    for finding in claim.findings:
+        match, known = reference.match(finding), labels.match(finding)
+        if known is not None and known.credit == 0.0:
+            match = known
+        elif (
+            known is not None
+            and finding.status == "present"
+            and match.credit == 0.0
+            and not _wrong_side(finding, match)
+        ):
+            match = known
+        matches.append(match)
+    best = max(matches, key=lambda match: (match.credit, match.said))
+    if claim.status != "absent":
+        return best
+    refuted = next((match for match in matches if match.said and match.credit == 0.0), None)
+    return refuted or best._replace(credit=_mean([match.credit for match in matches]))
+
+
+def _verdict(match: Match) -> Verdict:
+    if not match.said:
+        return "unsupported"
+    if match.credit >= 1.0:
+        return "supported"
+    return "partial" if match.credit > 0.0 else "contradicted"
+
+
+def _entry(part: str, verdict: Verdict, credit: float | None, claim: Claim, against: str) -> Entry:
+    return {
+        "part": part,
+        "verdict": verdict,
+        "credit": credit,
+        "words": claim.words,
+        "against": against,
+        "start": claim.start,
+        "end": claim.end,
+    }

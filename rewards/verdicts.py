@@ -1,0 +1,262 @@
+"""How one claim fares against what a text says: the matching behind RadRScore.
+
+A claim is what one phrase asserts. A normal statement ("the lungs are clear") asserts several absences with the same
+words and is one claim. Credit is graded; the table of credits is `docs/rewards.md`, its numbers are the constants here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from reasoner.findings import concept_class, extract_report, extract_text, parents
+from reasoner.findings.lexicon import load
+from reasoner.schema import Finding
+
+Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
+
+#: The claim names an ancestor of the reference's concept ("opacity" for "pneumonia"): true, but vaguer.
+VAGUER = 0.75
+#: The claim names a descendant of it: more than the reference says.
+NARROWER = 0.5
+#: One of present and absent against a hedge.
+HEDGED: dict[tuple[str, str], float] = {
+    ("present", "uncertain"): 0.5,
+    ("uncertain", "present"): 0.5,
+    ("absent", "uncertain"): 0.25,
+    ("uncertain", "absent"): 0.25,
+}
+#: A detail that only one of the two gives; one that both give, differently (a wrong side is 0: another finding).
+DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
+_DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
+
+
+class Match(NamedTuple):
+    """`credit` in [0, 1] for agreeing with `other`, the finding that the other text states in `words`."""
+
+    credit: float
+    words: str = ""
+    other: Finding | None = None
+
+    @property
+    def said(self) -> bool:
+        """False where the other text is silent."""
+        return self.other is not None
+
+
+SILENT = Match(0.0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one phrase asserts: its findings share a status and the words `text[start:end]`."""
+
+    findings: tuple[Finding, ...]
+    words: str
+    start: int
+    end: int
+
+    @property
+    def status(self) -> str:
+        return self.findings[0].status
+
+    @property
+    def general(self) -> bool:
+        """A normal statement: absences that are implied rather than named."""
+        return len(self.findings) > 1 and self.status == "absent"
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        return frozenset(finding.concept for finding in self.findings)
+
+
+def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
+    """Findings of `text`, grouped by the words that make them, in the order of the text."""
+    groups: dict[tuple[int, int, str], list[Finding]] = {}
+    for finding in findings:
+        span = finding.evidence
+        if span is not None:
+            groups.setdefault((span.start, span.end, finding.status), []).append(finding)
+    return tuple(Claim(tuple(group), text[start:end], start, end) for (start, end, _), group in groups.items())
+
+
+def claims_of(text: str) -> tuple[Claim, ...]:
+    """The claims of free text, such as a completion's reasoning."""
+    return read_claims(text, extract_text(text))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a text says, ready to be asked about one finding after another."""
+
+    claims: tuple[Claim, ...]
+    _named: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
+    _below: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
+    _normal: list[tuple[frozenset[str], str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim]) -> Facts:
+        facts = cls(tuple(claims))
+        # What is named as there outweighs a general normal statement: "lungs clear ... a nodule in the right apex".
+        there = {f.concept for claim in claims if claim.status != "absent" for f in claim.findings}
+        for claim in claims:
+            if claim.general:
+                facts._normal.append((claim.concepts, claim.words))
+            for finding in claim.findings:
+                if claim.general and finding.concept in there:
+                    continue
+                facts._named.setdefault(finding.concept, []).append((finding, claim.words))
+                for ancestor in parents(finding.concept):
+                    facts._below.setdefault(ancestor, []).append((finding, claim.words))
+        return facts
+
+    def match(self, claim: Finding) -> Match:
+        """The best that the text has to say on the finding: on its concept, else on narrower, else on wider ones."""
+        said = _on_same(claim, self._named.get(claim.concept, ()))
+        if said is None:
+            said = _on_narrower(claim, self._below.get(claim.concept, ()))
+        if said is None:
+            for ancestor in parents(claim.concept):
+                said = _on_wider(claim, self._named.get(ancestor, ()))
+                if said is not None:
+                    break
+        return said or SILENT
+
+    def restates(self, claim: Claim) -> Match | None:
+        """Full credit for a normal statement that the text makes too, with the words of its own."""
+        words = next((words for concepts, words in self._normal if claim.concepts <= concepts), None)
+        return Match(1.0, words, claim.findings[0]) if words else None
+
+    def opposes(self, gold: Finding) -> bool:
+        """Whether the text names the finding with the opposite status, on the same side."""
+        opposite = {"present": "absent", "absent": "present"}.get(gold.status)
+        return any(
+            said.status == opposite and not apart(said.laterality, gold.laterality)
+            for said, _ in self._named.get(gold.concept, ())
+        )
+
+
+@lru_cache(maxsize=4096)
+def facts_of_report(report: str) -> Facts:
+    return Facts.of(read_claims(report, extract_report(report)))
+
+
+@lru_cache(maxsize=4096)
+def facts_of_text(text: str) -> Facts:
+    return Facts.of(claims_of(text))
+
+
+def _on_same(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+    """The same concept in both; None when the text speaks only of the other side."""
+    if claim.status == "absent" and claim.laterality is None and any(f.status != "absent" for f, _ in said):
+        # "No effusion" is not backed by "no right effusion" beside a left one.
+        said = [(f, words) for f, words in said if f.status != "absent" or f.laterality is None]
+    best: Match | None = None
+    for other, words in said:
+        absent = "absent" in (claim.status, other.status)
+        if absent and apart(claim.laterality, other.laterality):
+            continue
+        if other.status == "absent" and claim.status != "absent" and other.laterality and not claim.laterality:
+            continue
+        credit = agreement(claim, other)
+        if best is None or credit > best.credit:
+            best = Match(credit, words, other)
+    return best
+
+
+def _on_narrower(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+    """Only kinds of the concept are spoken of: one that is there implies it, the absence of one says little."""
+    best: Match | None = None
+    for other, words in said:
+        if other.status == "absent":
+            if claim.status != "absent":
+                continue
+            credit = NARROWER
+        elif claim.status == "absent":
+            credit = 0.0 if other.status == "present" else HEDGED["absent", "uncertain"]
+        else:
+            credit = VAGUER * agreement(claim, other)
+        if best is None or credit > best.credit or (claim.status == "absent" and other.status != "absent"):
+            best = Match(credit, words, other)
+    return best
+
+
+def _on_wider(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+    """Only an ancestor is spoken of: its absence implies this one's, its presence leaves this one open."""
+    best: Match | None = None
+    for other, words in said:
+        if claim.status == "absent":
+            if other.status != "absent":
+                continue
+            credit = 1.0
+        else:
+            credit = NARROWER * agreement(claim, other)
+        if best is None or credit > best.credit:
+            best = Match(credit, words, other)
+    return best
+
+
+def agreement(a: Finding, b: Finding) -> float:
+    """How far finding b backs finding a of the same concept, in [0, 1]: status, then side, severity, change."""
+    credit = 1.0 if a.status == b.status else HEDGED.get((a.status, b.status), 0.0)
+    if credit == 0.0 or a.status == "absent" or b.status == "absent":
+        return credit
+    return credit * _side(a.laterality, b.laterality) * _severity(a.severity, b.severity) * _detail(a.change, b.change)
+
+
+def apart(a: str | None, b: str | None) -> bool:
+    return {a, b} == {"left", "right"}
+
+
+def _side(a: str | None, b: str | None) -> float:
+    if apart(a, b):
+        return 0.0
+    return _detail(a, b)
+
+
+def _severity(a: str | None, b: str | None) -> float:
+    if a and b and a != b and abs(_DEGREES.get(a, 1) - _DEGREES.get(b, 1)) < 2:
+        return 1.0 if _DEGREES.get(a) == _DEGREES.get(b) else DETAIL_MISSING
+    return _detail(a, b)
+
+
+def _detail(a: str | None, b: str | None) -> float:
+    """What a does not claim needs no backing: vagueness costs completeness, where a is the reference's finding."""
+    if a is None or a == b:
+        return 1.0
+    return DETAIL_MISSING if b is None else DETAIL_WRONG
+
+
+class Labels:
+    """Verified labels of the study, asked about one finding. They know classes, not sides."""
+
+    def __init__(self, labels: Mapping[str, str | None] | None):
+        self.labels = labels or {}
+
+    def match(self, claim: Finding) -> Match | None:
+        """None where the labels say nothing about the finding's class."""
+        name = concept_class(claim.concept)
+        status = self.labels.get(name) if name else None
+        if claim.status != "absent" and status != "present" and name:
+            narrower = next((n for n in classes_below().get(name, ()) if self.labels.get(n) == "present"), None)
+            if narrower:
+                credit = VAGUER * HEDGED.get((claim.status, "present"), 1.0)
+                return Match(credit, f"verified: {narrower} present", Finding(claim.concept, "present"))
+        if status is None:
+            return None
+        credit = 1.0 if status == claim.status else HEDGED.get((claim.status, status), 0.0)
+        return Match(credit, f"verified: {name} {status}", Finding(claim.concept, status))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1)
+def classes_below() -> dict[str, tuple[str, ...]]:
+    """For each CheXpert class the classes whose concepts are kinds of it, from the lexicon's hierarchy."""
+    below: dict[str, set[str]] = {}
+    for name, concept in load().concepts.items():
+        for ancestor in parents(name):
+            wider = concept_class(ancestor)
+            if wider and concept.label and wider != concept.label:
+                below.setdefault(wider, set()).add(concept.label)
+    return {name: tuple(sorted(kinds)) for name, kinds in below.items()}
