@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from reasoner.findings.lexicon import Item, Lexicon, load
+from reasoner.findings.lexicon import Item, Lexicon, load, parents
 from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
 from reasoner.findings.text import FINDING_SECTIONS, Token, split_sections, split_sentences, tokenize
 from reasoner.schema import Evidence, Finding, Status
 
+#: Where a side is carried from one sentence of a report to another.
+_CHEST = ("lungs", "pleura")
 _ATTRIBUTES = ("side", "location", "severity", "change")
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
@@ -21,7 +23,21 @@ def extract_report(text: str) -> list[Finding]:
     for section in split_sections(text):
         if section.name in FINDING_SECTIONS:
             findings += _extract(text, section.start, section.end, section.name)
-    return findings
+    return [_with_side(finding, findings) for finding in findings]
+
+
+def _with_side(finding: Finding, findings: Sequence[Finding]) -> Finding:
+    """ "IMPRESSION: Pneumonia." after "right lower lobe consolidation": the side is that of the finding it sums up."""
+    concept = load().concepts[finding.concept]
+    if finding.status == "absent" or finding.laterality or not concept.sided or concept.region not in _CHEST:
+        return finding
+    family = {finding.concept, *parents(finding.concept)}
+    sides = {
+        other.laterality
+        for other in findings
+        if other.status != "absent" and other.laterality and family & {other.concept, *parents(other.concept)}
+    }
+    return replace(finding, laterality=sides.pop()) if len(sides) == 1 else finding
 
 
 def extract_text(text: str) -> list[Finding]:
@@ -62,46 +78,49 @@ class _Sentence:
     # Concepts that are named
 
     def mentions(self) -> Iterator[Finding]:
-        previous: Finding | None = None
-        for n, k in enumerate(self.at):
-            item = self.items[k]
-            concept = self.lexicon.concepts[item.roles["concept"]]
-            status, cue = self.scopes.status(k)
-            if status is None:
-                previous = None
-                continue
-            window = self._window(n)
-            values, used = self._attributes(window, k)
-            if "change" not in values and (shared := self._shared_change(n)):
-                values["change"] = shared
-            if status != "absent":
-                used = [*used, *([cue] if cue else [])]
-            elif cue:
-                used = [cue]
-            if values.get("change") == "resolved":
-                status = "absent"
-            if status == "absent" and values.get("change") != "resolved":
-                values.pop("change", None)
-            if status == "absent":
-                values.pop("severity", None)
-            if not concept.sided:
-                values.pop("side", None)
-            elif previous and previous.laterality and "side" not in values and self._linked(n):
-                values["side"] = previous.laterality
-            finding = Finding(
-                concept=concept.refine.get(values.get("location", ""), concept.name),
-                status=status,
-                laterality=values.get("side"),  # type: ignore[arg-type]
-                location=values.get("location"),
-                severity=values.get("severity"),
-                change=values.get("change"),  # type: ignore[arg-type]
-                evidence=self._span([item, *used]),
-            )
-            previous = finding
-            if status == "absent" and concept.denies:
-                for name in concept.denies:
+        side: str | None = None
+        for n in range(len(self.at)):
+            finding, side = self._mention(n, side)
+            if finding is not None:
+                concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
+                for name in concept.denies if finding.status == "absent" else concept.implies:
                     yield replace(finding, concept=name)
-            yield finding
+                yield finding
+
+    def _mention(self, n: int, before: str | None) -> tuple[Finding | None, str | None]:
+        """The n-th mention as a finding, None when it is not asserted, and its side; `before` is the previous side."""
+        k = self.at[n]
+        item = self.items[k]
+        concept = self.lexicon.concepts[item.roles["concept"]]
+        status, cue = self.scopes.status(k)
+        if status is None:
+            return None, None
+        values, used = self._attributes(self._window(n), k)
+        for kind, value in self._shared(n).items():
+            values.setdefault(kind, value)
+        resolved = "resolved" in (values.get("change"), cue.roles.get("change") if cue else None)
+        if resolved:
+            status = "absent"
+            values["change"] = "resolved"
+        if status == "absent":
+            used = []
+            values.pop("severity", None)
+            values.pop("hint", None)
+            if not resolved:
+                values.pop("change", None)
+        side = values.get("side")
+        if side is None and before and self._linked(n):
+            side = before
+        finding = Finding(
+            concept=concept.refine.get(values.get("location", ""), concept.name),
+            status=status,
+            laterality=side or values.get("hint") if concept.sided else None,  # type: ignore[arg-type]
+            location=values.get("location"),
+            severity=values.get("severity"),
+            change=values.get("change"),  # type: ignore[arg-type]
+            evidence=self._span([item, *used, *([cue] if cue else [])]),
+        )
+        return finding, side or values.get("hint")
 
     def _window(self, n: int) -> range:
         """Indices of the items whose attributes belong to the n-th mention."""
@@ -140,50 +159,74 @@ class _Sentence:
         return kind in roles if kind else any(name in roles for name in _ATTRIBUTES)
 
     def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Item]]:
+        """The attributes in a window, nearest to item k first; left and right make bilateral, except for devices."""
         values: dict[str, str] = {}
         used: list[Item] = []
-        for j in sorted(window, key=lambda j: (abs(j - k), j)):
+        name = self.items[k].roles.get("concept")
+        one_side = name is not None and self.lexicon.concepts[name].region == "devices"
+        stop = next((j for j in window if j > k and "comparison" in self.items[j].roles), len(self.items))
+        # "Lucent apices and scarring in the left upper lobe": a place that follows goes before one that precedes.
+        last = self.items[k].last
+        follows = last < len(self.tokens) and self.tokens[last].text in _IN
+        for j in sorted(window, key=lambda j: (follows and j < k, abs(j - k), j)):
+            if j > stop:
+                continue
             roles = self.items[j].roles
-            for kind in _ATTRIBUTES:
+            for kind in (*_ATTRIBUTES, "hint"):
                 value = roles.get(kind)
                 if value is None:
                     continue
-                if kind not in values:
-                    values[kind] = value
-                    used.append(self.items[j])
-                elif kind == "side" and {values[kind], value} == {"left", "right"}:
-                    values[kind] = "bilateral"
+                both = kind == "side" and not one_side and {values.get(kind), value} == {"left", "right"}
+                if kind not in values or both:
+                    values[kind] = "bilateral" if both else value
                     used.append(self.items[j])
         return values, used
 
-    def _shared_change(self, n: int) -> str | None:
-        """The change that follows a list: "effusion and atelectasis are unchanged"."""
+    def _shared(self, n: int) -> dict[str, str]:
+        """What follows a list and holds for all of it: "scar or atelectasis in the left base", "... are unchanged"."""
+        values: dict[str, str] = {}
+        placed = False
         for m in range(n + 1, min(n + 6, len(self.at))):
-            between = self.items[self.at[m - 1] + 1 : self.at[m]]
-            if not any("conjunction" in item.roles for item in between) or any(
-                "verb" in item.roles for item in between
-            ):
-                return None
-            verb = False
-            for k in range(self.at[m] + 1, len(self.items) if m + 1 == len(self.at) else self.at[m + 1]):
-                verb = verb or "verb" in self.items[k].roles
-                if verb and "change" in self.items[k].roles:
-                    return self.items[k].roles["change"]
-        return None
+            a, b = self.at[m - 1], self.at[m]
+            between = [item.roles for item in self.items[a + 1 : b]]
+            if not any("conjunction" in roles or "hedge_forward" in roles for roles in between):
+                break
+            if any("verb" in roles for roles in between):
+                break
+            placed = placed or any("side" in roles or "location" in roles for roles in between)
+            last = len(self.items) if m + 1 == len(self.at) else self._cut(b, self.at[m + 1])
+            verb = inside = False
+            for k in range(b + 1, last):
+                roles = self.items[k].roles
+                if "terminator" in roles:
+                    break
+                verb = verb or "verb" in roles
+                inside = inside or any(
+                    self.tokens[i].text in _IN for i in range(self.items[k - 1].last, self.items[k].first)
+                )
+                kinds = (*("change",) * verb, *("side", "location", "hint") * (inside and not placed))
+                values = {kind: roles[kind] for kind in kinds if kind in roles} | values
+        return values
 
     def _linked(self, n: int) -> bool:
         """Whether the n-th mention shares the side of the one before: coordinated with it, or said to explain it."""
-        between = self.items[self.at[n - 1] + 1 : self.at[n]]
-        if any("verb" in item.roles and "explains" not in item.roles for item in between):
-            return any("explains" in item.roles or "hedge_forward" in item.roles for item in between)
-        if any("explains" in item.roles or "hedge_forward" in item.roles for item in between):
+        a, b = self.items[self.at[n - 1]], self.items[self.at[n]]
+        between = [item.roles for item in self.items[self.at[n - 1] + 1 : self.at[n]]]
+        if any("explains" in roles or "hedge_forward" in roles for roles in between):
             return True
-        comma = self.scopes.punctuation(self.items[self.at[n - 1]].last, self.items[self.at[n]].first)
-        return not comma and any("conjunction" in item.roles for item in between)
+        if any("verb" in roles or "terminator" in roles for roles in between):
+            return False
+        if self.scopes.punctuation(a.last, b.first):
+            regions = {self.lexicon.concepts[item.roles["concept"]].region for item in (a, b)}
+            return regions == {"lungs"}
+        return any("conjunction" in roles for roles in between)
 
     # Concepts that an anatomy and a quality make together
 
     def framed(self) -> Iterator[Finding]:
+        """What organs and adjectives assert, unless the sentence names the same finding, or a narrower one."""
+        named = {self.items[k].roles["concept"] for k in self.at}
+        named |= {parent for name in named for parent in parents(name)}
         for k, item in enumerate(self.items):
             quality = item.roles.get("quality")
             if quality is None or self._belongs_to_concept(k):
@@ -191,6 +234,8 @@ class _Sentence:
             for j in self._anatomies(k):
                 claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality, ())
                 for name, status in claims:
+                    if status == "present" and name in named:
+                        continue
                     finding = self._claim(name, status, k, j)
                     if finding is not None:
                         yield finding
@@ -207,7 +252,7 @@ class _Sentence:
             status = "uncertain"
         concept = self.lexicon.concepts[name]
         low, high = min(j, k), max(j, k)
-        values, _ = self._attributes(range(max(low - 2, 0), min(high + 3, len(self.items))), k)
+        values, _ = self._attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
         span = [self.items[low], self.items[high], *([cue[1]] if cue else [])]
         present = status != "absent"
         return Finding(

@@ -22,13 +22,14 @@ _END = ""
 
 @dataclass(frozen=True)
 class Concept:
-    """What can be asserted. `label` is its CheXpert class; `denies` are the concepts its denial denies."""
+    """What can be asserted. `label` is its CheXpert class; `implies` and `denies` are asserted and denied with it."""
 
     name: str
     label: str | None
     region: str
     parents: tuple[str, ...]
     sided: bool
+    implies: tuple[str, ...]
     denies: tuple[str, ...]
     refine: dict[str, str]
 
@@ -107,6 +108,7 @@ def load() -> Lexicon:
             entry["region"],
             tuple(entry.get("parents", ())),
             entry.get("sided", True),
+            tuple(entry.get("implies", ())),
             tuple(entry.get("denies", ())),
             entry.get("refine", {}),
         )
@@ -116,7 +118,7 @@ def load() -> Lexicon:
         regions[name] = entry["region"]
         for term in entry["terms"]:
             builder.add(term, "anatomy", name, plural=True)
-    for kind, group in (("quality", "qualities"), ("side", "sides"), ("location", "locations"),
+    for kind, group in (("quality", "qualities"), ("side", "sides"), ("location", "locations"), ("hint", "side_hints"),
                         ("severity", "severities"), ("change", "changes")):  # fmt: skip
         for value, terms in data[group].items():
             for term in terms:
@@ -138,7 +140,7 @@ def _parse_claim(claim: str) -> tuple[str, Status]:
 
 def _check(concepts: dict[str, Concept], regions: dict[str, str], frames: dict[str, Any]) -> None:
     for concept in concepts.values():
-        known = {*concept.parents, *concept.denies, *concept.refine.values()}
+        known = {*concept.parents, *concept.implies, *concept.denies, *concept.refine.values()}
         if missing := known - concepts.keys():
             raise ValueError(f"{PATH.name}: concept {concept.name} refers to unknown {sorted(missing)}")
         if concept.label is not None and concept.label not in CLASSES:
@@ -163,6 +165,11 @@ def concept_class(concept: str) -> str | None:
 def region(concept: str) -> str:
     """The stage of a systematic read (`schema.READ_ORDER`) at which a concept is looked for."""
     return load().concepts[concept].region
+
+
+def implied(concept: str) -> tuple[str, ...]:
+    """The concepts that are asserted with this one: a hydropneumothorax is an effusion and a pneumothorax."""
+    return load().concepts[concept].implies
 
 
 @cache

@@ -108,8 +108,8 @@ class Scopes:
             if "concept" in roles:
                 found = True
                 self.backward[j] = (kind, self.items[k])
-            elif "quality" in roles and "anatomy" not in roles and not found:
-                continue
+            elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
+                break  # "heart within normal limits" is about the heart
             elif "terminator" in roles or (found and _closes(roles)):
                 break
         return found

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reasoner.findings import concept_class, parents, region
+from reasoner.findings.lexicon import implied
 from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, plural, stable_hash, state
 from reasoner.schema import READ_ORDER, Chain, Finding, Laterality, Step
 
@@ -123,7 +124,9 @@ def build_chain(
         attempt: counts up when the verifier asks for other words.
     """
     key = _wording_key(style, key)
-    abnormal = [f for f in findings if f.status != "absent" and f.concept not in GENERAL]
+    asserted = [f for f in findings if f.status != "absent"]
+    said_already = {name for f in asserted for name in implied(f.concept)}
+    abnormal = [f for f in asserted if f.concept not in GENERAL | said_already]
     if classes is not None:
         abnormal = [f for f in abnormal if concept_class(f.concept) in classes]
     steps = [_abnormal_step(f, key, attempt) for f in abnormal]

@@ -40,20 +40,24 @@ def _step_faults(step: Step, findings: Sequence[Finding], report: str) -> list[s
             found.append(f"evidence outside of the report: {step.text!r}")
     read = extract_text(step.text)
     for finding in step.findings:
-        if not any(_agrees(finding, other) for other in read):
+        if not any(finding.concept == other.concept and _said(other, finding) for other in read):
             found.append(f"{finding.concept} ({finding.status}) is not read back from {step.text!r}")
     for other in read:
         if other.status == "absent":
             if _denies_a_finding(other, findings):
                 found.append(f"{step.text!r} denies {other.concept}, which the source asserts")
-        elif not any(_agrees(finding, other) for finding in step.findings):
+        elif not any(other.concept in _with_parents(f) and _said(other, f) for f in step.findings):
             found.append(f"{step.text!r} asserts {other.concept} ({other.status}) without support")
     return found
 
 
-def _agrees(meant: Finding, read: Finding) -> bool:
-    same = meant.concept == read.concept or meant.concept in parents(read.concept)
-    return same and meant.status == read.status and (read.laterality is None or read.laterality == meant.laterality)
+def _with_parents(finding: Finding) -> tuple[str, ...]:
+    return (finding.concept, *parents(finding.concept))
+
+
+def _said(read: Finding, meant: Finding) -> bool:
+    """Whether what is read has the status that is meant, and no other side."""
+    return read.status == meant.status and read.laterality in (None, meant.laterality)
 
 
 def _denies_a_finding(denied: Finding, findings: Sequence[Finding]) -> bool:
@@ -61,7 +65,7 @@ def _denies_a_finding(denied: Finding, findings: Sequence[Finding]) -> bool:
         return False
     return any(
         f.status != "absent"
-        and (f.concept == denied.concept or denied.concept in parents(f.concept))
+        and denied.concept in _with_parents(f)
         and (denied.laterality is None or denied.laterality == f.laterality)
         for f in findings
     )

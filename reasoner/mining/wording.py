@@ -19,6 +19,7 @@ PHRASES = {
     "vascular_prominence": "vascular prominence",
     "lung_opacity": "opacity",
     "density": "density",
+    "other_mass": "soft tissue mass",
     "lung_nodule": "nodule",
     "lung_mass": "mass",
     "scar": "scarring",
@@ -43,8 +44,9 @@ COUNTABLE = frozenset({
     "lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density",
     "density", "cavity", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality",
     "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity",
-    "bone_lesion", "bone_abnormality", "dislocation", "support_device", "central_line", "picc", "port",
-    "endotracheal_tube", "enteric_tube", "chest_tube", "pacemaker", "valve_prosthesis",
+    "bone_lesion", "bone_abnormality", "dislocation", "other_mass", "nodular_opacity", "masslike_opacity",
+    "nodular_density", "support_device", "central_line", "picc", "port", "endotracheal_tube", "enteric_tube",
+    "chest_tube", "pacemaker", "valve_prosthesis",
 })  # fmt: skip
 #: Where a finding lies: before the noun, or after it with the side.
 ADJECTIVES = {

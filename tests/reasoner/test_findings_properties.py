@@ -61,7 +61,7 @@ def test_sentences_are_disjoint_and_in_order(text: str) -> None:
 
 
 def test_time_is_linear_in_length() -> None:
-    """100 kB without any full stop, of the words that make scopes walk: at most 30 times the time of 5 kB."""
+    """Without any full stop, of the words that make scopes walk: five times the length, about five times the time."""
     rng = random.Random(0)
     for words in (["effusion"], ["absent", "effusion"], ["normal", "heart"], ["no", "or", "effusion", "left"], WORDS):
 
@@ -73,7 +73,7 @@ def test_time_is_linear_in_length() -> None:
             extract_text(text[:length])
             return time.perf_counter() - start
 
-        assert seconds(100_000) < 40 * max(seconds(5_000), 0.01)
+        assert min(seconds(100_000) for _ in range(2)) < 12 * max(seconds(20_000), 0.02)
 
 
 def test_sections_that_assert_nothing_are_not_read() -> None:
