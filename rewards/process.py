@@ -187,9 +187,7 @@ def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
     matches = []
     for finding in claim.findings:
         match, known = reference.match(finding), labels.match(finding)
-        if known is not None and known.credit == 0.0:
-            match = known
-        elif (
+        if (known is not None and known.credit == 0.0) or (
             known is not None
             and finding.status == "present"
             and match.credit == 0.0

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from reasoner.findings import concept_class, extract_report, extract_text, parents
+from reasoner.findings import concept_class, extract_report, parents
 from reasoner.findings.lexicon import load
 from reasoner.schema import Finding
+from rewards.steps import read_reasoning
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 
@@ -84,7 +85,7 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
 
 def claims_of(text: str) -> tuple[Claim, ...]:
     """The claims of free text, such as a completion's reasoning."""
-    return read_claims(text, extract_text(text))
+    return read_claims(text, (finding for sentence in read_reasoning(text) for finding in sentence.findings))
 
 
 @dataclass(frozen=True)

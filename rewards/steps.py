@@ -1,0 +1,154 @@
+"""The sentences of a reasoning text: which assert something, and what each claims.
+
+A chain of thought is not a report. It announces what it will look for, explains what that would look like, and lists
+options before it finds anything; none of that is a claim. And it answers in the next sentence: "We look for scarring.
+None is seen." denies scarring. Both are settled here, before any matching.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from reasoner.findings import extract_text, split_sentences
+from reasoner.findings.lexicon import load
+from reasoner.findings.text import tokenize
+from reasoner.schema import Evidence, Finding, Status
+
+_LOOK = (
+    r"(?:evaluat|assess|examin|check|look|inspect|consider|analy[sz]|review|begin|start|focus|search|investigat|identify"
+    r"|compar|determin|observ|verify|explor|interpret|address|scrutini|rul(?:e|ing) out|differentiat)"
+)
+#: What a sentence sets out to do: "First, we need to check for ...", "Examine the hila for ...", "To assess X, we ...".
+_PLAN = re.compile(
+    rf"^\W*(?:(?:first|second|third|next|then|last|final|also|addition|subsequent|further|now|moving|start|begin)\w*"
+    rf"(?: of all| forward| on| with)?[\s,:]+)*"
+    rf"(?:to {_LOOK}|(?:we|i|one|let(?:'|’)?s|let us)\b[\w\s,'’]{{0,40}}?\b{_LOOK}|{_LOOK}\w*\b|for (?:signs|detecting)"
+    rf"|(?:it is|it's) (?:important|essential|necessary))"
+    rf"|\b(?:is|are|was|were|be) (?:\w+ )?(?:evaluated|assessed|examined|considered|checked|inspected|analy[sz]ed)\b"
+    rf"|\b(?:involves|requires|need to|should|will|must|tasks?)\b.{{0,60}}\b{_LOOK}",
+    re.IGNORECASE,
+)
+#: What is so in general: "would appear as", "typically presents with", "can indicate".
+_GENERAL = re.compile(
+    r"\b(?:(?:would|could|can|may|might|should|will|must) (?:\w+ )?(?:appear|present|show|be (?:seen|visible|associated|"
+    r"caused|indicated|identified|recognized|found)|manifest|look|indicate|suggest|result|have|include|cause|signal|occur)"
+    r"|(?:typically|usually|often|commonly|normally|generally|frequently) \w+|appears? as|presents? as|presents? with"
+    r"|refers? to|(?:is|are) (?:\w+ )?(?:defined|characteri[sz]ed|formed|located|expected|caused)|occurs? when|occurs? due"
+    r"|seen in (?:conditions|patients)|be associated with|is a (?:condition|sign|type|form)|are (?:areas|signs|densities)"
+    r"|indicates? (?:conditions|a condition))\b",
+    re.IGNORECASE,
+)
+#: What was found. A sentence that plans or explains counts only if it also says this.
+_FOUND = re.compile(
+    r"\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display|demonstrat|"
+    r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed|evident|detected|"
+    r"confirmed|found|normal|clear|intact|apparent|ruled|excluded|enlarged|within|unremarkable|unlikely|supported|"
+    r"sharp|stable|unchanged)|"
+    r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious|significant|abnormal)|"
+    r"without|absence|none|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
+    r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
+    re.IGNORECASE,
+)
+#: Clauses that only qualify what is looked for: "..., which would suggest pneumonia".
+_MODAL_CLAUSE = re.compile(
+    r"\b(?:that|which|as it|as this|as these|and)\s+(?:would|could|can|may|might|typically|usually|often)\b[^.;:]*",
+    re.IGNORECASE,
+)
+#: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
+_HEADING = re.compile(
+    r"^[ \t]*(?:[-*•#>]+[ \t]*|\d{1,2}[.)][ \t]*)*"
+    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|$))|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
+    r"|#+[^\n]*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NONE = re.compile(
+    r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found|applicable|apparent|"
+    r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
+    r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show|support|reveal|"
+    r"indicate|suggest|demonstrate|exhibit|display) (?:any )?(?:such|these|this|it|that)|incorrect|unlikely|less likely)\b",
+    re.IGNORECASE,
+)
+_SOME = re.compile(
+    r"\b(?:confirm\w* (?:this|the presence|its presence|it)|(?:this|these|it|which) (?:\w+ ){0,2}(?:is|are) (?:present|"
+    r"confirmed|supported|seen|observed|evident|visible|noted|correct))\b",
+    re.IGNORECASE,
+)
+_BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """`text[start:end]` of a reasoning text with its claims; without any it is a plan, knowledge or a heading."""
+
+    start: int
+    end: int
+    findings: tuple[Finding, ...]
+
+
+def read_reasoning(text: str) -> tuple[Sentence, ...]:
+    """The sentences of a reasoning text with what each asserts; evidence is in `text`."""
+    return tuple(_read(text))
+
+
+def _read(text: str) -> Iterator[Sentence]:
+    body, headings = _blank_headings(text)
+    topic: tuple[str, ...] = ()
+    for start, end in split_sentences(body):
+        while headings and headings[0][0] < start:
+            topic = _concepts(headings.pop(0)[1]) or topic
+        sentence = body[start:end]
+        if not asserts(sentence):
+            topic = _concepts(sentence) or topic
+            yield Sentence(start, end, ())
+            continue
+        findings = tuple(_shift(finding, start) for finding in extract_text(sentence))
+        if not findings and topic and (status := _answer(sentence)):
+            findings = tuple(Finding(name, status, evidence=Evidence("text", start, end)) for name in topic)
+        topic = _concepts(sentence) or topic
+        yield Sentence(start, end, findings)
+
+
+@lru_cache(maxsize=1 << 14)
+def asserts(sentence: str) -> bool:
+    """Whether the sentence states what is (or is not) on the image, rather than a plan or general knowledge."""
+    if sentence.endswith("?"):
+        return False
+    plan, general = _PLAN.search(sentence), _GENERAL.search(sentence)
+    if not plan and not general:
+        return True
+    return bool(_FOUND.search(_MODAL_CLAUSE.sub("", sentence)))
+
+
+def _blank_headings(text: str) -> tuple[str, list[tuple[int, str]]]:
+    """The text with headings replaced by spaces, a full stop at the end, and (offset, heading) of each."""
+    headings: list[tuple[int, str]] = []
+
+    def blank(match: re.Match[str]) -> str:
+        headings.append((match.start(), match.group()))
+        return " " * (len(match.group()) - 1) + "."
+
+    return _HEADING.sub(blank, text), headings
+
+
+@lru_cache(maxsize=1 << 14)
+def _concepts(words: str) -> tuple[str, ...]:
+    """The concepts that the words name, asserted or not."""
+    return tuple(dict.fromkeys(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles))
+
+
+def _answer(sentence: str) -> Status | None:
+    """What a sentence without a finding of its own says on the one announced before it."""
+    if not _BACK.search(sentence):
+        return None
+    if _NONE.search(sentence):
+        return "absent"
+    return "present" if _SOME.search(sentence) else None
+
+
+def _shift(finding: Finding, by: int) -> Finding:
+    span = finding.evidence
+    assert span is not None
+    return replace(finding, evidence=Evidence(span.section, span.start + by, span.end + by))
