@@ -35,7 +35,9 @@ def started(recipe: Recipe, stage: str, resumes: bool) -> None:
 def reused(recipe: Recipe, stage: str, reason: str) -> None:
     """One line: the stage's result is there and serves."""
     folder = recipe.output / STAGES[stage].proof.partition("/")[0]
-    _console.print(f"[green]reusing[/] {stage}: {folder} ({reason}; `reasoner {stage} --force` redoes it)", soft_wrap=True)
+    _console.print(
+        f"[green]reusing[/] {stage}: {folder} ({reason}; `reasoner {stage} --force` redoes it)", soft_wrap=True
+    )
 
 
 def finished(recipe: Recipe, stage: str) -> None:
