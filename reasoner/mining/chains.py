@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from reasoner.findings import concept_class, parents, region
 from reasoner.findings.lexicon import implied
-from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, plural, stable_hash, state
+from reasoner.mining.wording import CLASS_CONCEPT, choose, join_words, noun, noun_phrase, plural, stable_hash, state
 from reasoner.schema import READ_ORDER, Chain, Finding, Laterality, Step
 
 STYLES = ("concise", "systematic", "question")
@@ -120,15 +120,15 @@ def build_chain(
         style: one of `STYLES`.
         key: what the choice of words depends on (study, seed, task).
         classes: only steps about these CheXpert classes; None for the whole read.
-        conclusion: the answer, for the last step of the `question` style.
+        conclusion: the answer, for the last step of the `question` style; None for a summary of the findings instead.
         attempt: counts up when the verifier asks for other words.
     """
     key = _wording_key(style, key)
     asserted = [f for f in findings if f.status != "absent"]
+    if classes is not None:
+        asserted = [f for f in asserted if not _classes(f).isdisjoint(classes)]
     said_already = {name for f in asserted for name in implied(f.concept)}
     abnormal = [f for f in asserted if f.concept not in GENERAL | said_already]
-    if classes is not None:
-        abnormal = [f for f in abnormal if concept_class(f.concept) in classes]
     steps = [_abnormal_step(f, key, attempt) for f in abnormal]
     if classes is None:
         steps += _normal_steps(findings, style, key, attempt)
@@ -137,9 +137,27 @@ def build_chain(
     steps.sort(key=lambda step: READ_ORDER.index(step.stage))
     if style == "question":
         steps = [_plan(steps, key, attempt), *steps]
-        if conclusion is not None:
-            steps.append(Step(f"The answer is therefore {conclusion}.", "conclusion"))
+    if style == "question" and conclusion is not None:
+        steps.append(Step(f"The answer is therefore {conclusion}.", "conclusion"))
+    elif style != "concise" and classes is None and attempt == 0:  # a summary that reads wrong is left out
+        steps.append(_summary(abnormal))
     return Chain(tuple(steps))
+
+
+def _classes(finding: Finding) -> set[str | None]:
+    return {concept_class(name) for name in (finding.concept, *implied(finding.concept))}
+
+
+def _summary(abnormal: Sequence[Finding]) -> Step:
+    """What was found, once more; those without a side first, as a side carries over to what follows it."""
+    ordered = sorted(abnormal, key=lambda f: (f.status == "uncertain", f.laterality is not None))
+    phrases = [
+        "possible " * (f.status == "uncertain")
+        + noun_phrase(replace(f, location=None), region(f.concept), degree=False)
+        for f in ordered
+    ]
+    text = f"In summary, {join_words(phrases)}." if phrases else "In summary, no acute abnormality."
+    return Step(text, "conclusion", tuple(replace(f, change=None) for f in ordered))
 
 
 def build_comparison(finding: Finding, *, style: str, key: tuple[object, ...], answer: str, attempt: int = 0) -> Chain:
@@ -233,5 +251,4 @@ def _contradicted(denies: Sequence[str], stage: str, findings: Sequence[Finding]
 def _plan(steps: Sequence[Step], key: tuple[object, ...], attempt: int) -> Step:
     stages = list(dict.fromkeys(step.stage for step in steps))
     words = list(dict.fromkeys(REGION_WORDS.get(stage, stage) for stage in stages)) or ["chest"]
-    where = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-    return Step(choose(PLANS, *key, "plan", attempt).format(r=where), "plan")
+    return Step(choose(PLANS, *key, "plan", attempt).format(r=join_words(words)), "plan")

@@ -122,11 +122,11 @@ def _abnormality_list(read: Read, number: int) -> Draft | None:
         return None
     answer = ", ".join(present_classes(read.mined))
     key = _key(read, "abnormality_list", number)
-    return Draft(LIST_QUESTION, answer, _chain(read, key, None, answer))
+    return Draft(LIST_QUESTION, answer, _chain(read, key, None, None))
 
 
 def _chain(
-    read: Read, key: tuple[object, ...], classes: Sequence[str] | None, conclusion: str
+    read: Read, key: tuple[object, ...], classes: Sequence[str] | None, conclusion: str | None
 ) -> Callable[[int], Chain]:
     def build(attempt: int) -> Chain:
         return build_chain(

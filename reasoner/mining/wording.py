@@ -115,6 +115,11 @@ def stable_hash(*key: object) -> int:
     return int.from_bytes(digest, "big")
 
 
+def join_words(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
 def noun(concept: str) -> str:
     return PHRASES.get(concept, concept.replace("_", " "))
 

@@ -60,6 +60,16 @@ def test_styles_differ() -> None:
     assert "airways" not in {step.stage for step in chain_of(REPORT)[0].steps}
 
 
+def test_a_read_ends_in_a_summary() -> None:
+    findings = merge(extract_report(REPORT))
+    for style, last in (("systematic", "conclusion"), ("question", "conclusion"), ("concise", "bones")):
+        chain = build_chain(findings, style=style, key=(0, "a"))
+        assert chain.steps[-1].stage == last
+        assert faults(chain, findings, REPORT) == []
+    normal = build_chain(merge(extract_report("The lungs are clear.")), style="systematic", key=(0,))
+    assert normal.steps[-1].text == "In summary, no acute abnormality."
+
+
 def test_merging_mentions() -> None:
     (effusion,) = merge(extract_report("FINDINGS: Left effusion. No effusion. IMPRESSION: Small effusion."))
     assert (effusion.status, effusion.laterality, effusion.severity) == ("present", "left", "small")
