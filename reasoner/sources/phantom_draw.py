@@ -268,7 +268,7 @@ def _ribs(body: _Body, signs: Sequence[Sign]) -> Array:
         canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 90, 0.065)
         if fracture:
             for fragment in _break(back[broken], fracture.spot[1]):
-                canvas.bones(fragment[None] * mirror, 255, 0.095)
+                canvas.bones(fragment[None] * mirror, 255, 0.125)
         canvas.bones(clavicle * mirror, 72, 0.06)
     return canvas.map()
 
@@ -342,7 +342,7 @@ def _lungs(body: _Body, signs: Sequence[Sign], texture: Array) -> tuple[Array, A
         field = _soft(body.cage(lateral)) * _soft(body.dome(side, lateral) - body.y) * (lateral > 0)
         lung, empty = field, np.zeros_like(field)
         if collapse := _find(signs, "Pneumothorax", side):
-            inside = _soft(body.cage(lateral, (0.80, 0.58)[collapse.degree - 1]), 0.014)
+            inside = _soft(body.cage(lateral, (0.76, 0.54)[collapse.degree - 1]), 0.014)
             pleural_line = 1.3 * field * inside * (1 - inside)
             lung, empty = field * inside, field * (1 - inside)
             added += pleural_line + 0.05 * (collapse.degree - 1) * lung
@@ -355,7 +355,7 @@ def _lungs(body: _Body, signs: Sequence[Sign], texture: Array) -> tuple[Array, A
         for sign in signs:
             if side in sign.sides and sign.zone:
                 added += _patch(body, sign, toward, texture) * lung
-        air += 0.33 * lung + 0.42 * empty
+        air += 0.29 * lung + 0.52 * empty
         aerated += lung
     return air, added, aerated
 
@@ -364,8 +364,8 @@ def _patch(body: _Body, sign: Sign, toward: float, texture: Array) -> Array:
     """A nodule is round and sharp; a consolidation is large, ragged and fuzzy."""
     x, y = toward * (0.43 + 0.07 * sign.spot[0]), ZONE_Y[sign.zone or "mid"] + 0.06 * sign.spot[1]
     if sign.label == "Lung Lesion":
-        radius = (0.085, 0.125)[sign.degree - 1]
-        return 0.30 * _soft(body.ellipse((x, y), (radius, radius)))
+        radius = (0.095, 0.135)[sign.degree - 1]
+        return 0.36 * _soft(body.ellipse((x, y), (radius, radius)))
     radius = (0.20, 0.27)[sign.degree - 1]
     ragged = body.ellipse((x, y), (1.1 * radius, 0.9 * radius)) + 0.05 * texture
     return _soft(ragged, 0.07) * (0.27 + 0.03 * texture)
