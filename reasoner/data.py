@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import PIL.Image
+
 from reasoner.errors import UserError
 from reasoner.prompts import assistant_message, user_message
 from reasoner.schema import Example
@@ -58,7 +61,7 @@ def _image_path(data_dir: Path, image: Any, where: str) -> str:
     return str(path)
 
 
-def to_dataset(examples: Sequence[Example], *, completions: bool) -> datasets.Dataset:
+def to_dataset(examples: Sequence[Example], *, completions: bool, jitter: float = 0.0) -> datasets.Dataset:
     """A Hugging Face data set for TRL: `prompt` (chat), `images` (decoded on access) and the reward columns.
 
     With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned; without (GRPO)
@@ -79,7 +82,34 @@ def to_dataset(examples: Sequence[Example], *, completions: bool) -> datasets.Da
         # Rows of different tasks may carry different label sets: JSON keeps the Arrow schema one.
         columns["labels"] = [json.dumps(e.labels) if e.labels else None for e in examples]
     dataset = datasets.Dataset.from_dict(columns)
-    return dataset.cast_column("images", datasets.Sequence(datasets.Image()))
+    dataset = dataset.cast_column("images", datasets.Sequence(datasets.Image()))
+    if not jitter:
+        return dataset
+    random = np.random.default_rng()
+
+    def vary(rows: dict[str, list]) -> dict[str, list]:
+        if "images" in rows:
+            rows["images"] = [[jittered(image, jitter, random) for image in images] for images in rows["images"]]
+        return rows
+
+    return dataset.with_transform(vary)
+
+
+def jittered(image: PIL.Image.Image, amount: float, random: np.random.Generator) -> PIL.Image.Image:
+    """The image moved and scaled by up to `amount` of its size, turned by up to `30 * amount` degrees, its contrast and
+    brightness changed by up to `4 * amount`. Never mirrored: sides carry meaning in a radiograph."""
+    width, height = image.size
+    shift_x, shift_y, scale, turn, contrast, brightness = random.uniform(-amount, amount, 6)
+    scale, turn = 1 + scale, np.deg2rad(30 * turn)
+    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+    # Output -> input coordinates, about the centre.
+    offset_x = width / 2 * (1 - cos) + height / 2 * sin + shift_x * width
+    offset_y = height / 2 * (1 - cos) - width / 2 * sin + shift_y * height
+    moved = image.transform(
+        image.size, PIL.Image.Transform.AFFINE, (cos, -sin, offset_x, sin, cos, offset_y), PIL.Image.Resampling.BILINEAR
+    )
+    levels = (np.arange(256) - 128) * (1 + 4 * contrast) + 128 * (1 + 4 * brightness)
+    return moved.point(np.clip(levels, 0, 255).astype(np.uint8).tolist() * len(image.getbands()))
 
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:
@@ -94,8 +124,6 @@ def fit_length(
 
     Text is tokenised for real; image tokens are counted from the image sizes in the files' headers.
     """
-    from PIL import Image
-
     texts = [
         processor.apply_chat_template(
             [user_message(e.question, e.options, len(e.images))]
@@ -110,7 +138,7 @@ def fit_length(
     kept, dropped = [], []
     for number, example in enumerate(examples):
         for path in example.images:
-            with Image.open(path) as image:
+            with PIL.Image.open(path) as image:
                 size = (image.height, image.width)
             if size not in image_tokens:
                 image_tokens[size] = processor._get_num_multimodal_tokens([size])["num_image_tokens"][0]

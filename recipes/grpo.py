@@ -129,7 +129,7 @@ def run(recipe: Recipe) -> Path:
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, max_prompt, completions=False)
-    dataset = to_dataset(examples, completions=False)
+    dataset = to_dataset(examples, completions=False, jitter=recipe.grpo.jitter)
     dataset = dataset.add_column("image_paths", [list(e.images) for e in examples])
     pool = RewardPool(
         recipe.grpo.rewards,

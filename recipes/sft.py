@@ -49,7 +49,7 @@ def run(recipe: Recipe) -> Path:
     trainer = SFTTrainer(
         model=model,
         args=args,
-        train_dataset=to_dataset(examples, completions=True),
+        train_dataset=to_dataset(examples, completions=True, jitter=recipe.sft.jitter),
         processing_class=processor,
         peft_config=lora_config(recipe),
     )

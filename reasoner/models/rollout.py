@@ -180,6 +180,9 @@ def trl_rollouts(*, dtype: str, max_images: int) -> Iterator[None]:
             super().sync_weights()
             if self.mode == "colocate":
                 forget_images(self.llm)
+            elif self.accelerator.is_main_process:
+                client = self.vllm_client  # the server's development endpoints, which TRL's sync needs anyway
+                client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
 
         def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None) -> tuple:
             if self.mode == "server":  # the server is given features, and expands nothing

@@ -1,0 +1,151 @@
+"""The whole road with the real parts, as small as it goes: mine, two steps of SFT and GRPO, evaluation, export.
+
+Each stage runs as its own process through the command line, as `make demo` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from reasoner.models.rollout import VISION_TOKENS
+
+SMALL = {
+    "data.options.train": 48,
+    "data.options.val": 4,
+    "data.options.test": 8,
+    "data.options.site_b": 8,
+    "sft.trainer.max_steps": 2,
+    "sft.trainer.per_device_train_batch_size": 8,
+    "grpo.trainer.max_steps": 2,
+    "grpo.trainer.per_device_train_batch_size": 16,
+    "grpo.trainer.num_generations": 4,
+    "grpo.trainer.max_completion_length": 24,
+    "grpo.trainer.logging_steps": 1,
+    "grpo.log_rollouts_every": 1,
+    "eval.max_new_tokens": 24,
+    "eval.samples": 2,
+    "eval.bootstrap": 50,
+}
+
+
+def reasoner(output: Path, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
+    """Runs `reasoner COMMAND` on the phantom recipe, made small."""
+    settings = [f"--set={key}={value}" for key, value in {**SMALL, "output": output, **more}.items()]
+    return subprocess.run(
+        [sys.executable, "-m", "recipes.cli", *command, *settings],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"},
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def run(output: Path, *command: str, **more: object) -> str:
+    done = reasoner(output, *command, **more)
+    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """An output folder after mine, sft and grpo."""
+    output = tmp_path_factory.mktemp("road")
+    for stage in ("mine", "sft", "grpo"):
+        run(output, stage)
+    return output
+
+
+def history(folder: Path) -> list[dict]:
+    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
+
+
+def rollouts(folder: Path) -> list[dict]:
+    files = sorted((folder / "rollouts").glob("step-*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def test_sft_and_grpo_ran_their_steps_and_left_plain_checkpoints(road):
+    for stage in ("sft", "grpo"):
+        assert max(row.get("step", 0) for row in history(road / stage)) == 2
+        assert (road / stage / "model.safetensors").is_file() and (road / stage / "processor_config.json").is_file()
+
+
+def test_vllm_and_the_trainer_agree_at_every_step(road):
+    gaps = [row["sampling/sampling_logp_difference/mean"] for row in history(road / "grpo") if "reward" in row]
+    assert len(gaps) == 2 and max(gaps) <= 1e-3
+
+
+def test_every_reward_component_is_logged_and_explained(road):
+    logged = [row for row in history(road / "grpo") if "reward" in row]
+    rows = rollouts(road / "grpo")
+    assert len(rows) == 2 * 16
+    for name in ("answer", "process", "format"):
+        assert f"rewards/{name}/mean" in logged[0] and f"rewards/{name}/std" in logged[0]
+        assert name in rows[0]
+    assert {"factuality", "completeness", "effectiveness"} <= set(json.loads(rows[0]["parts"]))
+    assert set(json.loads(rows[0]["evidence"])) >= {"answer", "process", "format"}
+    assert list((road / "wandb").glob("offline-run-*")), "W&B writes offline runs below the output"
+
+
+def test_finished_stages_are_reused(road):
+    assert "reus" in run(road, "sft").lower()
+
+
+def test_training_goes_on_when_the_policy_wants_vision_tokens(road, tmp_path):
+    """The output layer is turned towards the image token, which every unguarded sample would then hold."""
+    import torch
+
+    from reasoner.models.load import load_model, load_processor
+
+    processor, model = load_processor(road / "sft"), load_model(road / "sft")
+    token = processor.image_token_id
+    embedding = model.get_output_embeddings().weight
+    with torch.no_grad():
+        inputs = processor(text=["<|im_start|>assistant\n<think>"], return_tensors="pt")
+        hidden = model.model(**inputs).last_hidden_state[0, -1]
+        embedding[token] = 50 * hidden / hidden.norm()
+        ids = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    assert token in ids[0].tolist(), "the drive must work unguarded, or this test shows nothing"
+    output = tmp_path / "driven"
+    (output / "sft").mkdir(parents=True)
+    (output / "data").symlink_to(road / "data")
+    model.save_pretrained(output / "sft")
+    processor.save_pretrained(output / "sft")
+    run(output, "grpo")
+    texts = [row["completion"] for row in rollouts(output / "grpo")]
+    assert texts and not any(vision in text for text in texts for vision in VISION_TOKENS)
+
+
+def test_evaluation_and_export_close_the_road(road):
+    run(road, "eval")
+    scores = json.loads((road / "eval" / "scores.json").read_text())
+    assert {"base", "sft", "grpo"} <= set(scores["scores"] if "scores" in scores else scores)
+    assert (road / "eval" / "report.html").is_file() and (road / "eval" / "report.md").is_file()
+    run(road, "export")
+    check = json.loads((road / "export" / "export_check.json").read_text())
+    assert check["max_logit_difference"] <= 1e-5
+
+
+def test_grpo_without_sft_says_make_sft(road, tmp_path):
+    (tmp_path / "data").symlink_to(road / "data")
+    done = reasoner(tmp_path, "grpo")
+    assert done.returncode == 2
+    assert "make sft" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_image_is_named_before_training(road, tmp_path):
+    import shutil
+
+    shutil.copytree(road / "data", tmp_path / "data")
+    gone = next((tmp_path / "data" / "images" / "train").glob("*.png"))
+    gone.unlink()
+    done = reasoner(tmp_path, "sft")
+    assert done.returncode == 2 and gone.name in done.stderr
