@@ -135,7 +135,8 @@ def fit_length(
     ]
     lengths = [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
     image_tokens: dict[tuple[int, int], int] = {}
-    kept, dropped = [], []
+    kept: list[Example] = []
+    dropped: list[Example] = []
     for number, example in enumerate(examples):
         for path in example.images:
             with PIL.Image.open(path) as image:

@@ -43,7 +43,7 @@ def parse_completion(text: str) -> Completion:
         inside, closed, rest = tail.partition(ANSWER_CLOSE)
         found = inside.strip() if closed else None
         tail = rest if closed else tail
-    opened, think_open, rest = head.partition(THINK_OPEN)
+    _, think_open, rest = head.partition(THINK_OPEN)
     if think_open:
         head = rest.partition(THINK_CLOSE)[0]
     reasoning = head if think_open else f"{head} {tail}"

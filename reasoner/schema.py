@@ -159,7 +159,7 @@ class Study(Record):
     prior_study_id: str | None = None
     prior_images: tuple[str, ...] = ()
     sections: dict[str, str] | None = None
-    #: Verified labels: each of `CLASSES` -> present | absent | uncertain | None. `None` as a whole: the collection has none.
+    #: Verified labels: each of `CLASSES` -> present | absent | uncertain | None; `None` when the collection has none.
     labels: dict[str, str | None] | None = None
     split: str = "train"
     source: str = ""

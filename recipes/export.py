@@ -1,4 +1,4 @@
-"""The export stage: one folder that plain `transformers` and vLLM load, with a model card, proven before it is told done.
+"""The export stage: one folder that plain `transformers` and vLLM load, its model card, and the proof that it is right.
 
 Writes `output/export`: safetensors (adapters merged), processor, tokenizer, chat template, generation config,
 `README.md` (the card) and `export_check.json` (the proof: logits against the source, one answer in each library).
@@ -150,7 +150,7 @@ def _verify_transformers(output: Path, trained: torch.Tensor, probe: Probe, merg
 
     from reasoner.models.rollout import vision_token_ids
 
-    model = AutoModelForImageTextToText.from_pretrained(output, dtype="auto")
+    model: Any = AutoModelForImageTextToText.from_pretrained(output, dtype="auto")
     processor = load_processor(output)
     difference = (_logits(model, processor, probe) - trained).abs().max().item()
     rounding = MERGE_EPSILONS * torch.finfo(model.dtype).eps * trained.abs().max().item() if merged else 0.0
@@ -178,9 +178,7 @@ def _verify_vllm(output: Path, probe: Probe) -> dict[str, Any]:
     processor = load_processor(output)
     engine = build_engine(output, max_images=len(probe.images))
     message = user_message(probe.question, probe.options, len(probe.images))
-    prompt: dict[str, Any] = {
-        "prompt": processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
-    }
+    prompt: Any = {"prompt": processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)}
     if probe.images:
         prompt["multi_modal_data"] = {"image": list(probe.images)}
     params = sampling_params(processor, temperature=0.0, max_tokens=_PROBE_TOKENS)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rewards.registry import Score, gate
+from rewards.workers import RewardPool
 
 from reasoner.data import REWARD_COLUMNS, load_examples, to_dataset
 from reasoner.errors import UserError
@@ -25,8 +27,6 @@ from recipes.training import (
     start_tracking,
     trainer_arguments,
 )
-from rewards.registry import Score, gate
-from rewards.workers import RewardPool
 
 #: Above this mean gap between vLLM's and the trainer's log-probabilities a float32 run is broken (STACK notes: 1e-5).
 LOGP_ALARM = 0.1

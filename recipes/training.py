@@ -116,7 +116,9 @@ def last_checkpoint(output: Path) -> str | None:
         return None
     missing = [n for n in ("trainer_state.json", "scheduler.pt") if not (Path(found) / n).is_file()]
     if missing:
-        raise UserError(f"{found}: cannot resume, {', '.join(missing)} missing (weights only?); delete it to start over")
+        raise UserError(
+            f"{found}: cannot resume, {', '.join(missing)} missing (weights only?); delete it to start over"
+        )
     print(f"resuming from {found}")
     return found
 

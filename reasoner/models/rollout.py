@@ -35,7 +35,7 @@ _FORBID = -100.0  # vLLM clamps logit_bias to [-100, 100]
 
 
 def prepare_vllm() -> None:
-    """Sets what vLLM reads from the environment and, on a CPU, keeps its weights plain. Call before building an engine."""
+    """Sets what vLLM reads from the environment and, on a CPU, keeps its weights plain. Call before any engine."""
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1"}
     if not torch.cuda.is_available():
         defaults |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -97,9 +97,7 @@ def vision_logit_bias(processor: Any) -> dict[int, float]:
     return {token_id: _FORBID for token_id in vision_token_ids(processor)}
 
 
-def sampling_params(
-    processor: Any, *, temperature: float, max_tokens: int, n: int = 1
-) -> SamplingParams:
+def sampling_params(processor: Any, *, temperature: float, max_tokens: int, n: int = 1) -> SamplingParams:
     """`temperature` 0 is greedy; vision tokens cannot be sampled; tags survive in the decoded text.
 
     Sampling is seeded by the engine: a seed per request dies on the CPU ("CPU Generator does not use offset").

@@ -1,8 +1,8 @@
 """Builds a Qwen2.5-VL small enough to learn on two CPU cores: the real architecture, tokenizer, chat template and
 processor files, with random weights, in a folder that `transformers` and vLLM load like any other checkpoint.
 
-The defaults (0.9 M parameters, text 96 x 2 layers, vision 128 x 1 layer, patch 14, one token per 28 x 28 pixels) are the
-ones that learned phantoms fastest on the CPU; every size can be overridden from the recipe (`model.options`).
+The defaults (0.9 M parameters, text 96 x 2 layers, vision 128 x 1 layer, patch 14, one token per 28 x 28 pixels)
+are the ones that learned phantoms fastest on the CPU; every size can be overridden from the recipe (`model.options`).
 """
 
 from __future__ import annotations

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Point = tuple[float, float]
 
 TOWARD = {"right": -1.0, "left": 1.0}
@@ -253,7 +254,7 @@ def _ribs(body: _Body, signs: Sequence[Sign]) -> Array:
     wall = a.cage_width * np.cbrt(np.maximum(0.05, 1 - np.abs((y + 0.14) / a.cage_height) ** 3))
     low = y + a.rib_tilt
 
-    def path(*control: tuple[object, object], steps: int) -> NDArray[np.float64]:
+    def path(*control: tuple[Any, Any], steps: int) -> NDArray[np.float64]:
         columns = [np.stack(np.broadcast_arrays(cx, cy, y)[:2], axis=-1) for cx, cy in control]
         return _bezier(np.stack(columns, axis=1), steps)
 

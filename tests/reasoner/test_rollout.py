@@ -34,7 +34,8 @@ def engine(checkpoint):
 
 def trainer_logps(model, processor, image, completion_ids):
     """The trainer's log-probability of each completion token after the image prompt."""
-    messages = [{"role": "user", "content": [{"type": "image", "image": Image.open(image)}, {"type": "text", "text": QUESTION}]}]
+    content = [{"type": "image", "image": Image.open(image)}, {"type": "text", "text": QUESTION}]
+    messages = [{"role": "user", "content": content}]
     inputs = processor.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
