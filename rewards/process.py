@@ -15,19 +15,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reasoner.findings import split_sentences
 from reasoner.prompts import parse_completion
 from reasoner.schema import Finding
 from rewards.registry import Score, reward
+from rewards.steps import Claim, Sentence, read_reasoning
 from rewards.verdicts import (
     SILENT,
-    Claim,
     Facts,
     Labels,
     Match,
     Verdict,
     apart,
-    claims_of,
     facts_of_report,
     facts_of_text,
 )
@@ -40,7 +38,7 @@ Entry = dict[str, Any]
 def process(
     completion: str, *, reasoning: str | None, report: str | None, labels: Mapping[str, str | None] | None = None
 ) -> Score:
-    """RadRScore of a completion. `reasoning` is the reference chain; without one, or without report, the row abstains."""
+    """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report."""
     if not reasoning or not report or not reasoning.strip() or not report.strip():
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
     return radrscore(parse_completion(completion).reasoning, reasoning, report, labels)
@@ -53,12 +51,14 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of
     `words` in their text).
     """
-    claims = _without_repeats(claims_of(text), facts_of_text(reference).claims)
-    verified = Labels(labels)
+    gold, verified = facts_of_text(reference), Labels(labels)
+    sentences = read_reasoning(text)
+    claims = [claim for sentence in sentences for claim in sentence.claims]
+    repeats = _repeats(claims, gold.claims)
     entries = [
-        *_factuality(claims, facts_of_report(report), verified),
-        *_completeness([claim for claim, _ in claims], facts_of_text(reference), verified),
-        *_effectiveness(text, claims, facts_of_text(reference), verified),
+        *_factuality(claims, repeats, facts_of_report(report), verified),
+        *_completeness(claims, gold, verified),
+        *_effectiveness(text, sentences, repeats, gold, verified),
     ]
     parts = {
         part: _mean([e["credit"] for e in entries if e["part"] == part and e["credit"] is not None]) for part in PARTS
@@ -70,17 +70,18 @@ def _mean(credits: Sequence[float]) -> float:
     return sum(credits) / len(credits) if credits else 0.0
 
 
-def _without_repeats(claims: Sequence[Claim], reference: Sequence[Claim]) -> list[tuple[Claim, bool]]:
-    """Each claim, and whether it only repeats. What the reference says twice may be said twice."""
+def _repeats(claims: Sequence[Claim], reference: Sequence[Claim]) -> set[int]:
+    """Identities of the claims that only repeat. What the reference says twice may be said twice."""
     allowed = Counter(_key(claim) for claim in reference)
     made: dict[tuple, list[Claim]] = {}
-    result = []
+    repeats = set()
     for claim in claims:
-        before = made.setdefault(_key(claim), [])
-        repeated = len(before) >= max(1, allowed[_key(claim)]) and any(_covers(other, claim) for other in before)
-        result.append((claim, repeated))
+        key = _key(claim)
+        before = made.setdefault(key, [])
+        if len(before) >= max(1, allowed[key]) and any(_covers(other, claim) for other in before):
+            repeats.add(id(claim))
         before.append(claim)
-    return result
+    return repeats
 
 
 def _key(claim: Claim) -> tuple:
@@ -94,9 +95,9 @@ def _covers(earlier: Claim, later: Claim) -> bool:
     return all(getattr(b, name) in (None, getattr(a, name)) for name in details)
 
 
-def _factuality(claims: Sequence[tuple[Claim, bool]], report: Facts, labels: Labels) -> Iterator[Entry]:
-    for claim, repeated in claims:
-        if repeated:
+def _factuality(claims: Sequence[Claim], repeats: set[int], report: Facts, labels: Labels) -> Iterator[Entry]:
+    for claim in claims:
+        if id(claim) in repeats:
             yield _entry("factuality", "repeated", None, claim, "")
             continue
         match = _consistent(claim, report, labels)
@@ -160,18 +161,13 @@ def _completeness(claims: Sequence[Claim], reference: Facts, labels: Labels) -> 
 
 
 def _effectiveness(
-    text: str, claims: Sequence[tuple[Claim, bool]], reference: Facts, labels: Labels
+    text: str, sentences: Sequence[Sentence], repeats: set[int], reference: Facts, labels: Labels
 ) -> Iterator[Entry]:
-    at = 0
-    for start, end in split_sentences(text):
-        inside = []
-        while at < len(claims) and claims[at][0].start < end:
-            inside.append(claims[at])
-            at += 1
-        if not inside:
+    for start, end, claims in sentences:
+        if not claims:
             continue
-        fresh = [claim for claim, repeated in inside if not repeated]
-        step = Claim(inside[0][0].findings, text[start:end], start, end)
+        fresh = [claim for claim in claims if id(claim) not in repeats]
+        step = Claim(claims[0].findings, text[start:end], start, end)
         if not fresh:
             yield _entry("effectiveness", "repeated", 0.0, step, "")
             continue

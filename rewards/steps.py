@@ -8,17 +8,22 @@ None is seen." denies scarring. Both are settled here, before any matching.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
-from reasoner.findings import extract_text, split_sentences
+from reasoner.findings import split_sentences
+from reasoner.findings.extract import read_sentence
 from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
-from reasoner.schema import Evidence, Finding, Status
+from reasoner.schema import Finding, Status
 
+#: How many sentences back "it" may point.
+REACH = 3
 _LOOK = (
-    r"(?:evaluat|assess|examin|check|look|inspect|consider|analy[sz]|review|begin|start|focus|search|investigat|identify"
+    r"(?:evaluat|assess|examin|check|look|inspect|consider|analy[sz]|review|begin|start|focus|search|investigat"
+    r"|identify"
     r"|compar|determin|observ|verify|explor|interpret|address|scrutini|rul(?:e|ing) out|differentiat)"
 )
 #: What a sentence sets out to do: "First, we need to check for ...", "Examine the hila for ...", "To assess X, we ...".
@@ -33,21 +38,28 @@ _PLAN = re.compile(
 )
 #: What is so in general: "would appear as", "typically presents with", "can indicate".
 _GENERAL = re.compile(
-    r"\b(?:(?:would|could|can|may|might|should|will|must) (?:\w+ )?(?:appear|present|show|be (?:seen|visible|associated|"
-    r"caused|indicated|identified|recognized|found)|manifest|look|indicate|suggest|result|have|include|cause|signal|occur)"
+    r"\b(?:(?:would|could|can|may|might|should|will|must) (?:\w+ )?(?:appear|present|show|be (?:seen|visible"
+    r"|associated|"
+    r"caused|indicated|identified|recognized|found)|manifest|look|indicate|suggest|result|have|include|cause"
+    r"|signal|occur)"
     r"|(?:typically|usually|often|commonly|normally|generally|frequently) \w+|appears? as|presents? as|presents? with"
-    r"|refers? to|(?:is|are) (?:\w+ )?(?:defined|characteri[sz]ed|formed|located|expected|caused)|occurs? when|occurs? due"
-    r"|seen in (?:conditions|patients)|be associated with|is a (?:condition|sign|type|form)|are (?:areas|signs|densities)"
+    r"|refers? to|(?:is|are) (?:\w+ )?(?:defined|characteri[sz]ed|formed|located|expected|caused)|occurs? when"
+    r"|occurs? due"
+    r"|seen in (?:conditions|patients)|be associated with|is a (?:condition|sign|type|form)|are (?:areas|signs"
+    r"|densities)"
     r"|indicates? (?:conditions|a condition))\b",
     re.IGNORECASE,
 )
 #: What was found. A sentence that plans or explains counts only if it also says this.
 _FOUND = re.compile(
-    r"\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display|demonstrat|"
-    r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed|evident|detected|"
+    r"\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
+    r"|demonstrat|"
+    r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed"
+    r"|evident|detected|"
     r"confirmed|found|normal|clear|intact|apparent|ruled|excluded|enlarged|within|unremarkable|unlikely|supported|"
     r"sharp|stable|unchanged)|"
-    r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious|significant|abnormal)|"
+    r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious"
+    r"|significant|abnormal)|"
     r"without|absence|none|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
@@ -59,16 +71,20 @@ _MODAL_CLAUSE = re.compile(
 )
 #: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
 _HEADING = re.compile(
-    r"^[ \t]*(?:[-*•#>]+[ \t]*|\d{1,2}[.)][ \t]*)*"
-    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|$))|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
+    r"^[ \t]*(?:[-*•#>][ \t]*|\d{1,2}[.)][ \t]*)*"
+    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|$))"
+    r"|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
     r"|#+[^\n]*$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _NONE = re.compile(
-    r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found|applicable|apparent|"
+    r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
+    r"|applicable|apparent|"
     r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
-    r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show|support|reveal|"
-    r"indicate|suggest|demonstrate|exhibit|display) (?:any )?(?:such|these|this|it|that)|incorrect|unlikely|less likely)\b",
+    r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show"
+    r"|support|reveal|"
+    r"indicate|suggest|demonstrate|exhibit|display) (?:any )?(?:such|these|this|it|that)|incorrect|unlikely"
+    r"|less likely)\b",
     re.IGNORECASE,
 )
 _SOME = re.compile(
@@ -80,35 +96,82 @@ _BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:conditi
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """`text[start:end]` of a reasoning text with its claims; without any it is a plan, knowledge or a heading."""
+class Claim:
+    """What one phrase asserts: its findings share a status and the words `text[start:end]`.
+
+    A normal statement ("the lungs are clear") denies several concepts at once and is one claim.
+    """
+
+    findings: tuple[Finding, ...]
+    words: str
+    start: int
+    end: int
+
+    @property
+    def status(self) -> Status:
+        return self.findings[0].status
+
+    @property
+    def general(self) -> bool:
+        """A normal statement: absences that are implied rather than named."""
+        return len(self.findings) > 1 and self.status == "absent"
+
+    @cached_property
+    def concepts(self) -> frozenset[str]:
+        return frozenset(finding.concept for finding in self.findings)
+
+    def moved(self, by: int) -> Claim:
+        return Claim(self.findings, self.words, self.start + by, self.end + by)
+
+
+class Sentence(NamedTuple):
+    """`text[start:end]` of a reasoning text with its claims; without any it is a plan or general knowledge."""
 
     start: int
     end: int
-    findings: tuple[Finding, ...]
+    claims: tuple[Claim, ...]
 
 
-def read_reasoning(text: str) -> tuple[Sentence, ...]:
-    """The sentences of a reasoning text with what each asserts; evidence is in `text`."""
-    return tuple(_read(text))
+def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
+    """Findings of `text`, grouped by the words that make them, in the order of the text."""
+    groups: dict[tuple[int, int, str], list[Finding]] = {}
+    for finding in findings:
+        span = finding.evidence
+        if span is not None:
+            groups.setdefault((span.start, span.end, finding.status), []).append(finding)
+    return tuple(Claim(tuple(group), text[start:end], start, end) for (start, end, _), group in groups.items())
 
 
-def _read(text: str) -> Iterator[Sentence]:
+def read_reasoning(text: str) -> list[Sentence]:
+    """The sentences of a reasoning text with what each asserts; offsets are in `text`. Headings are no sentences."""
     body, headings = _blank_headings(text)
-    topic: tuple[str, ...] = ()
+    sentences: list[Sentence] = []
+    before: list[str] = []
     for start, end in split_sentences(body):
         while headings and headings[0][0] < start:
-            topic = _concepts(headings.pop(0)[1]) or topic
+            before.append(headings.pop(0)[1])
         sentence = body[start:end]
-        if not asserts(sentence):
-            topic = _concepts(sentence) or topic
-            yield Sentence(start, end, ())
-            continue
-        findings = tuple(_shift(finding, start) for finding in extract_text(sentence))
-        if not findings and topic and (status := _answer(sentence)):
-            findings = tuple(Finding(name, status, evidence=Evidence("text", start, end)) for name in topic)
-        topic = _concepts(sentence) or topic
-        yield Sentence(start, end, findings)
+        claims: tuple[Claim, ...] = ()
+        if asserts(sentence):
+            claims = tuple(claim.moved(start) for claim in _claims(sentence)) or _reply(sentence, start, before)
+        if len(sentence) > 1:
+            before.append(sentence)
+        sentences.append(Sentence(start, end, claims))
+    return sentences
+
+
+@lru_cache(maxsize=1 << 15)
+def _claims(sentence: str) -> tuple[Claim, ...]:
+    return read_claims(sentence, read_sentence(sentence))
+
+
+def _reply(sentence: str, start: int, before: Sequence[str]) -> tuple[Claim, ...]:
+    """ "None is seen": a claim about what one of the sentences or headings just before it announced."""
+    status = _answer(sentence)
+    if status is None:
+        return ()
+    names = next(filter(None, map(_named, reversed(before[-REACH:]))), ())
+    return tuple(Claim((Finding(name, status),), sentence, start, start + len(sentence)) for name in names)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -133,8 +196,8 @@ def _blank_headings(text: str) -> tuple[str, list[tuple[int, str]]]:
     return _HEADING.sub(blank, text), headings
 
 
-@lru_cache(maxsize=1 << 14)
-def _concepts(words: str) -> tuple[str, ...]:
+@lru_cache(maxsize=1 << 15)
+def _named(words: str) -> tuple[str, ...]:
     """The concepts that the words name, asserted or not."""
     return tuple(dict.fromkeys(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles))
 
@@ -146,9 +209,3 @@ def _answer(sentence: str) -> Status | None:
     if _NONE.search(sentence):
         return "absent"
     return "present" if _SOME.search(sentence) else None
-
-
-def _shift(finding: Finding, by: int) -> Finding:
-    span = finding.evidence
-    assert span is not None
-    return replace(finding, evidence=Evidence(span.section, span.start + by, span.end + by))

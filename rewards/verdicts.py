@@ -1,12 +1,11 @@
 """How one claim fares against what a text says: the matching behind RadRScore.
 
-A claim is what one phrase asserts. A normal statement ("the lungs are clear") asserts several absences with the same
-words and is one claim. Credit is graded; the table of credits is `docs/rewards.md`, its numbers are the constants here.
+Credit is graded; the table of credits is in `docs/rewards.md`, its numbers are the constants here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -14,7 +13,7 @@ from typing import Literal, NamedTuple
 from reasoner.findings import concept_class, extract_report, parents
 from reasoner.findings.lexicon import load
 from reasoner.schema import Finding
-from rewards.steps import read_reasoning
+from rewards.steps import Claim, read_claims, read_reasoning
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 
@@ -48,44 +47,6 @@ class Match(NamedTuple):
 
 
 SILENT = Match(0.0)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What one phrase asserts: its findings share a status and the words `text[start:end]`."""
-
-    findings: tuple[Finding, ...]
-    words: str
-    start: int
-    end: int
-
-    @property
-    def status(self) -> str:
-        return self.findings[0].status
-
-    @property
-    def general(self) -> bool:
-        """A normal statement: absences that are implied rather than named."""
-        return len(self.findings) > 1 and self.status == "absent"
-
-    @property
-    def concepts(self) -> frozenset[str]:
-        return frozenset(finding.concept for finding in self.findings)
-
-
-def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
-    """Findings of `text`, grouped by the words that make them, in the order of the text."""
-    groups: dict[tuple[int, int, str], list[Finding]] = {}
-    for finding in findings:
-        span = finding.evidence
-        if span is not None:
-            groups.setdefault((span.start, span.end, finding.status), []).append(finding)
-    return tuple(Claim(tuple(group), text[start:end], start, end) for (start, end, _), group in groups.items())
-
-
-def claims_of(text: str) -> tuple[Claim, ...]:
-    """The claims of free text, such as a completion's reasoning."""
-    return read_claims(text, (finding for sentence in read_reasoning(text) for finding in sentence.findings))
 
 
 @dataclass(frozen=True)
@@ -146,7 +107,7 @@ def facts_of_report(report: str) -> Facts:
 
 @lru_cache(maxsize=4096)
 def facts_of_text(text: str) -> Facts:
-    return Facts.of(claims_of(text))
+    return Facts.of([claim for sentence in read_reasoning(text) for claim in sentence.claims])
 
 
 def _on_same(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
