@@ -167,7 +167,7 @@ def _effectiveness(
         if not claims:
             continue
         fresh = [claim for claim in claims if id(claim) not in repeats]
-        step = Claim(claims[0].findings, text[start:end], start, end)
+        step = claims[0]._replace(words=text[start:end], start=start, end=end)
         if not fresh:
             yield _entry("effectiveness", "repeated", 0.0, step, "")
             continue

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from reasoner.findings import split_sentences
@@ -95,33 +94,31 @@ _SOME = re.compile(
 _BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """What one phrase asserts: its findings share a status and the words `text[start:end]`.
 
     A normal statement ("the lungs are clear") denies several concepts at once and is one claim.
     """
 
     findings: tuple[Finding, ...]
+    status: Status
+    concepts: frozenset[str]
     words: str
     start: int
     end: int
 
-    @property
-    def status(self) -> Status:
-        return self.findings[0].status
+    @classmethod
+    def of(cls, findings: Iterable[Finding], words: str, start: int) -> Claim:
+        found = tuple(findings)
+        return cls(found, found[0].status, frozenset(f.concept for f in found), words, start, start + len(words))
 
     @property
     def general(self) -> bool:
         """A normal statement: absences that are implied rather than named."""
         return len(self.findings) > 1 and self.status == "absent"
 
-    @cached_property
-    def concepts(self) -> frozenset[str]:
-        return frozenset(finding.concept for finding in self.findings)
-
     def moved(self, by: int) -> Claim:
-        return Claim(self.findings, self.words, self.start + by, self.end + by)
+        return Claim(self.findings, self.status, self.concepts, self.words, self.start + by, self.end + by)
 
 
 class Sentence(NamedTuple):
@@ -139,7 +136,7 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
         span = finding.evidence
         if span is not None:
             groups.setdefault((span.start, span.end, finding.status), []).append(finding)
-    return tuple(Claim(tuple(group), text[start:end], start, end) for (start, end, _), group in groups.items())
+    return tuple(Claim.of(group, text[start:end], start) for (start, end, _), group in groups.items())
 
 
 def read_reasoning(text: str) -> list[Sentence]:
@@ -171,7 +168,7 @@ def _reply(sentence: str, start: int, before: Sequence[str]) -> tuple[Claim, ...
     if status is None:
         return ()
     names = next(filter(None, map(_named, reversed(before[-REACH:]))), ())
-    return tuple(Claim((Finding(name, status),), sentence, start, start + len(sentence)) for name in names)
+    return tuple(Claim.of([Finding(name, status)], sentence, start) for name in names)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -57,6 +57,7 @@ class Facts:
     _named: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
     _below: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
     _normal: list[tuple[frozenset[str], str]] = field(default_factory=list)
+    _known: dict[tuple, Match] = field(default_factory=dict)
 
     @classmethod
     def of(cls, claims: Sequence[Claim]) -> Facts:
@@ -76,14 +77,19 @@ class Facts:
 
     def match(self, claim: Finding) -> Match:
         """The best that the text has to say on the finding: on its concept, else on narrower, else on wider ones."""
+        key = (claim.concept, claim.status, claim.laterality, claim.severity, claim.change)
+        match = self._known.get(key)
+        if match is None:
+            match = self._known[key] = self._match(claim)
+        return match
+
+    def _match(self, claim: Finding) -> Match:
         said = _on_same(claim, self._named.get(claim.concept, ()))
         if said is None:
             said = _on_narrower(claim, self._below.get(claim.concept, ()))
         if said is None:
-            for ancestor in parents(claim.concept):
-                said = _on_wider(claim, self._named.get(ancestor, ()))
-                if said is not None:
-                    break
+            wider = (_on_wider(claim, self._named.get(ancestor, ())) for ancestor in parents(claim.concept))
+            said = next(filter(None, wider), None)
         return said or SILENT
 
     def restates(self, claim: Claim) -> Match | None:
@@ -199,6 +205,8 @@ class Labels:
 
     def match(self, claim: Finding) -> Match | None:
         """None where the labels say nothing about the finding's class."""
+        if not self.labels:
+            return None
         name = concept_class(claim.concept)
         status = self.labels.get(name) if name else None
         if claim.status != "absent" and status != "present" and name:
