@@ -113,15 +113,15 @@ def _consistent(claim: Claim, report: Facts, labels: Labels) -> Match:
     matches = [_verified(finding, report.match(finding), labels) for finding in claim.findings]
     if claim.status != "absent":
         return max(matches, key=lambda match: match.credit)
-    said = [match._replace(credit=1.0) if _absent(match) else match for match in matches if match.said]
+    said = [match._replace(credit=1.0) if _denied(match) else match for match in matches if match.said]
     worst = min(said, key=lambda match: match.credit, default=SILENT)
     if claim.general and not any(m.credit < 1.0 for m in map(labels.match, claim.findings) if m):
         return report.restates(claim) or worst
     return worst
 
 
-def _absent(match: Match) -> bool:
-    """The report denies it too, if perhaps only in part: its silence on the rest is normal."""
+def _denied(match: Match) -> bool:
+    """The report denies a kind of it and is silent on the rest: that is normal."""
     return match.other is not None and match.other.status == "absent"
 
 

@@ -28,6 +28,8 @@ HEDGED: dict[tuple[str, str], float] = {
     ("absent", "uncertain"): 0.25,
     ("uncertain", "absent"): 0.25,
 }
+#: A denial where the text both denies and asserts: reports deny by habit and assert on purpose.
+DISPUTED = 0.5
 #: A detail that only one of the two gives; one that both give, differently (a wrong side is 0: another finding).
 DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
 _DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
@@ -47,6 +49,8 @@ class Match(NamedTuple):
 
 
 SILENT = Match(0.0)
+#: A finding and the words that state it.
+Stated = tuple[Finding, str]
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,17 @@ class Facts:
     """What a text says, ready to be asked about one finding after another."""
 
     claims: tuple[Claim, ...]
-    _named: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
-    _below: dict[str, list[tuple[Finding, str]]] = field(default_factory=dict)
+    _named: dict[str, list[Stated]] = field(default_factory=dict)
+    _below: dict[str, list[Stated]] = field(default_factory=dict)
     _normal: list[tuple[frozenset[str], str]] = field(default_factory=list)
     _known: dict[tuple, Match] = field(default_factory=dict)
 
     @classmethod
     def of(cls, claims: Sequence[Claim]) -> Facts:
         facts = cls(tuple(claims))
-        # What is named as there outweighs a general normal statement: "lungs clear ... a nodule in the right apex".
+        # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
         there = {f.concept for claim in claims if claim.status != "absent" for f in claim.findings}
+        there |= {ancestor for concept in there for ancestor in parents(concept)}
         for claim in claims:
             if claim.general:
                 facts._normal.append((claim.concepts, claim.words))
@@ -116,42 +121,44 @@ def facts_of_text(text: str) -> Facts:
     return Facts.of([claim for sentence in read_reasoning(text) for claim in sentence.claims])
 
 
-def _on_same(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+def _on_same(claim: Finding, said: Sequence[Stated]) -> Match | None:
     """The same concept in both; None when the text speaks only of the other side."""
-    if claim.status == "absent" and claim.laterality is None and any(f.status != "absent" for f, _ in said):
-        # "No effusion" is not backed by "no right effusion" beside a left one.
-        said = [(f, words) for f, words in said if f.status != "absent" or f.laterality is None]
+    there = [(other, words) for other, words in said if other.status != "absent"]
     best: Match | None = None
     for other, words in said:
-        absent = "absent" in (claim.status, other.status)
-        if absent and apart(claim.laterality, other.laterality):
+        if "absent" in (claim.status, other.status) and apart(claim.laterality, other.laterality):
             continue
-        if other.status == "absent" and claim.status != "absent" and other.laterality and not claim.laterality:
-            continue
+        if (
+            other.status == "absent"
+            and other.laterality
+            and not claim.laterality
+            and (there or claim.status != "absent")
+        ):
+            continue  # "no right effusion" backs no plain denial beside a left one, and refutes no plain assertion
         credit = agreement(claim, other)
         if best is None or credit > best.credit:
             best = Match(credit, words, other)
+    if best and best.credit == 1.0 and claim.status == "absent":
+        asserted = [s for s in there if s[0].status == "present" and not apart(claim.laterality, s[0].laterality)]
+        return Match(DISPUTED, asserted[0][1], asserted[0][0]) if asserted else best
     return best
 
 
-def _on_narrower(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+def _on_narrower(claim: Finding, said: Sequence[Stated]) -> Match | None:
     """Only kinds of the concept are spoken of: one that is there implies it, the absence of one says little."""
-    best: Match | None = None
-    for other, words in said:
-        if other.status == "absent":
-            if claim.status != "absent":
-                continue
-            credit = NARROWER
-        elif claim.status == "absent":
-            credit = 0.0 if other.status == "present" else HEDGED["absent", "uncertain"]
-        else:
-            credit = VAGUER * agreement(claim, other)
-        if best is None or credit > best.credit or (claim.status == "absent" and other.status != "absent"):
-            best = Match(credit, words, other)
-    return best
+    there = [(other, words) for other, words in said if other.status != "absent"]
+    if claim.status != "absent":
+        matches = [Match(VAGUER * agreement(claim, other), words, other) for other, words in there]
+        return max(matches, key=lambda match: match.credit, default=None)
+    there = [(other, words) for other, words in there if not apart(claim.laterality, other.laterality)]
+    if there:
+        hedged = all(other.status == "uncertain" for other, _ in there)
+        other, words = there[0]
+        return Match(HEDGED["absent", "uncertain"] if hedged else 0.0, words, other)
+    return next((Match(NARROWER, words, other) for other, words in said if other.status == "absent"), None)
 
 
-def _on_wider(claim: Finding, said: Sequence[tuple[Finding, str]]) -> Match | None:
+def _on_wider(claim: Finding, said: Sequence[Stated]) -> Match | None:
     """Only an ancestor is spoken of: its absence implies this one's, its presence leaves this one open."""
     best: Match | None = None
     for other, words in said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 
 import pytest
@@ -225,3 +226,42 @@ def test_long_outputs_are_linear(unit):
     start = time.perf_counter()
     radrscore(text, CHAIN, REPORT)
     assert time.perf_counter() - start < 5.0
+
+
+#: One sentence that asserts each class, without its opening.
+ASSERTIONS = {
+    "Atelectasis": "atelectasis",
+    "Cardiomegaly": "cardiomegaly",
+    "Consolidation": "consolidation",
+    "Edema": "pulmonary edema",
+    "Enlarged Cardiomediastinum": "mediastinal widening",
+    "Fracture": "fracture",
+    "Lung Lesion": "lung lesion",
+    "Lung Opacity": "lung opacity",
+    "Pleural Effusion": "pleural effusion",
+    "Pleural Other": "pleural thickening",
+    "Pneumonia": "pneumonia",
+    "Pneumothorax": "pneumothorax",
+    "Support Devices": "support device",
+}
+
+
+def test_real_reports_tell_assertions_from_denials(data_dir):
+    """Coded positives must favour the assertion, coded-normal reports the denial, in at least 97% of pairs."""
+    folder = data_dir / "iu"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not at hand")
+    with (folder / "indiana_reports.csv").open(encoding="utf-8") as file:
+        texts = {r["uid"]: f"Findings: {r['findings']}\n\nImpression: {r['impression']}" for r in csv.DictReader(file)}
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    with (folder / "gold_dev.csv").open(encoding="utf-8") as file:
+        for gold in csv.DictReader(file):
+            for name, words in ASSERTIONS.items():
+                present = gold[name] == "1"
+                if not present and gold["No Finding"] != "1":
+                    continue
+                report = texts[gold["uid"]]
+                said, denied = (score(t, report)["factuality"] for t in (f"There is {words}.", f"No {words}."))
+                right[present].append(said > denied if present else denied > said)
+    for present, pairs in right.items():
+        assert len(pairs) > 900 and sum(pairs) / len(pairs) >= 0.97, (present, sum(pairs) / len(pairs))
