@@ -1,0 +1,1 @@
+"""Rewards: a completion and its reference in, numbers with evidence out."""
