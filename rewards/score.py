@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner.errors import UserError
+from reasoner.prompts import parse_completion
 from rewards.process import PARTS
 from rewards.registry import RewardSet, Score
 
@@ -94,6 +95,8 @@ def read_row(line: bytes) -> tuple[Row, str | None]:
         return {}, f"a JSON object is needed, found {type(data).__name__}"
     row: Row = {**dict.fromkeys((*_TEXT, "labels")), "options": (), **data}
     row["options"] = row["options"] or ()
+    if isinstance(row["answer"], str):  # some collections keep the gold answer in its tags
+        row["answer"] = parse_completion(row["answer"]).answer or row["answer"]
     for name in _TEXT:
         if not isinstance(row[name], (str, type(None))):
             return row, f"column '{name}' must be text, found {type(row[name]).__name__}"

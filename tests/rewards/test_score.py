@@ -72,6 +72,11 @@ def test_text_without_tags_is_scored_as_reasoning(tmp_path):
     assert row["format"] == 0.0 and row["radrscore"] == 1.0
 
 
+def test_a_gold_answer_may_come_in_its_tags(tmp_path):
+    _, (row,) = run(tmp_path, {**GOOD, "answer": "<answer> Pleural Effusion </answer>"})
+    assert row["answer"] == 1.0
+
+
 def test_verified_labels_are_heeded_as_object_and_as_text(tmp_path):
     labels = {"Pneumothorax": "present"}
     _, rows = run(tmp_path, GOOD, {**GOOD, "labels": labels}, {**GOOD, "labels": json.dumps(labels)})
