@@ -1,6 +1,6 @@
 """Completions per second of the process reward: one core, the Ray pool, and a plain regex list reward beside them.
 
-    python -m benchmarks.rewards [--completions 1000] [--words 300] [--workers 2]
+    python -m benchmarks.reward_speed [--completions 1000] [--words 300] [--workers 2]
 
 Every completion is another text (sentences drawn and varied at random, seed 0), so caches hold what they hold in
 training: recurring sentences, not recurring completions. References repeat for each group of 8, as in GRPO.
