@@ -22,7 +22,8 @@ def _fault(completion: str) -> str:
     places = [completion.index(tag) for tag in TAGS]
     if places != sorted(places):
         return "the blocks are nested or out of order"
-    for opening, start, end in ((THINK_OPEN, *places[:2]), (ANSWER_OPEN, *places[2:])):
+    think, end_think, answer, end_answer = places
+    for opening, start, end in ((THINK_OPEN, think, end_think), (ANSWER_OPEN, answer, end_answer)):
         if not completion[start + len(opening) : end].strip():
             return f"the {opening} block is empty"
     return "there is text outside the blocks"

@@ -1,0 +1,369 @@
+"""Rewards on Ray actors: batched, in order, and whole whatever happens to an actor or a row.
+
+Actors stream their scores back, so the driver knows how far each has come. An actor that dies or hangs is replaced and
+what it had not delivered is done again, row by row, which finds the row to blame. Text only: pixels never travel.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from reasoner.errors import UserError
+from rewards.registry import RewardError, RewardSet, Score
+
+log = logging.getLogger(__name__)
+
+#: How often an actor delivers what it has, in seconds, until a failure asks for every row on its own.
+_DELIVERY_S = 0.05
+#: Starting an actor includes starting Python and reading the lexicon, on a machine that may be busy.
+_START_LIMIT_S = 120.0
+#: Latencies kept for the percentiles.
+_REMEMBERED = 10_000
+_CHUNKS_PER_WORKER = 4
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row's scores, the seconds they took, and the rewards that failed on it with what they said."""
+
+    scores: dict[str, Score]
+    seconds: float
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class Worker:
+    """What runs in an actor: the in-process `RewardSet`, one row after another."""
+
+    def __init__(
+        self,
+        spec: Mapping[str, float],
+        files: Sequence[str],
+        options: Mapping[str, Mapping[str, Any]] | None,
+        retries: int,
+    ):
+        self.rewards = RewardSet.build(spec, files, options)
+        self.retries = retries
+
+    def ready(self) -> int:
+        """The process id, once the rewards are loaded."""
+        return os.getpid()
+
+    def score(self, rows: Sequence[Row], delivery_s: float) -> Iterator[list[Scored]]:
+        """Scores in the order of `rows`, delivered every `delivery_s` seconds (0: each row by itself)."""
+        done: list[Scored] = []
+        delivered = time.monotonic()
+        for row in rows:
+            done.append(self.score_row(row))
+            if time.monotonic() - delivered >= delivery_s:
+                yield done
+                done, delivered = [], time.monotonic()
+        if done:
+            yield done
+
+    def score_row(self, row: Row) -> Scored:
+        """A reward that raises is tried again, then None for this row; breaking the contract raises."""
+        start = time.perf_counter()
+        scores, errors = {}, {}
+        for name in self.rewards.weights:
+            for attempt in range(self.retries + 1):
+                try:
+                    scores[name] = self.rewards.score_one(name, row)
+                    break
+                except (UserError, RewardError):
+                    raise
+                except Exception as error:  # a user's code: its failure is this row's, not the run's
+                    if attempt == self.retries:
+                        why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
+                        scores[name] = _failed(why)
+                        errors[name] = why
+        return Scored(scores, time.perf_counter() - start, errors)
+
+
+def _failed(why: str) -> Score:
+    return Score(None, ({"verdict": "failed", "why": why},))
+
+
+@dataclass
+class _Job:
+    """A chunk on an actor: the rows still to come, and when the next delivery is overdue."""
+
+    pending: deque[int]
+    stream: Any
+    single: bool
+    deadline: float
+
+
+class RewardPool:
+    """Scores batches of rows with `workers` Ray actors; owned by this process, gone when it closes or ends.
+
+    Args:
+        spec, files, options: as for `RewardSet.build`; wrong ones raise here.
+        timeout_s: limit for one completion, in seconds; a row beyond it has scores of None.
+        retries: how often a row is done again after its actor died, and a reward after it raised.
+        name: prefix of the actors' names, as in `ray list actors`.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, float],
+        files: Sequence[str] = (),
+        *,
+        workers: int = 2,
+        timeout_s: float = 10.0,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        retries: int = 2,
+        name: str = "reward-pool",
+    ):
+        if workers < 1 or timeout_s <= 0 or retries < 0:
+            raise UserError("the reward pool needs workers >= 1, timeout_s > 0 and retries >= 0")
+        paths = [os.path.abspath(file) for file in files]
+        self.rewards = RewardSet.build(spec, paths, options)
+        self.timeout_s, self.retries = timeout_s, retries
+        self._name = f"{name}-{uuid.uuid4().hex[:6]}"
+        self._columns = self.rewards.columns() | {"completion", "id"}
+        self._arguments = (dict(spec), paths, options, retries)
+        self._counts: Counter[str] = Counter()
+        self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
+        self._batch_s = 0.0
+        self._warned: set[str] = set()
+        self._started_ray = _ensure_ray(workers)
+        self._actors: list[Any] = []
+        self._open = True
+        atexit.register(self.close)
+        try:
+            self._actors = [self._start(i) for i in range(workers)]
+            for index in range(workers):
+                self._await(index)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RewardPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the actors, and Ray if this pool started it. Closing twice does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        atexit.unregister(self.close)
+        import ray
+
+        if ray.is_initialized():
+            for actor in self._actors:
+                ray.kill(actor)
+            if self._started_ray:
+                ray.shutdown()
+
+    def score(self, rows: Sequence[Row]) -> list[dict[str, Score]]:
+        """Every reward of every row, in order.
+
+        A reward that cannot score a row has value None there, with the reason as evidence, and is counted.
+
+        Raises:
+            UserError: a column is missing.
+            RewardError: a reward broke its contract (a value that is NaN, no Score).
+            RuntimeError: the pool is closed, or no actor can be started.
+        """
+        if not self._open:
+            raise RuntimeError("the reward pool is closed")
+        if not rows:
+            return []
+        self.rewards.check_columns(set.intersection(*(set(row) for row in rows)))
+        start = time.monotonic()
+        batch = _Batch(self, [{c: row[c] for c in self._columns if c in row} for row in rows])
+        results = batch.run()
+        self._batch_s = time.monotonic() - start
+        self._counts["rows"] += len(rows)
+        return results
+
+    def metrics(self) -> dict[str, float]:
+        """Since the start: `latency_p50_ms` and `latency_p99_ms` of one row (over the last 10,000), `batch_s` of the
+        last batch, and the counts `rows`, `retries` (rows done again), `restarts` (of actors), `failed_rows` (with a
+        reward that could not be computed) and `timeouts` (those of them that took too long)."""
+        ordered = sorted(self._latencies)
+
+        def percentile(share: float) -> float:
+            return 1000 * ordered[math.ceil(share * len(ordered)) - 1] if ordered else 0.0
+
+        counts = {n: float(self._counts[n]) for n in ("rows", "retries", "timeouts", "restarts", "failed_rows")}
+        return {
+            "latency_p50_ms": percentile(0.5),
+            "latency_p99_ms": percentile(0.99),
+            "batch_s": self._batch_s,
+            **counts,
+        }
+
+    def _start(self, index: int) -> Any:
+        import ray
+
+        actor = ray.remote(Worker).options(
+            name=f"{self._name}-{index}-{self._counts['restarts']}", num_cpus=1, scheduling_strategy="SPREAD"
+        )
+        return actor.remote(*self._arguments)
+
+    def _await(self, index: int) -> None:
+        """Waits until the actor has loaded its rewards; one that dies meanwhile is started again."""
+        import ray
+
+        for attempt in range(self.retries + 1):
+            try:
+                ray.get(self._actors[index].ready.remote(), timeout=_START_LIMIT_S)
+                return
+            except ray.exceptions.GetTimeoutError as error:
+                raise UserError(
+                    f"no reward worker within {_START_LIMIT_S:.0f} s: the Ray cluster has no free CPU for it; "
+                    "lower `grpo.reward_workers` or add CPUs"
+                ) from error
+            except ray.exceptions.RayActorError:
+                if attempt == self.retries:
+                    raise
+                self._restart(index)
+
+    def _replace(self, index: int) -> None:
+        import ray
+
+        ray.kill(self._actors[index])
+        self._restart(index)
+        self._await(index)
+
+    def _restart(self, index: int) -> None:
+        self._counts["restarts"] += 1
+        self._actors[index] = self._start(index)
+
+    def _warn_once(self, kind: str, why: str) -> None:
+        """One line for each kind of failure: it must be seen once, and a thousand times it need not."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            log.warning("%s; such rows have no reward and are counted in failed_rows", why)
+
+
+class _Batch:
+    """One call of `RewardPool.score`: chunks on actors until every row has its scores."""
+
+    def __init__(self, pool: RewardPool, rows: list[dict[str, Any]]):
+        self.pool, self.rows = pool, rows
+        self.results: list[dict[str, Score] | None] = [None] * len(rows)
+        self.deaths: Counter[int] = Counter()
+        self.jobs: dict[int, _Job] = {}
+        size = max(1, math.ceil(len(rows) / (len(pool._actors) * _CHUNKS_PER_WORKER)))
+        #: (row numbers, whether to deliver each by itself)
+        self.queue: deque[tuple[list[int], bool]] = deque(
+            (list(range(first, min(first + size, len(rows)))), False) for first in range(0, len(rows), size)
+        )
+
+    def run(self) -> list[dict[str, Score]]:
+        import ray
+
+        try:
+            while self.queue or self.jobs:
+                self._dispatch()
+                owner = {job.stream: index for index, job in self.jobs.items()}
+                patience = max(0.0, min(job.deadline for job in self.jobs.values()) - time.monotonic())
+                ready, _ = ray.wait(list(owner), num_returns=1, timeout=patience)
+                for stream in ready:
+                    self._receive(owner[stream])
+                for index, job in list(self.jobs.items()):
+                    if time.monotonic() > job.deadline and not ray.wait([job.stream], timeout=0)[0]:
+                        self._recover(index, timed_out=True)
+        except BaseException:
+            # What still runs belongs to no batch any more: the next must not wait behind it.
+            for index in list(self.jobs):
+                self.pool._replace(index)
+            raise
+        return [scores for scores in self.results if scores is not None]
+
+    def _dispatch(self) -> None:
+        for index, actor in enumerate(self.pool._actors):
+            if index not in self.jobs and self.queue:
+                numbers, single = self.queue.popleft()
+                stream = actor.score.options(num_returns="streaming").remote(
+                    [self.rows[n] for n in numbers], 0.0 if single else _DELIVERY_S
+                )
+                self.jobs[index] = _Job(deque(numbers), stream, single, self._deadline())
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.pool.timeout_s + _DELIVERY_S
+
+    def _receive(self, index: int) -> None:
+        import ray
+
+        job = self.jobs[index]
+        try:
+            delivered: list[Scored] = ray.get(next(job.stream))
+        except StopIteration:
+            del self.jobs[index]
+            return
+        except ray.exceptions.RayTaskError as error:
+            del self.jobs[index]
+            raise _cause(error) from None
+        except ray.exceptions.RayError:  # the actor died, whichever way
+            self._recover(index, timed_out=False)
+            return
+        for scored in delivered:
+            self.results[job.pending.popleft()] = scored.scores
+            self.pool._latencies.append(scored.seconds)
+            self.pool._counts["failed_rows"] += bool(scored.errors)
+            for name, why in scored.errors.items():
+                self.pool._warn_once(name, why)
+        job.deadline = self._deadline()
+
+    def _recover(self, index: int, *, timed_out: bool) -> None:
+        """Replaces the actor of a job and queues what it had not delivered; gives up on a row found guilty."""
+        job = self.jobs.pop(index)
+        self.pool._replace(index)
+        if not job.pending:
+            return
+        if job.single or len(job.pending) == 1:
+            guilty = job.pending[0]
+            self.deaths[guilty] += 1
+            if timed_out or self.deaths[guilty] > self.pool.retries:
+                why = f"no score within {self.pool.timeout_s:g} s" if timed_out else "its worker died each time"
+                self.pool._counts["timeouts"] += timed_out
+                self.pool._counts["failed_rows"] += 1
+                self.pool._warn_once(why, f"row {self.rows[guilty].get('id', '?')!r}: {why}")
+                self.results[guilty] = {name: _failed(why) for name in self.pool.rewards.weights}
+                job.pending.popleft()
+        self.pool._counts["retries"] += len(job.pending)
+        if job.pending:
+            self.queue.appendleft((list(job.pending), True))
+
+
+def _cause(error: Any) -> Exception:
+    """The worker's own error, where it is one of ours."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, UserError | RewardError) else error
+
+
+def _ensure_ray(workers: int) -> bool:
+    """Joins the running Ray, the cluster of RAY_ADDRESS, or starts a local one; whether this call did either."""
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        # Otherwise Ray hides the GPUs from workers of no GPU by an environment variable, with a warning.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+    return True
