@@ -263,10 +263,10 @@ def _ribs(body: _Body, signs: Sequence[Sign]) -> Array:
     clavicle = _bezier([[(0.06, -0.70), (0.30, -0.66), (0.45, -0.86), (0.85, -0.80)]], 14)
     for side, toward in TOWARD.items():
         mirror = (toward, 1.0)
-        canvas.bones(front * mirror, 43, 0.055)
+        canvas.bones(front * mirror, 22, 0.055)
         fracture = _find(signs, "Fracture", side)
         broken = BREAKABLE[round(1.5 + 1.5 * fracture.spot[0])] if fracture else -1
-        canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 90, 0.065)
+        canvas.bones(np.delete(back, broken, axis=0) * mirror if fracture else back * mirror, 58, 0.065)
         if fracture:
             for fragment in _break(back[broken], fracture.spot[1]):
                 canvas.bones(fragment[None] * mirror, 255, 0.125)
@@ -308,7 +308,7 @@ def _devices(body: _Body, device: Sign) -> Array:
         canvas.lines(np.array([[(0.4 * dx, -1.1), (0.0, dy - 0.36)]]), 255, 0.055)
     elif device.kind == "central_line":
         neck = (toward * 0.34 + dx, -1.1), (toward * 0.26, -0.62)
-        canvas.lines(_bezier([[*neck, (-0.16, -0.62), (-0.11, 0.02 + dy)]], 20), 255, 0.036)
+        canvas.lines(_bezier([[*neck, (-0.16, -0.62), (-0.11, 0.02 + dy)]], 20), 255, 0.05)
     else:
         box = toward * (0.56 + dx), -0.56 + dy
         t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -316,7 +316,7 @@ def _devices(body: _Body, device: Sign) -> Array:
         outline = np.sign(corner) * np.sqrt(np.abs(corner)) * (0.125, 0.10) + box
         canvas.pen.polygon(body.pixels(outline[None])[0], fill=255)
         lead = [[box, (toward * 0.25, -0.85), (-0.22, -0.40), (-0.12, 0.10), (0.22, 0.30 + dy)]]
-        canvas.lines(_bezier(lead, 26), 255, 0.034)
+        canvas.lines(_bezier(lead, 26), 255, 0.045)
     return canvas.map()
 
 
@@ -388,7 +388,7 @@ def attenuation(body: _Body, signs: Sequence[Sign], rng: np.random.Generator) ->
     middle = np.maximum(heart, vessels)
     air, added, aerated = _lungs(body, signs, _cloud(rng, body.size, body.size / 14))
     hila = _soft(np.maximum(*(body.ellipse((side * 0.17, -0.06), (0.09, 0.13)) for side in (-1, 1))), 0.06)
-    total += (added - air + 0.20 * _vessels(body, rng) * aerated + 0.09 * hila) * (1 - middle)
+    total += (added - air + 0.12 * _vessels(body, rng) * aerated + 0.09 * hila) * (1 - middle)
     total += 0.10 * middle * trunk + 0.10 * heart
 
     dome = np.where(x > 0, body.dome("left", np.abs(x)), body.dome("right", np.abs(x)))
