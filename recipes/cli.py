@@ -237,9 +237,11 @@ def check_settings(recipe: Recipe, stage: str) -> None:
         config = {"sft": trl.SFTConfig, "grpo": trl.GRPOConfig}[stage]
         check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
     if stage == "grpo":
-        from rewards.registry import build
+        from reasoner.data import REWARD_COLUMNS
+        from rewards.registry import RewardSet
 
-        build(recipe.grpo.rewards, recipe.grpo.reward_files)
+        grpo = recipe.grpo
+        RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
 
 
 def _mine_source(args: argparse.Namespace) -> int:

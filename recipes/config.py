@@ -109,8 +109,6 @@ class Grpo(Section):
     """Reward -> its options."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many prompts."""
-    jitter: float = Field(0.0, ge=0, lt=0.5)
-    """Random shift and scaling of training images, as a share of their size; 0 is off."""
     log_rollouts_every: int = Field(10, ge=0)
     """Write rollouts with their evidence every so many steps; 0 is never."""
     trainer: dict[str, Any] = {}

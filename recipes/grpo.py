@@ -13,8 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rewards.registry import Score, gate
-from rewards.workers import RewardPool
+from transformers import TrainerCallback
 
 from reasoner.data import REWARD_COLUMNS, load_examples, to_dataset
 from reasoner.errors import UserError
@@ -27,9 +26,26 @@ from recipes.training import (
     start_tracking,
     trainer_arguments,
 )
+from rewards.registry import RewardSet, Score, gate
+from rewards.workers import RewardPool
 
-#: Above this mean gap between vLLM's and the trainer's log-probabilities a float32 run is broken (STACK notes: 1e-5).
-LOGP_ALARM = 0.1
+#: A mean gap between vLLM and trainer log-probabilities above this means that they are not the same policy: about
+#: 1e-5 is usual in float32, 1e-3 in bfloat16.
+GAP_ALARM = 0.1
+GAP = "sampling/sampling_logp_difference/mean"
+
+
+class GapAlarm(TrainerCallback):
+    """Says so when the rollouts come from another policy than the one that is trained."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        gap = (logs or {}).get(GAP)
+        if gap is not None and gap > GAP_ALARM:
+            print(
+                f"WARNING step {state.global_step}: vLLM's log-probabilities are {gap:.2f} off the trainer's; "
+                "weights or image tokens do not reach it (see reasoner/models/rollout.py)",
+                flush=True,
+            )
 
 
 class RewardBridge:
@@ -113,6 +129,8 @@ def run(recipe: Recipe) -> Path:
     output, start = recipe.output / "grpo", recipe.output / "sft"
     if not (start / "config.json").is_file():
         raise UserError(f"no SFT checkpoint in {start}: run `make sft RECIPE={recipe.name}` first")
+    rewards = (recipe.grpo.rewards, recipe.grpo.reward_files)
+    RewardSet.build(*rewards, recipe.grpo.reward_options).check_columns(REWARD_COLUMNS)
     max_prompt = recipe.model.max_length
     args = trainer_arguments(
         GRPOConfig,
@@ -129,11 +147,10 @@ def run(recipe: Recipe) -> Path:
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, max_prompt, completions=False)
-    dataset = to_dataset(examples, completions=False, jitter=recipe.grpo.jitter)
+    dataset = to_dataset(examples, completions=False)
     dataset = dataset.add_column("image_paths", [list(e.images) for e in examples])
     pool = RewardPool(
-        recipe.grpo.rewards,
-        recipe.grpo.reward_files,
+        *rewards,
         workers=recipe.grpo.reward_workers,
         timeout_s=recipe.grpo.reward_timeout_s,
         options=recipe.grpo.reward_options,
@@ -156,6 +173,7 @@ def run(recipe: Recipe) -> Path:
             train_dataset=dataset,
             processing_class=processor,
             peft_config=lora_config(recipe),
+            callbacks=[GapAlarm()],
         )
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(output))

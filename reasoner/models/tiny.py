@@ -100,7 +100,7 @@ def build(
     hidden_size: int = 96,
     num_hidden_layers: int = 2,
     num_attention_heads: int = 3,
-    num_key_value_heads: int = 1,
+    num_key_value_heads: int = 3,
     intermediate_size: int = 256,
     vision_hidden_size: int = 128,
     vision_depth: int = 1,
