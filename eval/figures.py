@@ -54,7 +54,7 @@ def headline(scores: Mapping[str, Scores], labels: Mapping[str, str], trivial: M
                 _trivial_lines(axis, cells, trivial)
             axis.set(title=title, ylabel=f"{title} (95% interval)", ylim=(0, 1.02))
             axis.set_xticks(range(len(cells)), [f"{split}\n{mode}" for split, mode in cells])
-        axes[0][0].legend(loc="lower left", fontsize=8)
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
@@ -82,7 +82,7 @@ def per_class(scores: Mapping[str, Scores], split: str) -> Figure:
         axis.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
         axis.set(ylabel="F1, greedy (95% interval)", xlabel="CheXpert class", ylim=(0, 1.02), title=f"Split: {split}")
         axis.grid(axis="x", visible=False)
-        axis.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.32), fontsize=8)
+        figure.legend(loc="outside upper right", ncols=3, fontsize=8)
     return figure
 
 
@@ -130,17 +130,18 @@ def _dots(axis: Axes, scores: Mapping[str, Scores], cells: Sequence[tuple[str, s
 
 
 def _trivial_lines(axis: Axes, cells: Sequence[tuple[str, str]], trivial: Mapping[str, float]) -> None:
-    label: str | None = "best trivial policy"
+    label = "best trivial policy"
     for x, (split, _) in enumerate(cells):
         if split in trivial:
             axis.hlines(trivial[split], x - 0.42, x + 0.42, colors="#333333", linestyles="dotted", label=label)
-            label = None
+            label = "_"  # one legend entry is enough
 
 
 def _cells(scores: Mapping[str, Scores]) -> list[tuple[str, str]]:
-    return list(
-        dict.fromkeys((split, mode) for splits in scores.values() for split in splits for mode in splits[split])
-    )
+    """(split, mode), by split."""
+    pairs = dict.fromkeys((split, mode) for splits in scores.values() for split in splits for mode in splits[split])
+    order = list(dict.fromkeys(split for split, _ in pairs))
+    return sorted(pairs, key=lambda pair: order.index(pair[0]))
 
 
 def _colour(model: str, index: int) -> str:

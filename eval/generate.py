@@ -19,7 +19,14 @@ class Job(NamedTuple):
     path: Path
 
 
-def generate(checkpoint: str | Path, jobs: Sequence[Job], data: Path, *, dtype: str = "auto") -> list[Path]:
+def generate(
+    checkpoint: str | Path,
+    jobs: Sequence[Job],
+    data: Path,
+    *,
+    max_prompt_tokens: int = 2048,
+    dtype: str = "auto",
+) -> list[Path]:
     """Writes the jobs' prediction files; returns those that were made now, the others being complete already.
 
     The engine is built only if something is missing, and is freed before returning. Rows are `Example` fields plus
@@ -35,7 +42,14 @@ def generate(checkpoint: str | Path, jobs: Sequence[Job], data: Path, *, dtype: 
 
     processor = AutoProcessor.from_pretrained(checkpoint)
     max_images = max((len(row["images"]) for job in missing for row in job.rows), default=0)
-    engine = build_engine(checkpoint, max_images=max_images, dtype=dtype, seed=missing[0].decoding.seed)
+    engine = build_engine(
+        checkpoint,
+        # Bounded: a real Qwen-VL's own 128k tokens would be reserved in the cache.
+        max_model_len=max_prompt_tokens + max(job.decoding.max_tokens for job in missing),
+        max_images=max_images,
+        dtype=dtype,
+        seed=missing[0].decoding.seed,
+    )
     for job in missing:
         prompts = [Prompt(row["question"], row["options"], image_paths(row, data)) for row in job.rows]
         params = sampling_params(
@@ -44,7 +58,8 @@ def generate(checkpoint: str | Path, jobs: Sequence[Job], data: Path, *, dtype: 
             max_tokens=job.decoding.max_tokens,
             n=job.decoding.samples,
         )
-        outputs = engine.generate(prompt_inputs(processor, prompts), params, use_tqdm=True)
+        inputs: Any = prompt_inputs(processor, prompts)
+        outputs = engine.generate(inputs, params, use_tqdm=True)
         completed = [
             {**row, "sample": sample, "completion": choice.text}
             for row, output in zip(job.rows, outputs, strict=True)

@@ -1,0 +1,51 @@
+"""Rewards of predictions: the same functions that GRPO optimises, through the same pool of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewards.registry import Score
+from rewards.workers import RewardPool
+
+#: Unweighted: evaluation reports each on its own.
+REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0}
+_CHUNK = 2000
+
+
+def score_rows(
+    rows: Sequence[Mapping[str, Any]], *, workers: int = 2, timeout_s: float = 10.0
+) -> list[dict[str, Score]]:
+    """One score per reward for each row, in order. Equal completions of one example are scored once.
+
+    Raises:
+        RuntimeError: when a row could not be scored: a mean over the others would not be the metric it is called.
+    """
+    from rich.progress import track
+
+    distinct: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        distinct.setdefault((row["id"], row["completion"]), dict(row))
+    unique = list(distinct.values())
+    scored: list[dict[str, Score]] = []
+    with RewardPool(REWARDS, workers=workers, timeout_s=timeout_s, name="evaluation") as pool:
+        for start in track(range(0, len(unique), _CHUNK), description=f"scoring {len(rows):,} completions"):
+            scored += pool.score(unique[start : start + _CHUNK])
+    for row, scores in zip(unique, scored, strict=True):
+        for name, score in scores.items():
+            if score.value is None and score.evidence and score.evidence[0]["verdict"] == "failed":
+                raise RuntimeError(f"row {row['id']!r}: {name} could not be scored: {score.evidence[0]['why']}")
+    by_key = dict(zip(distinct, scored, strict=True))
+    return [by_key[row["id"], row["completion"]] for row in rows]
+
+
+def with_rewards(row: Mapping[str, Any], scores: Mapping[str, Score]) -> dict[str, Any]:
+    """The prediction row with one column per reward and per part of the process reward."""
+    process = scores["process"]
+    return {
+        **row,
+        "format": scores["format"].value,
+        "answer_reward": scores["answer"].value,
+        "radrscore": process.value,
+        **process.parts,
+    }

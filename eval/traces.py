@@ -1,0 +1,146 @@
+"""Sample traces for the report: which examples to show, and completions cut into verdict-coloured segments."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eval.metrics import gold_classes
+from eval.predictions import image_paths
+from reasoner.prompts import parse_completion
+from reasoner.schema import CLASSES
+from rewards.registry import Score
+
+#: Longest image edge in the page, in pixels: keeps real radiographs from bloating it.
+_MAX_EDGE = 512
+#: Verdicts on a claim, mildest first.
+SEVERITY = ("supported", "repeated", "partial", "unsupported", "contradicted")
+Cell = tuple[str, str, str]
+
+
+class Segment(NamedTuple):
+    """A piece of the reasoning; `verdict` is None where nothing is asserted; `against` are the words it was held to."""
+
+    text: str
+    verdict: str | None = None
+    against: str = ""
+
+
+class Reading(NamedTuple):
+    """One model's completion on the example."""
+
+    model: str
+    segments: tuple[Segment, ...]
+    answer: str | None
+    answer_reward: float | None
+    radrscore: float | None
+    missed: tuple[str, ...]
+
+
+class Trace(NamedTuple):
+    """One example with every model's greedy reading. `images` are data URIs; `why` says why it was chosen."""
+
+    id: str
+    split: str
+    why: str
+    question: str
+    gold: str
+    reference: str
+    images: tuple[str, ...]
+    readings: tuple[Reading, ...]
+
+
+def pick_traces(
+    predictions: Mapping[Cell, Sequence[Mapping[str, Any]]],
+    rewards: Mapping[Cell, Sequence[Mapping[str, Score]]],
+    data: Path,
+) -> list[Trace]:
+    """Per split, by rule: the two examples where the last model gained most over the one before it, the one where it
+    lost most, and the one of median score. Ties go to the smaller id, so the choice is reproducible."""
+    traces = []
+    for split in dict.fromkeys(split for _, split, mode in predictions if mode == "greedy"):
+        cells = [cell for cell in predictions if cell[1:] == (split, "greedy")]
+        for index, why in _choose([rewards[cell] for cell in cells[-2:]], predictions[cells[-1]]).items():
+            row = predictions[cells[-1]][index]
+            readings = tuple(
+                read_completion(cell[0], predictions[cell][index]["completion"], rewards[cell][index]) for cell in cells
+            )
+            gold = ", ".join(name for name in CLASSES if name in gold_classes(row)) if row["labels"] else row["answer"]
+            images = tuple(_data_uri(path) for path in image_paths(row, data))
+            question = "\n".join([row["question"], *row["options"]])
+            traces.append(Trace(row["id"], split, why, question, gold, row["reasoning"], images, readings))
+    return traces
+
+
+def _choose(scores: Sequence[Sequence[Mapping[str, Score]]], rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Row -> why it is shown."""
+    last = [_quality(score) for score in scores[-1]]
+    gains = [ours - _quality(before) for ours, before in zip(last, scores[0], strict=True)]
+    by_gain = sorted(range(len(rows)), key=lambda i: (-gains[i], rows[i]["id"]))
+    by_score = sorted(range(len(rows)), key=lambda i: (last[i], rows[i]["id"]))
+    chosen = {by_score[len(rows) // 2]: "typical (median score)"}
+    if len(scores) > 1:
+        chosen |= {by_gain[-1]: "largest loss of the last stage"} if gains[by_gain[-1]] < 0 else {}
+        chosen |= {index: "largest gain of the last stage" for index in by_gain[:2] if gains[index] > 0}
+    return dict(reversed(chosen.items()))
+
+
+def _quality(score: Mapping[str, Score]) -> float:
+    return (score["answer"].value or 0.0) + (score["process"].value or 0.0)
+
+
+def _data_uri(path: Path) -> str:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        small = image.convert("L")
+        small.thumbnail((_MAX_EDGE, _MAX_EDGE))
+        buffer = BytesIO()
+        small.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def read_completion(model: str, completion: str, scores: Mapping[str, Score]) -> Reading:
+    """The completion's reasoning cut at the claims of part factuality; what the reference says and it does not is
+    `missed`."""
+    parsed, process = parse_completion(completion), scores["process"]
+    entries = process.evidence
+    claims = [entry for entry in entries if entry.get("part") == "factuality"]
+    missed = [e["words"] for e in entries if e.get("part") == "completeness" and e["verdict"] == "missed"]
+    return Reading(
+        model,
+        tuple(_segments(parsed.reasoning, claims)),
+        parsed.answer,
+        scores["answer"].value,
+        process.value,
+        tuple(dict.fromkeys(missed)),
+    )
+
+
+def _segments(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[Segment]:
+    """The text in order; claims that overlap become one segment with the worst of their verdicts."""
+    at = 0
+    for start, end, group in _groups(claims):
+        if start > at:
+            yield Segment(text[at:start])
+        worst = max((claim["verdict"] for claim in group), key=SEVERITY.index)
+        against = " | ".join(dict.fromkeys(claim["against"] for claim in group if claim["against"]))
+        yield Segment(text[start:end], worst, against)
+        at = end
+    if at < len(text):
+        yield Segment(text[at:])
+
+
+def _groups(claims: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, list[Mapping[str, Any]]]]:
+    """Claims by overlapping spans: (start, end, claims)."""
+    groups: list[tuple[int, int, list[Mapping[str, Any]]]] = []
+    for claim in sorted(claims, key=lambda claim: (claim["start"], claim["end"])):
+        if groups and claim["start"] < groups[-1][1]:
+            start, end, members = groups[-1]
+            groups[-1] = start, max(end, claim["end"]), [*members, claim]
+        else:
+            groups.append((claim["start"], claim["end"], [claim]))
+    return groups
