@@ -12,7 +12,7 @@ TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE)
 EARLIER = --recipe $(RECIPE) --if-needed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mine sft grpo eval export demo test lint bench doctor clean clean-venv
+.PHONY: help setup mine sft grpo eval export demo complete test lint bench doctor clean clean-venv
 
 help: ## This list
 	@echo "Two commands do everything: make demo, make test. Targets:"
@@ -53,6 +53,15 @@ demo: setup ## All of it in order, then a summary
 	@$(REASONER) eval $(EARLIER)
 	@$(REASONER) export $(EARLIER)
 	@$(REASONER) summary --recipe $(RECIPE)
+
+#: SFT on reports that leave nothing out: what imitation alone reaches when its teacher is complete.
+COMPLETE = --recipe $(RECIPE) --set output=outputs/$(RECIPE)-complete \
+	--set data.options.omit_rate=0 --set data.options.hedge_rate=0
+
+complete: setup ## Control: SFT alone, on reports without omissions (phantom)
+	@$(REASONER) mine $(COMPLETE)
+	@$(REASONER) sft $(COMPLETE)
+	@$(REASONER) eval $(COMPLETE)
 
 test: setup ## All tests
 	@$(BIN)/python -m pytest $(ARGS)

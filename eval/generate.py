@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
 
+#: Rows whose images are held in memory at once: radiographs are large.
+_CHUNK = 1000
+
 
 class Job(NamedTuple):
     """One prediction file to be made."""
@@ -51,20 +54,23 @@ def generate(
         seed=missing[0].decoding.seed,
     )
     for job in missing:
-        prompts = [Prompt(row["question"], row["options"], image_paths(row, data)) for row in job.rows]
         params = sampling_params(
             processor,
             temperature=job.decoding.temperature,
             max_tokens=job.decoding.max_tokens,
             n=job.decoding.samples,
         )
-        inputs: Any = prompt_inputs(processor, prompts)
-        outputs = engine.generate(inputs, params, use_tqdm=True)
-        completed = [
-            {**row, "sample": sample, "completion": choice.text}
-            for row, output in zip(job.rows, outputs, strict=True)
-            for sample, choice in enumerate(output.outputs)
-        ]
+        completed: list[dict[str, Any]] = []
+        for start in range(0, len(job.rows), _CHUNK):
+            rows = job.rows[start : start + _CHUNK]
+            prompts = [Prompt(row["question"], row["options"], image_paths(row, data)) for row in rows]
+            inputs: Any = prompt_inputs(processor, prompts)
+            outputs = engine.generate(inputs, params, use_tqdm=True)
+            completed += [
+                {**row, "sample": sample, "completion": choice.text}
+                for row, output in zip(rows, outputs, strict=True)
+                for sample, choice in enumerate(output.outputs)
+            ]
         write_predictions(job.path, completed, described[job.path])
     del engine
     gc.collect()

@@ -120,7 +120,6 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: no SFT checkpoint, or data, rewards or trainer arguments that cannot work, before any training.
     """
-    import torch
     from trl import GRPOConfig, GRPOTrainer
 
     from reasoner.models.load import load_model, load_processor, resolve_dtype, save_checkpoint
@@ -181,6 +180,4 @@ def run(recipe: Recipe) -> Path:
         pool.close()
     save_checkpoint(trainer, output)
     finish(trainer, output)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
     return output
