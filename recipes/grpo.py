@@ -23,6 +23,7 @@ from recipes.training import (
     keep_fitting,
     last_checkpoint,
     lora_config,
+    show_progress,
     start_tracking,
     trainer_arguments,
 )
@@ -174,6 +175,7 @@ def run(recipe: Recipe) -> Path:
             peft_config=lora_config(recipe),
             callbacks=[GapAlarm()],
         )
+    show_progress(trainer)
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
     finally:

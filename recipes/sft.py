@@ -16,6 +16,7 @@ from recipes.training import (
     keep_fitting,
     last_checkpoint,
     lora_config,
+    show_progress,
     start_tracking,
     trainer_arguments,
 )
@@ -53,6 +54,7 @@ def run(recipe: Recipe) -> Path:
         processing_class=processor,
         peft_config=lora_config(recipe),
     )
+    show_progress(trainer)
     trainer.train(resume_from_checkpoint=last_checkpoint(output))
     save_checkpoint(trainer, output)
     finish(trainer, output)

@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlparse
+
+from transformers import ProgressCallback
 
 from reasoner.data import fit_length
 from reasoner.errors import UserError
@@ -154,3 +156,31 @@ def _logged_in_to_wandb() -> bool:
         return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+class Progress(ProgressCallback):
+    """The usual bar with the numbers that matter beside it; the rest goes to W&B and `trainer_state.json`."""
+
+    shown: ClassVar[dict[str, str]] = {
+        "mean_token_accuracy": "token accuracy",
+        "reward": "reward",
+        "rewards/answer/mean": "answer",
+        "rewards/process/mean": "process",
+        "rewards/format/mean": "format",
+        "sampling/sampling_logp_difference/mean": "logp gap",
+    }
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if self.training_bar is None or not logs:
+            return
+        numbers = {label: f"{logs[name]:.3g}" for name, label in self.shown.items() if logs.get(name) is not None}
+        if "reward" not in logs and "loss" in logs:  # GRPO's loss is near 0 by construction
+            numbers = {"loss": f"{logs['loss']:.3f}", **numbers}
+        if numbers:
+            self.training_bar.set_postfix(numbers, refresh=False)
+
+
+def show_progress(trainer: Any) -> None:
+    """Replaces the trainer's own bar, which prints every metric of every step."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress())
