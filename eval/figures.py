@@ -42,16 +42,17 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def headline(scores: Mapping[str, Scores], labels: Mapping[str, str], trivial: Mapping[str, float]) -> Figure:
-    """Each of `labels` (metric -> title) by split and mode, with intervals; `trivial` is the best trivial policy's
-    micro-F1 by split, drawn as a line."""
+def headline(
+    scores: Mapping[str, Scores], labels: Mapping[str, str], trivial: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Each of `labels` (metric -> title) by split and mode, with intervals; `trivial` (metric -> split -> value of the
+    best policy that sees no image) is drawn as a line."""
     cells = _cells(scores)
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(1, len(labels), figsize=(4.6 * len(labels), 3.2), squeeze=False)
         for axis, (metric, title) in zip(axes[0], labels.items(), strict=True):
             _dots(axis, scores, cells, metric)
-            if metric == "micro_f1":
-                _trivial_lines(axis, cells, trivial)
+            _trivial_lines(axis, cells, trivial[metric])
             axis.set(title=title, ylabel=f"{title} (95% interval)", ylim=(0, 1.02))
             axis.set_xticks(range(len(cells)), [f"{split}\n{mode}" for split, mode in cells])
         figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
@@ -130,7 +131,7 @@ def _dots(axis: Axes, scores: Mapping[str, Scores], cells: Sequence[tuple[str, s
 
 
 def _trivial_lines(axis: Axes, cells: Sequence[tuple[str, str]], trivial: Mapping[str, float]) -> None:
-    label = "best trivial policy"
+    label = "best without the image"
     for x, (split, _) in enumerate(cells):
         if split in trivial:
             axis.hlines(trivial[split], x - 0.42, x + 0.42, colors="#333333", linestyles="dotted", label=label)

@@ -30,7 +30,7 @@ GRPO_PANELS = (
     ("Completion length (tokens)", {"completions/mean_length": "length"}),
     ("|log p| gap, vLLM vs trainer", {"sampling/sampling_logp_difference/mean": "gap"}),
 )
-_TRIVIAL_METRICS = ("micro_f1", "micro_f1_13", "macro_f1", "exact_match", "answer")
+_TRIVIAL_METRICS = ("micro_f1", "micro_f1_13", "macro_f1", "exact_match", "answer", "radrscore")
 _OUT_OF_DISTRIBUTION = "site_b"
 
 
@@ -95,9 +95,9 @@ def _plain(node: Any) -> Any:
 
 
 def _draw(folder: Path, evaluation: Evaluation) -> dict[str, Path]:
-    best = {split: estimate.value for split, (_, estimate) in _best_trivial(evaluation).items()}
     labels = {name: HEADLINE[name] for name in ("micro_f1", "radrscore") if _measured(evaluation.scores, name)}
     drawn = {}
+    best = {name: _best_trivial(evaluation, name) for name in labels}
     if labels:
         drawn["headline"] = figures.save(figures.headline(evaluation.scores, labels, best), folder / "headline.png")
     for split in _splits(evaluation.scores):
@@ -171,13 +171,13 @@ def _trivial_rows(evaluation: Evaluation) -> dict[str, list[tuple[str, list[Esti
     return found
 
 
-def _best_trivial(evaluation: Evaluation) -> dict[str, tuple[str, Estimate]]:
-    """Split -> the policy without image of the highest micro-F1."""
-    best: dict[str, tuple[str, Estimate]] = {}
-    for policy, splits in evaluation.trivial.items():
+def _best_trivial(evaluation: Evaluation, metric: str) -> dict[str, float]:
+    """Split -> the highest value that a policy without the image reaches."""
+    best: dict[str, float] = {}
+    for splits in evaluation.trivial.values():
         for split, metrics in splits.items():
-            if "micro_f1" in metrics and (split not in best or metrics["micro_f1"].value > best[split][1].value):
-                best[split] = policy, metrics["micro_f1"]
+            if metric in metrics:
+                best[split] = max(best.get(split, 0.0), metrics[metric].value)
     return best
 
 

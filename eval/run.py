@@ -20,7 +20,7 @@ from eval.predictions import Decoding, prediction_rows, read_description, read_p
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
 from eval.traces import pick_traces
-from eval.trivial import as_predictions, label_sets, trivial_answers
+from eval.trivial import as_predictions, training_readings, trivial_readings
 from reasoner.data import load_examples
 from reasoner.errors import UserError
 from reasoner.models.load import load_processor, resolve_dtype
@@ -173,14 +173,14 @@ def _trivial_predictions(recipe: Recipe, splits: Mapping[str, Rows], data: Path)
     asked = {split: [row for row in rows if row["task"] == LIST_TASK] for split, rows in splits.items()}
     if not any(asked.values()):
         return {}
-    train = label_sets([example.labels for example in load_examples(data, "train", [LIST_TASK])])
+    train = training_readings(load_examples(data, "train", [LIST_TASK]))
     if not train:
         return {}
     return {
         (policy, split, GREEDY if len(samples) == 1 else SAMPLED): as_predictions(rows, samples)
         for split, rows in asked.items()
         if rows
-        for policy, samples in trivial_answers(train, len(rows), recipe.seed).items()
+        for policy, samples in trivial_readings(train, len(rows), recipe.seed).items()
     }
 
 

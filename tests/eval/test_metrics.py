@@ -3,9 +3,9 @@ import pytest
 
 from eval.bootstrap import differences, estimates, evaluate
 from eval.metrics import gold_classes, metrics, statistics
-from eval.trivial import PRIOR_DRAWS, as_predictions, label_sets, trivial_answers
+from eval.trivial import PRIOR_DRAWS, as_predictions, training_readings, trivial_readings
 from reasoner.prompts import format_completion
-from reasoner.schema import CLASSES, NO_FINDING
+from reasoner.schema import CLASSES, NO_FINDING, Example
 from rewards.registry import Score
 
 NORMAL: dict[str, str | None] = {}
@@ -118,20 +118,22 @@ def test_differences_pair_greedy_studies():
     assert single.low < 0.9 < single.high
 
 
-def test_trivial_policies_know_only_the_training_labels():
-    train = label_sets(
-        [present("Cardiomegaly"), present("Cardiomegaly"), present("Edema", "Fracture"), None, present()]
+def test_trivial_policies_know_only_the_training_studies():
+    labels = [present("Cardiomegaly"), present("Cardiomegaly"), present("Edema", "Fracture"), None, present()]
+    chains = ["Large heart.", "Large heart.", "Edema. Broken rib.", "?", "Normal."]
+    train = training_readings(
+        [
+            Example(f"e{n}", f"s{n}", "abnormality_list", "Which?", "", reasoning=chain, labels=found)
+            for n, (found, chain) in enumerate(zip(labels, chains, strict=True))
+        ]
     )
-    answers = trivial_answers(train, 50, seed=1)
-    assert answers["always No Finding"] == [[NO_FINDING] * 50]
-    assert answers["every class"][0][0] == "Cardiomegaly, Edema, Fracture"
-    assert answers["majority"][0][0] == "Cardiomegaly"
-    prior = answers["label prior"]
-    assert len(prior) == PRIOR_DRAWS and {a for draw in prior for a in draw} <= {", ".join(names) for names in train}
-    assert answers == trivial_answers(train, 50, seed=1)
-    rows = [row("a", "", present())]
-    made = as_predictions(rows, [["Edema"], ["Fracture"]])
-    assert [(r["sample"], r["completion"]) for r in made] == [
-        (0, "<answer>Edema</answer>"),
-        (1, "<answer>Fracture</answer>"),
-    ]
+    policies = trivial_readings(train, 50, seed=1)
+    assert policies["always No Finding"] == [[(NO_FINDING, "Normal.")] * 50]
+    assert policies["every class"][0][0] == ("Cardiomegaly, Edema, Fracture", "")
+    assert policies["majority"][0][0] == ("Cardiomegaly", "Large heart.")
+    prior = policies["label prior"]
+    assert len(prior) == PRIOR_DRAWS and {reading for draw in prior for reading in draw} == set(train)
+    assert policies == trivial_readings(train, 50, seed=1)
+    made = as_predictions([row("a", "", present())], [[train[0]], [train[2]]])
+    assert [r["sample"] for r in made] == [0, 1]
+    assert made[0]["completion"] == format_completion("Large heart.", "Cardiomegaly")
