@@ -131,7 +131,7 @@ def test_evaluation_and_export_close_the_road(road):
     assert (road / "eval" / "report.html").is_file() and (road / "eval" / "report.md").is_file()
     run(road, "export")
     check = json.loads((road / "export" / "export_check.json").read_text())
-    assert check["max_logit_difference"] <= 1e-5
+    assert check["logits_max_difference"] <= 1e-5
 
 
 def test_grpo_without_sft_says_make_sft(road, tmp_path):
