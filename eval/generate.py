@@ -39,16 +39,17 @@ def generate(
     missing = [job for job in jobs if not is_complete(job.path, described[job.path])]
     if not missing:
         return []
-    from transformers import AutoProcessor
+    from transformers import AutoConfig, AutoProcessor
 
     from reasoner.models.rollout import Prompt, build_engine, prompt_inputs, sampling_params
 
     processor = AutoProcessor.from_pretrained(checkpoint)
     max_images = max((len(row["images"]) for job in missing for row in job.rows), default=0)
+    longest = max_prompt_tokens + max(job.decoding.max_tokens for job in missing)
     engine = build_engine(
         checkpoint,
         # Bounded: a real Qwen-VL's own 128k tokens would be reserved in the cache.
-        max_model_len=max_prompt_tokens + max(job.decoding.max_tokens for job in missing),
+        max_model_len=min(longest, AutoConfig.from_pretrained(checkpoint).get_text_config().max_position_embeddings),
         max_images=max_images,
         dtype=dtype,
         seed=missing[0].decoding.seed,
