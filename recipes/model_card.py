@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reasoner.schema import SPLITS
 from recipes.config import Recipe
 
 #: Rows of the score table: metric in `eval/scores.json` -> its name on the card.
@@ -21,19 +22,27 @@ _METRICS = {
 }
 
 
+#: Paths of the machine that trained: nobody else's business.
+_LOCAL: Any = {"output": True, "data": {"input"}}
+
+
 def model_card(recipe: Recipe, source: str, check: dict[str, Any]) -> str:
     """The card's Markdown. Scores come from `eval/scores.json` below the recipe's output, when it is there."""
+    data = _read(recipe.output / "data" / "summary.json")
     environment = Environment(
         loader=PackageLoader("recipes", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("model_card.md.j2").render(
         metadata=yaml.safe_dump(_metadata(recipe, source), sort_keys=False, allow_unicode=True).strip(),
         recipe=recipe,
-        recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json", exclude={"output"}), sort_keys=False).strip(),
+        recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json", exclude=_LOCAL), sort_keys=False).strip(),
         source=source,
         check=check,
         scores=_scores(recipe.output / "eval" / "scores.json", source),
-        data=_read(recipe.output / "data" / "summary.json"),
+        data=data,
+        splits=[split for split in SPLITS if any(split in counts for counts in data["examples"].values())]
+        if data
+        else [],
     )
 
 
