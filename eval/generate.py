@@ -29,6 +29,8 @@ def generate(
     *,
     max_prompt_tokens: int = 2048,
     dtype: str = "auto",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> list[Path]:
     """Writes the jobs' prediction files; returns those that were made now, the others being complete already.
 
@@ -53,6 +55,8 @@ def generate(
         max_images=max_images,
         dtype=dtype,
         seed=missing[0].decoding.seed,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
     )
     for job in missing:
         params = sampling_params(

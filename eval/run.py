@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from eval.trivial import as_predictions, training_readings, trivial_readings
 from reasoner.data import load_examples
 from reasoner.errors import UserError
 from reasoner.models.load import load_processor, resolve_dtype
-from recipes.config import Recipe
 from rewards.registry import Score
 
 #: In the order of training; differences are taken between neighbours.
@@ -35,40 +35,63 @@ Rows = list[dict[str, Any]]
 Cell = tuple[str, str, str]
 
 
-def run(recipe: Recipe, models: Sequence[str] | None = None, limit: int | None = None) -> dict[str, Any]:
-    """Evaluates `models` (default: those that exist) on the recipe's splits; returns what `scores.json` holds.
+@dataclass(frozen=True)
+class Settings:
+    """What an evaluation needs to know of a recipe (`recipes/cli.py` fills it in)."""
 
-    `limit` caps the examples of each split (default: `eval.limit`).
+    name: str
+    source: str
+    #: The recipe's output folder: data and checkpoints are read there, `eval/` is written there.
+    output: Path
+    base: str
+    splits: Sequence[str]
+    tasks: Sequence[str] | None = None
+    models: Sequence[str] | None = None
+    limit: int | None = None
+    max_new_tokens: int = 256
+    samples: int = 4
+    base_samples: int = 0
+    temperature: float = 1.0
+    bootstrap: int = 2000
+    seed: int = 0
+    workers: int = 2
+    max_length: int = 1024
+    dtype: str = "auto"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Evaluates the models (default: those that exist) on the splits of `settings`; returns what `scores.json` holds.
 
     Raises:
         UserError: a named model, a split or its images are missing, or no model was trained.
     """
-    data, folder = recipe.output / "data", recipe.output / "eval"
-    checkpoints = _checkpoints(recipe, models)
-    limit = limit or recipe.eval.limit
+    data, folder = settings.output / "data", settings.output / "eval"
+    checkpoints = _checkpoints(settings, settings.models)
     splits = {
-        split: prediction_rows(load_examples(data, split, recipe.eval.tasks, limit), data)
-        for split in recipe.eval.splits
+        split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit), data)
+        for split in settings.splits
     }
     for checkpoint in checkpoints.values():
         load_processor(checkpoint)
 
-    files = _generate(recipe, checkpoints, splits, data, folder)
+    files = _generate(settings, checkpoints, splits, data, folder)
     predictions = {cell: read_predictions(path) for cell, path in files.items()}
-    trivial = _trivial_predictions(recipe, splits, data)
+    trivial = _trivial_predictions(settings, splits, data)
     everything = [*predictions.values(), *trivial.values()]
-    scored = iter(score_rows([row for rows in everything for row in rows], workers=recipe.grpo.reward_workers))
+    scored = iter(score_rows([row for rows in everything for row in rows], workers=settings.workers))
     rewards = {key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]}
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
         write_predictions(path, [with_rewards(row, score) for row, score in pairs], read_description(path))
 
-    evaluation = evaluate(predictions, trivial, rewards, resamples=recipe.eval.bootstrap, seed=recipe.seed)
+    evaluation = evaluate(predictions, trivial, rewards, resamples=settings.bootstrap, seed=settings.seed)
     evaluation = evaluation._replace(
-        name=recipe.name,
-        source=recipe.data.source,
-        meta=_meta(recipe, checkpoints, splits),
-        histories={model: _history(recipe.output / model) for model in ("sft", "grpo")},
+        name=settings.name,
+        source=settings.source,
+        meta=_meta(settings, checkpoints, splits),
+        histories={model: _history(settings.output / model) for model in ("sft", "grpo")},
         traces=pick_traces(predictions, rewards, data),
     )
     scores = evaluation.to_dict()
@@ -117,37 +140,38 @@ def evaluate(
     )
 
 
-def _checkpoints(recipe: Recipe, models: Sequence[str] | None) -> dict[str, str]:
+def _checkpoints(settings: Settings, models: Sequence[str] | None) -> dict[str, str]:
     """Model name -> checkpoint, in the order of training."""
     unknown = [model for model in models or () if model not in MODELS]
     if unknown:
         raise UserError(f"unknown model {unknown[0]!r}: choose among {', '.join(MODELS)}")
-    tiny = recipe.model.base == "tiny"
-    places = {model: recipe.output / model for model in MODELS}
+    tiny = settings.base == "tiny"
+    places = {model: settings.output / model for model in MODELS}
     found = {model: str(place) for model, place in places.items() if (place / "config.json").is_file()}
     if not tiny:
-        found = {"base": recipe.model.base} | found
+        found = {"base": settings.base} | found
     if models is None:
         if not {"sft", "grpo"} & found.keys():
-            raise UserError(f"no trained model in {recipe.output}: run `make sft RECIPE={recipe.name}` first")
+            raise UserError(f"no trained model in {settings.output}: run `make sft RECIPE={settings.name}` first")
         return {model: found[model] for model in MODELS if model in found}
     for model in models:
         if model not in found:
             target = "sft" if model == "base" else model
-            raise UserError(f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={recipe.name}` first")
+            raise UserError(
+                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={settings.name}` first"
+            )
     return {model: found[model] for model in MODELS if model in models}
 
 
 def _generate(
-    recipe: Recipe, checkpoints: Mapping[str, str], splits: Mapping[str, Rows], data: Path, folder: Path
+    settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows], data: Path, folder: Path
 ) -> dict[Cell, Path]:
-    settings = recipe.eval
     files: dict[Cell, Path] = {}
     for model, checkpoint in checkpoints.items():
         samples = settings.base_samples if model == "base" else settings.samples
-        decodings = [Decoding(GREEDY, 1, 0.0, settings.max_new_tokens, recipe.seed)]
+        decodings = [Decoding(GREEDY, 1, 0.0, settings.max_new_tokens, settings.seed)]
         if samples:
-            decodings.append(Decoding(SAMPLED, samples, settings.temperature, settings.max_new_tokens, recipe.seed))
+            decodings.append(Decoding(SAMPLED, samples, settings.temperature, settings.max_new_tokens, settings.seed))
         jobs = [
             Job(split, rows, decoding, folder / "predictions" / model / f"{split}-{decoding.mode}.jsonl")
             for split, rows in splits.items()
@@ -158,8 +182,10 @@ def _generate(
             checkpoint,
             jobs,
             data,
-            max_prompt_tokens=recipe.model.max_length,
-            dtype=resolve_dtype(recipe.model.dtype),
+            max_prompt_tokens=settings.max_length,
+            dtype=resolve_dtype(settings.dtype),
+            min_pixels=settings.min_pixels,
+            max_pixels=settings.max_pixels,
         )
         reused = [job.path.name for job in jobs if job.path not in made]
         if reused:
@@ -168,7 +194,7 @@ def _generate(
     return files
 
 
-def _trivial_predictions(recipe: Recipe, splits: Mapping[str, Rows], data: Path) -> dict[Cell, Rows]:
+def _trivial_predictions(settings: Settings, splits: Mapping[str, Rows], data: Path) -> dict[Cell, Rows]:
     """Prediction rows of the policies that see no image, on the splits' abnormality lists."""
     asked = {split: [row for row in rows if row["task"] == LIST_TASK] for split, rows in splits.items()}
     if not any(asked.values()):
@@ -180,18 +206,18 @@ def _trivial_predictions(recipe: Recipe, splits: Mapping[str, Rows], data: Path)
         (policy, split, GREEDY if len(samples) == 1 else SAMPLED): as_predictions(rows, samples)
         for split, rows in asked.items()
         if rows
-        for policy, samples in trivial_readings(train, len(rows), recipe.seed).items()
+        for policy, samples in trivial_readings(train, len(rows), settings.seed).items()
     }
 
 
-def _meta(recipe: Recipe, checkpoints: Mapping[str, str], splits: Mapping[str, Rows]) -> dict[str, Any]:
+def _meta(settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows]) -> dict[str, Any]:
     return {
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "bootstrap_resamples": recipe.eval.bootstrap,
-        "samples": recipe.eval.samples,
-        "temperature": recipe.eval.temperature,
-        "max_new_tokens": recipe.eval.max_new_tokens,
+        "recipe": settings.name,
+        "seed": settings.seed,
+        "bootstrap_resamples": settings.bootstrap,
+        "samples": settings.samples,
+        "temperature": settings.temperature,
+        "max_new_tokens": settings.max_new_tokens,
         "checkpoints": dict(checkpoints),
         "splits": {
             split: {

@@ -214,11 +214,31 @@ def _call(recipe: Recipe, stage: str, **export_options: Any) -> None:
         case "eval":
             from eval import run as evaluation
 
-            evaluation.run(recipe, models=recipe.eval.models)
+            evaluation.run(_evaluation_settings(recipe))
         case "export":
             from recipes import export
 
             export.run(recipe, recipe.export.source, **export_options)
+
+
+def _evaluation_settings(recipe: Recipe) -> Any:
+    """The recipe as `eval` sees it, which does not import from `recipes`."""
+    from eval.run import Settings
+
+    model = recipe.model
+    return Settings(
+        name=recipe.name,
+        source=recipe.data.source,
+        output=recipe.output,
+        base=model.base,
+        seed=recipe.seed,
+        workers=recipe.grpo.reward_workers,
+        max_length=model.max_length,
+        dtype=model.dtype,
+        min_pixels=model.min_pixels,
+        max_pixels=model.max_pixels,
+        **recipe.eval.model_dump(),
+    )
 
 
 def check_settings(recipe: Recipe, stage: str) -> None:

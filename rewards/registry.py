@@ -197,9 +197,6 @@ class RewardSet:
         return score
 
 
-build = RewardSet.build
-
-
 def gate(name: str, scores: Mapping[str, Score]) -> float | None:
     """What the component adds to the GRPO total: its value, but nothing earned for a malformed completion.
 

@@ -72,16 +72,25 @@ def build_engine(
     dtype: str = "auto",
     seed: int = 0,
     gpu_memory_utilization: float = 0.9,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> LLM:
-    """A vLLM engine on `checkpoint` (a folder or a Hub id) that accepts up to `max_images` images a prompt."""
+    """A vLLM engine on `checkpoint` (a folder or a Hub id) that accepts up to `max_images` images a prompt.
+
+    `min_pixels` and `max_pixels` are the image budget of training, where it is not the checkpoint's own.
+    """
     prepare_vllm()
     from vllm import LLM
+
+    budget = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    budget = {name: pixels for name, pixels in budget.items() if pixels is not None}
 
     return LLM(
         model=str(checkpoint),
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         gpu_memory_utilization=gpu_memory_utilization,
+        mm_processor_kwargs=budget or None,
         **engine_options(dtype, max_images, seed),
     )
 

@@ -124,6 +124,17 @@ def test_training_goes_on_when_the_policy_wants_vision_tokens(road, tmp_path):
     assert texts and not any(vision in text for text in texts for vision in VISION_TOKENS)
 
 
+def test_adapters_are_merged_and_a_frozen_vision_tower_stays(road, tmp_path):
+    from safetensors.torch import load_file
+
+    (tmp_path / "data").symlink_to(road / "data")
+    run(tmp_path, "sft", **{"model.lora.r": 4, "model.freeze_vision": "true", "sft.trainer.learning_rate": 0.01})
+    before, after = (load_file(tmp_path / stage / "model.safetensors") for stage in ("base", "sft"))
+    assert before.keys() == after.keys() and (tmp_path / "sft" / "adapter" / "adapter_config.json").is_file()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed and all("language_model" in name or name.startswith("model.layers") for name in changed), changed
+
+
 def test_evaluation_and_export_close_the_road(road):
     run(road, "eval")
     scores = json.loads((road / "eval" / "scores.json").read_text())
