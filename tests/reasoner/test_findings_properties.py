@@ -61,7 +61,7 @@ def test_sentences_are_disjoint_and_in_order(text: str) -> None:
 
 
 def test_time_is_linear_in_length() -> None:
-    """Without any full stop, of the words that make scopes walk: five times the length, about five times the time."""
+    """Without any full stop, of the words that make scopes walk: five times the length, five times the CPU time."""
     rng = random.Random(0)
     for words in (["effusion"], ["absent", "effusion"], ["normal", "heart"], ["no", "or", "effusion", "left"], WORDS):
 
@@ -69,11 +69,11 @@ def test_time_is_linear_in_length() -> None:
             text = ""
             while len(text) < length:
                 text += " ".join(rng.choice(words) for _ in range(500)) + " "
-            start = time.perf_counter()
+            start = time.process_time()
             extract_text(text[:length])
-            return time.perf_counter() - start
+            return time.process_time() - start
 
-        assert min(seconds(100_000) for _ in range(2)) < 12 * max(seconds(20_000), 0.02)
+        assert min(seconds(100_000) for _ in range(2)) < 15 * max(seconds(20_000), 0.02)  # quadratic: 25
 
 
 def test_sections_that_assert_nothing_are_not_read() -> None:
@@ -125,7 +125,7 @@ def test_extraction_is_fast() -> None:
             f"There is no {rng.choice(nouns)} or {rng.choice(nouns)} at {rng.random():.6f} cm." for _ in range(8)
         ]
         reports.append("FINDINGS: " + " ".join(sentences))
-    start = time.perf_counter()
+    start = time.process_time()
     for report in reports:
         extract_report(report)
-    assert len(reports) / (time.perf_counter() - start) > 300
+    assert len(reports) / (time.process_time() - start) > 300

@@ -223,9 +223,9 @@ def test_never_raises_and_stays_in_range(text, reference):
 )
 def test_long_outputs_are_linear(unit):
     text = (unit * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.process_time()
     radrscore(text, CHAIN, REPORT)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 #: One sentence that asserts each class, without its opening.

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from reasoner.errors import UserError
-from rewards.registry import REGISTRY, RewardError, RewardSet, Score, build, gate, gated_total, load_rewards
+from rewards.registry import REGISTRY, RewardError, RewardSet, Score, gate, gated_total, load_rewards
 
 ROW = {"id": "a", "completion": "<think>x</think><answer>Edema</answer>", "answer": "Edema", "task": "abnormality_list"}
 
@@ -41,10 +41,10 @@ def test_a_users_file_adds_a_reward_with_columns_and_settings(user_file):
 
 def test_a_file_may_be_loaded_again_but_not_take_a_name(user_file):
     path = user_file(BRIEF)
-    build({"brief": 1.0}, [path])
-    build({"brief": 1.0}, [path])
+    RewardSet.build({"brief": 1.0}, [path])
+    RewardSet.build({"brief": 1.0}, [path])
     with pytest.raises(UserError, match=r"'brief' exists in .*mine\.py; rename yours"):
-        build({"brief": 1.0}, [path, user_file(BRIEF, "other.py")])
+        RewardSet.build({"brief": 1.0}, [path, user_file(BRIEF, "other.py")])
 
 
 @pytest.mark.parametrize(
