@@ -8,7 +8,8 @@ Everything that makes vLLM and a Qwen-VL trainer agree lives here (versions: vLL
 3. TRL hands vLLM prompts whose image tokens are expanded already and vLLM expands them again: `collapse_runs` keeps
    one per image, and the prompt that comes back is compared with the trainer's.
 4. vLLM keeps the vision tower's output of images it has seen; after a weight push that is another model's.
-5. A sampled vision token crashes the trainer ("Image features and image tokens do not match"): forbidden by logit bias.
+5. A sampled vision token crashes the trainer ("Image features and image tokens do not match"): every engine masks them
+   (`vision_ban`); requests carry a logit bias as well, for servers that were started without the mask.
 """
 
 from __future__ import annotations
@@ -49,10 +50,37 @@ def prepare_vllm() -> None:
         torch._dynamo.config.disable = True
 
 
+def vision_ban() -> type:
+    """A vLLM logits processor under which no request can sample a vision token, whatever the logits say.
+
+    `logit_bias` alone is clamped to -100, which a policy that has lost its way outbids.
+    """
+    from vllm.v1.sample.logits_processor import LogitsProcessor
+
+    class BanVisionTokens(LogitsProcessor):
+        def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool):
+            config = vllm_config.model_config.hf_config
+            names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+            ids = [token_id for name in names if (token_id := getattr(config, name, None)) is not None]
+            self.ids = torch.tensor(ids, device=device, dtype=torch.long)
+
+        def apply(self, logits: torch.Tensor) -> torch.Tensor:
+            return logits.index_fill_(-1, self.ids, float("-inf"))
+
+        def is_argmax_invariant(self) -> bool:
+            return False
+
+        def update_state(self, batch_update: Any) -> None:
+            """The same for every request: nothing to keep."""
+
+    return BanVisionTokens
+
+
 def engine_options(dtype: str = "auto", max_images: int = 1, seed: int = 0) -> dict[str, Any]:
     """The `vllm.LLM` keyword arguments that evaluation and training share."""
     on_cpu = not torch.cuda.is_available()
     return {
+        "logits_processors": [vision_ban()],
         "dtype": dtype,
         "seed": seed,
         "enforce_eager": on_cpu,
