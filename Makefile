@@ -72,6 +72,7 @@ lint: setup ## ruff and mypy
 	@$(BIN)/mypy
 
 bench: setup ## Speed measurements
+	@$(REASONER) mine --recipe phantom --if-needed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 doctor: setup ## What this machine has and what to fix

@@ -56,7 +56,7 @@ def policies(train: list[Example]) -> Mapping[str, Policy]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a mined data folder")
+    parser.add_argument("--data", type=Path, default=Path("outputs/phantom/data"), help="a mined data folder")
     parser.add_argument("--recipe", default="phantom", help="whose reward weights")
     parser.add_argument("--split", default="test")
     args = parser.parse_args()
