@@ -111,6 +111,7 @@ class RewardPool:
     Args:
         spec, files, options: as for `RewardSet.build`; wrong ones raise here.
         timeout_s: limit for one completion, in seconds; a row beyond it has scores of None.
+        batch_timeout_s: limit for a whole batch, in seconds; rows not scored by then have scores of None.
         retries: how often a row is done again after its actor died, and a reward after it raised.
         name: prefix of the actors' names, as in `ray list actors`.
     """
@@ -122,15 +123,16 @@ class RewardPool:
         *,
         workers: int = 2,
         timeout_s: float = 10.0,
+        batch_timeout_s: float = math.inf,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         retries: int = 2,
         name: str = "reward-pool",
     ):
-        if workers < 1 or timeout_s <= 0 or retries < 0:
-            raise UserError("the reward pool needs workers >= 1, timeout_s > 0 and retries >= 0")
+        if workers < 1 or min(timeout_s, batch_timeout_s) <= 0 or retries < 0:
+            raise UserError("the reward pool needs workers >= 1, time limits > 0 and retries >= 0")
         paths = [os.path.abspath(file) for file in files]
         self.rewards = RewardSet.build(spec, paths, options)
-        self.timeout_s, self.retries = timeout_s, retries
+        self.timeout_s, self.batch_timeout_s, self.retries = timeout_s, batch_timeout_s, retries
         self._name = f"{name}-{uuid.uuid4().hex[:6]}"
         self._columns = self.rewards.columns() | {"completion", "id"}
         self._arguments = (dict(spec), paths, options, retries)
@@ -260,6 +262,7 @@ class _Batch:
 
     def __init__(self, pool: RewardPool, rows: list[dict[str, Any]]):
         self.pool, self.rows = pool, rows
+        self.end = time.monotonic() + pool.batch_timeout_s
         self.results: list[dict[str, Score] | None] = [None] * len(rows)
         self.deaths: Counter[int] = Counter()
         self.jobs: dict[int, _Job] = {}
@@ -276,19 +279,40 @@ class _Batch:
             while self.queue or self.jobs:
                 self._dispatch()
                 owner = {job.stream: index for index, job in self.jobs.items()}
-                patience = max(0.0, min(job.deadline for job in self.jobs.values()) - time.monotonic())
-                ready, _ = ray.wait(list(owner), num_returns=1, timeout=patience)
+                due = min(self.end, *(job.deadline for job in self.jobs.values()))
+                ready, _ = ray.wait(list(owner), num_returns=1, timeout=max(0.0, due - time.monotonic()))
                 for stream in ready:
                     self._receive(owner[stream])
                 for index, job in list(self.jobs.items()):
                     if time.monotonic() > job.deadline and not ray.wait([job.stream], timeout=0)[0]:
                         self._recover(index, timed_out=True)
+                if time.monotonic() > self.end:
+                    self._give_up()
         except BaseException:
             # What still runs belongs to no batch any more: the next must not wait behind it.
-            for index in list(self.jobs):
-                self.pool._replace(index)
+            self._drop_jobs()
             raise
         return [scores for scores in self.results if scores is not None]
+
+    def _drop_jobs(self) -> None:
+        while self.jobs:
+            index, _ = self.jobs.popitem()
+            self.pool._replace(index)
+
+    def _give_up(self) -> None:
+        """Ends the batch where it stands: every row without scores is a failed one."""
+        self._drop_jobs()
+        self.queue.clear()
+        why = f"its batch took longer than {self.pool.batch_timeout_s:g} s"
+        for number, scores in enumerate(self.results):
+            if scores is None:
+                self._fail(number, why, timed_out=True)
+
+    def _fail(self, number: int, why: str, *, timed_out: bool) -> None:
+        self.pool._counts["timeouts"] += timed_out
+        self.pool._counts["failed_rows"] += 1
+        self.pool._warn_once(why, f"row {self.rows[number].get('id', '?')!r}: {why}")
+        self.results[number] = {name: _failed(why) for name in self.pool.rewards.weights}
 
     def _dispatch(self) -> None:
         for index, actor in enumerate(self.pool._actors):
@@ -336,10 +360,7 @@ class _Batch:
             self.deaths[guilty] += 1
             if timed_out or self.deaths[guilty] > self.pool.retries:
                 why = f"no score within {self.pool.timeout_s:g} s" if timed_out else "its worker died each time"
-                self.pool._counts["timeouts"] += timed_out
-                self.pool._counts["failed_rows"] += 1
-                self.pool._warn_once(why, f"row {self.rows[guilty].get('id', '?')!r}: {why}")
-                self.results[guilty] = {name: _failed(why) for name in self.pool.rewards.weights}
+                self._fail(guilty, why, timed_out=timed_out)
                 job.pending.popleft()
         self.pool._counts["retries"] += len(job.pending)
         if job.pending:

@@ -82,6 +82,17 @@ def test_a_row_that_hangs_or_kills_its_worker_is_found_and_costs_no_other(pool, 
     assert found["restarts"] >= 2 and found["retries"] >= 1
 
 
+def test_a_batch_beyond_its_limit_ends_with_what_it_has(pool, monkeypatch):
+    before = pool.metrics()
+    monkeypatch.setattr(pool, "batch_timeout_s", 1.0)  # below the limit of a row, which alone would end the hang
+    values = [row["odd"].value for row in pool.score(rows_of(40, hang=39))]
+    assert values[:20] == [float(i) for i in range(20)] and values[39] is None
+    found = changes(pool, before)
+    assert found["failed_rows"] == found["timeouts"] == values.count(None)
+    monkeypatch.undo()
+    assert [row["odd"].value for row in pool.score(rows_of(5))] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
 def test_a_reward_that_raises_costs_its_row_that_reward_only(pool):
     before = pool.metrics()
     scores = pool.score(rows_of(10, **{"raise": 3}))
