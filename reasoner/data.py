@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +63,25 @@ def _image_path(data_dir: Path, image: Any, where: str) -> str:
     return str(path)
 
 
-def to_dataset(examples: Sequence[Example], *, completions: bool, jitter: float = 0.0) -> datasets.Dataset:
+@dataclass(frozen=True)
+class Augment:
+    """How far training images are varied; 0 is not at all. Never mirrored: sides carry meaning in a radiograph."""
+
+    film: float = 0.0
+    """Film curve: contrast and gamma change by a factor of up to e^film, brightness by up to a quarter of `film`;
+    noise of up to a sixteenth of `film` (share of the grey range) is added."""
+    geometry: float = 0.0
+    """Place: moved and scaled by up to this share of the size, turned by up to 30 degrees times it."""
+
+
+def to_dataset(
+    examples: Sequence[Example], *, completions: bool, augment: Augment = Augment(), seed: int = 0
+) -> datasets.Dataset:
     """A Hugging Face data set for TRL: `prompt` (chat), `images` (decoded on access) and the reward columns.
 
     With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned; without (GRPO)
-    they stay columns that only rewards see.
+    they stay columns that only rewards see. `augment` varies each image in one way, fixed by `seed` and its pixels:
+    all completions of a GRPO group see the same, and so does a resumed run.
     """
     import datasets
 
@@ -79,37 +95,47 @@ def to_dataset(examples: Sequence[Example], *, completions: bool, jitter: float 
     else:
         for name in REWARD_COLUMNS:
             columns[name] = [list(v) if isinstance(v := getattr(e, name), tuple) else v for e in examples]
+        columns["image_paths"] = [list(e.images) for e in examples]
         # Rows of different tasks may carry different label sets: JSON keeps the Arrow schema one.
         columns["labels"] = [json.dumps(e.labels) if e.labels else None for e in examples]
     dataset = datasets.Dataset.from_dict(columns)
     dataset = dataset.cast_column("images", datasets.Sequence(datasets.Image()))
-    if not jitter:
+    if augment == Augment():
         return dataset
-    random = np.random.default_rng()
 
     def vary(rows: dict[str, list]) -> dict[str, list]:
         if "images" in rows:
-            rows["images"] = [[jittered(image, jitter, random) for image in images] for images in rows["images"]]
+            rows["images"] = [[_vary(image, augment, seed) for image in images] for images in rows["images"]]
         return rows
 
     return dataset.with_transform(vary)
 
 
-def jittered(image: PIL.Image.Image, amount: float, random: np.random.Generator) -> PIL.Image.Image:
-    """The image moved and scaled by up to `amount` of its size, turned by up to `30 * amount` degrees, its contrast and
-    brightness changed by up to `4 * amount`. Never mirrored: sides carry meaning in a radiograph."""
-    width, height = image.size
-    shift_x, shift_y, scale, turn, contrast, brightness = random.uniform(-amount, amount, 6)
-    scale, turn = 1 + scale, np.deg2rad(30 * turn)
-    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
-    # Output -> input coordinates, about the centre.
-    offset_x = width / 2 * (1 - cos) + height / 2 * sin + shift_x * width
-    offset_y = height / 2 * (1 - cos) - width / 2 * sin + shift_y * height
-    moved = image.transform(
-        image.size, PIL.Image.Transform.AFFINE, (cos, -sin, offset_x, sin, cos, offset_y), PIL.Image.Resampling.BILINEAR
-    )
-    levels = (np.arange(256) - 128) * (1 + 4 * contrast) + 128 * (1 + 4 * brightness)
-    return moved.point(np.clip(levels, 0, 255).astype(np.uint8).tolist() * len(image.getbands()))
+def _vary(image: PIL.Image.Image, amount: Augment, seed: int) -> PIL.Image.Image:
+    return augmented(image, amount, np.random.default_rng([seed, zlib.crc32(image.tobytes())]))
+
+
+def augmented(image: PIL.Image.Image, amount: Augment, random: np.random.Generator) -> PIL.Image.Image:
+    """The image in another pose and on another film, as far as `amount` allows; same size and mode."""
+    if amount.geometry:
+        width, height = image.size
+        shift_x, shift_y, scale, turn = random.uniform(-amount.geometry, amount.geometry, 4)
+        scale, turn = 1 + scale, np.deg2rad(30 * turn)
+        cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+        # Output -> input coordinates, about the centre.
+        offset_x = width / 2 * (1 - cos) + height / 2 * sin + shift_x * width
+        offset_y = height / 2 * (1 - cos) - width / 2 * sin + shift_y * height
+        matrix = (cos, -sin, offset_x, sin, cos, offset_y)
+        image = image.transform(image.size, PIL.Image.Transform.AFFINE, matrix, PIL.Image.Resampling.BILINEAR)
+    if amount.film:
+        gamma, contrast = np.exp(random.uniform(-amount.film, amount.film, 2))
+        brightness = random.uniform(-amount.film, amount.film) / 4
+        levels = 0.5 + contrast * (np.linspace(0, 1, 256) ** gamma - 0.5) + brightness
+        grey = levels.astype(np.float32)[np.asarray(image)]
+        noise = random.standard_normal(grey.shape[:2], dtype=np.float32) * (random.uniform(0, amount.film) / 16)
+        grey += noise.reshape(noise.shape + (1,) * (grey.ndim - 2))
+        image = PIL.Image.fromarray((np.clip(grey, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return image
 
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:

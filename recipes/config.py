@@ -79,6 +79,15 @@ class Model(Section):
     """Sizes of the `tiny` model (arguments of `reasoner.models.tiny.build`)."""
 
 
+class Augmentation(Section):
+    """Random changes to training images, in SFT and GRPO alike, so that the policy does not cling to one film."""
+
+    film: float = Field(0.0, ge=0, le=1)
+    """Contrast and gamma by a factor of up to e^film, brightness and noise with them; 0 is off."""
+    geometry: float = Field(0.0, ge=0, lt=0.5)
+    """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
+
+
 class Sft(Section):
     """Supervised warm-up (`sft`)."""
 
@@ -86,8 +95,6 @@ class Sft(Section):
     """Tasks to train on; none takes all that were mined."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many examples."""
-    jitter: float = Field(0.0, ge=0, lt=0.5)
-    """Random shift and scaling of training images, as a share of their size; 0 is off."""
     trainer: dict[str, Any] = {}
     """Any field of trl.SFTConfig."""
 
@@ -101,10 +108,17 @@ class Grpo(Section):
     """Reward -> weight in the total."""
     reward_files: list[str] = []
     """Python files with rewards of your own, relative to the working directory."""
+    step_credit: float = Field(0.0, ge=0)
+    """Weight of each step's own normalised process reward on the step's tokens, beside the outcome's advantage; 0 is
+    off. Needs `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
     reward_workers: int = Field(2, ge=1)
     """Ray actors that score completions."""
     reward_timeout_s: float = Field(10.0, gt=0)
     """Time limit for one completion, in seconds; a row beyond it has no reward."""
+    reward_batch_timeout_s: float = Field(600.0, gt=0)
+    """Time limit for all completions of a step, in seconds; rows not scored by then have no reward."""
+    reward_placement: Literal["SPREAD", "DEFAULT"] = "SPREAD"
+    """Ray's scheduling strategy for the workers: over all nodes, or packed."""
     reward_options: dict[str, Any] = {}
     """Reward -> its options."""
     max_examples: int | None = Field(None, ge=1)
@@ -164,6 +178,8 @@ class Recipe(Section):
     """Reports in, examples out."""
     model: Model = Model()
     """The policy."""
+    augment: Augmentation = Augmentation()
+    """Random changes to training images."""
     sft: Sft = Sft()
     """Supervised warm-up."""
     grpo: Grpo = Grpo()

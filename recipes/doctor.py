@@ -139,11 +139,11 @@ def disk(folder: Path) -> Check:
 
 
 def wandb_mode() -> Check:
-    from recipes.training import _logged_in_to_wandb
+    from recipes.training import logged_in_to_wandb
 
     if mode := os.environ.get("WANDB_MODE"):
         return Check("W&B", "ok", f"{mode} (WANDB_MODE)")
-    if _logged_in_to_wandb():
+    if logged_in_to_wandb():
         return Check("W&B", "ok", "online (logged in)")
     return Check(
         "W&B", "ok", "offline, below outputs/RECIPE/wandb", "`wandb login` to go online, `wandb sync` to upload"

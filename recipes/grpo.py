@@ -13,12 +13,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 
 from reasoner.data import REWARD_COLUMNS, load_examples, to_dataset
 from reasoner.errors import UserError
 from recipes.config import Recipe
 from recipes.training import (
+    augment,
     finish,
     keep_fitting,
     last_checkpoint,
@@ -27,6 +30,7 @@ from recipes.training import (
     start_tracking,
     trainer_arguments,
 )
+from rewards.credit import StepReward, step_rewards
 from rewards.registry import RewardSet, Score, gate
 from rewards.workers import RewardPool
 
@@ -52,10 +56,11 @@ class GapAlarm(TrainerCallback):
 class RewardBridge:
     """Turns one pool dispatch per batch into the one-callable-per-component form that TRL logs and weighs.
 
-    TRL calls the functions one after another on the same batch; the first call scores it, the others read.
+    TRL calls the functions one after another on the same batch; the first call scores it, the others read. However
+    many training processes there are, the main one alone has a `pool` and scores for all: one dispatch per step.
     """
 
-    def __init__(self, pool: RewardPool, weights: dict[str, float], rollouts: Path, log_every: int):
+    def __init__(self, pool: RewardPool | None, weights: dict[str, float], rollouts: Path, log_every: int):
         self.pool, self.weights, self.rollouts, self.log_every = pool, weights, rollouts, log_every
         self._completions: Any = None
         self._scores: list[dict[str, Score]] = []
@@ -63,6 +68,11 @@ class RewardBridge:
     def functions(self) -> list[Callable[..., list[float | None]]]:
         """One TRL reward function per component, named after it, in the order of `weights`."""
         return [self._function(name) for name in self.weights]
+
+    def steps(self) -> list[tuple[str, list[StepReward]]]:
+        """Text and rewarded steps of each completion of the last batch (the `process` reward must be among them)."""
+        texts = [completion[-1]["content"] for completion in self._completions]
+        return [(text, step_rewards(text, s["process"])) for text, s in zip(texts, self._scores, strict=True)]
 
     def _function(self, name: str) -> Callable[..., list[float | None]]:
         def component(prompts: list, completions: list, **columns: Any) -> list[float | None]:
@@ -80,15 +90,31 @@ class RewardBridge:
             row = {name: columns[name][number] for name in REWARD_COLUMNS if name in columns}
             row["labels"] = json.loads(row["labels"]) if row.get("labels") else None
             rows.append({**row, "completion": completion[-1]["content"]})
-        self._scores = self.pool.score(rows)
+        self._scores, metrics = self._score_for_all(rows)
         for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
             values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
             columns["log_metric"](f"parts/{part}", sum(values) / len(values))
-        for name, value in self.pool.metrics().items():
+        for name, value in metrics.items():
             columns["log_metric"](f"reward_pool/{name}", value)
         step = columns["trainer_state"].global_step
         if self.log_every and step % self.log_every == 0:
             self._write_rollouts(step, rows, columns["image_paths"])
+
+    def _score_for_all(self, rows: list[dict]) -> tuple[list[dict[str, Score]], dict[str, float]]:
+        """The scores of this process's rows, and the pool's metrics. An error of the pool is raised everywhere."""
+        everyone = gather_object(rows)
+        answer: list[Any] = [None]
+        if self.pool is not None:
+            try:
+                answer = [(self.pool.score(everyone), self.pool.metrics())]
+            except Exception as error:  # the others would wait for this process until their collective times out
+                answer = [error]
+        broadcast_object_list(answer)
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        scores, metrics = answer[0]
+        first = PartialState().process_index * len(rows)
+        return scores[first : first + len(rows)], metrics
 
     def _write_rollouts(self, step: int, rows: Sequence[dict], image_paths: list[list[str]]) -> None:
         table = []
@@ -100,7 +126,9 @@ class RewardBridge:
             record["evidence"] = json.dumps({name: score.evidence for name, score in scores.items()})
             table.append(record)
         self.rollouts.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(table), self.rollouts / f"step-{step:06d}.parquet")
+        rank = PartialState().process_index
+        name = f"step-{step:06d}" + (f"-rank{rank}" if rank else "")
+        pq.write_table(pa.Table.from_pylist(table), self.rollouts / f"{name}.parquet")
         _log_rollouts_to_wandb(table)
 
 
@@ -121,15 +149,18 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: no SFT checkpoint, or data, rewards or trainer arguments that cannot work, before any training.
     """
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     from reasoner.models.load import load_model, load_processor, resolve_dtype, save_checkpoint
     from reasoner.models.rollout import trl_rollouts
+    from recipes.step_credit import StepCreditTrainer
 
     output, start = recipe.output / "grpo", recipe.output / "sft"
     if not (start / "config.json").is_file():
         raise UserError(f"no SFT checkpoint in {start}: run `make sft RECIPE={recipe.name}` first")
     rewards = (recipe.grpo.rewards, recipe.grpo.reward_files)
+    if recipe.grpo.step_credit and "process" not in recipe.grpo.rewards:
+        raise UserError("grpo.step_credit needs the reward 'process': add it to grpo.rewards (weight 0 will do)")
     RewardSet.build(*rewards, recipe.grpo.reward_options).check_columns(REWARD_COLUMNS)
     max_prompt = recipe.model.max_length
     args = trainer_arguments(
@@ -147,14 +178,17 @@ def run(recipe: Recipe) -> Path:
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, max_prompt, completions=False)
-    dataset = to_dataset(examples, completions=False)
-    dataset = dataset.add_column("image_paths", [list(e.images) for e in examples])
-    pool = RewardPool(
-        *rewards,
-        workers=recipe.grpo.reward_workers,
-        timeout_s=recipe.grpo.reward_timeout_s,
-        options=recipe.grpo.reward_options,
-    )
+    dataset = to_dataset(examples, completions=False, augment=augment(recipe), seed=recipe.seed)
+    pool = None
+    if args.process_index == 0:
+        pool = RewardPool(
+            *rewards,
+            workers=recipe.grpo.reward_workers,
+            timeout_s=recipe.grpo.reward_timeout_s,
+            batch_timeout_s=recipe.grpo.reward_batch_timeout_s,
+            placement=recipe.grpo.reward_placement,
+            options=recipe.grpo.reward_options,
+        )
     bridge = RewardBridge(pool, recipe.grpo.rewards, output / "rollouts", recipe.grpo.log_rollouts_every)
     if args.process_index == 0:
         start_tracking(recipe, "grpo")
@@ -166,7 +200,7 @@ def run(recipe: Recipe) -> Path:
         freeze_vision=recipe.model.freeze_vision,
     )
     with trl_rollouts(dtype=dtype, max_images=max(len(e.images) for e in examples)):
-        trainer = GRPOTrainer(
+        trainer = StepCreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),
             args=args,
@@ -174,12 +208,15 @@ def run(recipe: Recipe) -> Path:
             processing_class=processor,
             peft_config=lora_config(recipe),
             callbacks=[GapAlarm()],
+            step_credit=recipe.grpo.step_credit,
+            steps=bridge.steps,
         )
     show_progress(trainer)
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
     finally:
-        pool.close()
+        if pool is not None:
+            pool.close()
     save_checkpoint(trainer, output)
     finish(trainer, output)
     return output

@@ -11,6 +11,7 @@ from pathlib import Path
 from reasoner.data import load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.training import (
+    augment,
     base_checkpoint,
     finish,
     keep_fitting,
@@ -50,7 +51,7 @@ def run(recipe: Recipe) -> Path:
     trainer = SFTTrainer(
         model=model,
         args=args,
-        train_dataset=to_dataset(examples, completions=True, jitter=recipe.sft.jitter),
+        train_dataset=to_dataset(examples, completions=True, augment=augment(recipe), seed=recipe.seed),
         processing_class=processor,
         peft_config=lora_config(recipe),
     )

@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 from transformers import ProgressCallback
 
-from reasoner.data import fit_length
+from reasoner.data import Augment, fit_length
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
@@ -58,6 +58,11 @@ def keep_fitting(
     if not kept:
         raise UserError(f"no row fits max_length={max_length} (longest {longest} tokens); raise it or lower max_pixels")
     return kept
+
+
+def augment(recipe: Recipe) -> Augment:
+    """The recipe's changes to training images."""
+    return Augment(film=recipe.augment.film, geometry=recipe.augment.geometry)
 
 
 def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, **ours: Any) -> Any:
@@ -143,11 +148,11 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
     os.environ.setdefault("WANDB_DIR", str(recipe.output))
     os.environ.setdefault("WANDB_SILENT", "true")
     if "WANDB_MODE" not in os.environ:
-        os.environ["WANDB_MODE"] = "online" if _logged_in_to_wandb() else "offline"
+        os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
     wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
 
 
-def _logged_in_to_wandb() -> bool:
+def logged_in_to_wandb() -> bool:
     """Whether `wandb login` was run (it writes ~/.netrc) or a key is in the environment."""
     if os.environ.get("WANDB_API_KEY"):
         return True

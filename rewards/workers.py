@@ -113,6 +113,7 @@ class RewardPool:
         timeout_s: limit for one completion, in seconds; a row beyond it has scores of None.
         batch_timeout_s: limit for a whole batch, in seconds; rows not scored by then have scores of None.
         retries: how often a row is done again after its actor died, and a reward after it raised.
+        placement: Ray's scheduling strategy for the actors, "SPREAD" over the nodes or "DEFAULT" (packed).
         name: prefix of the actors' names, as in `ray list actors`.
     """
 
@@ -126,6 +127,7 @@ class RewardPool:
         batch_timeout_s: float = math.inf,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         retries: int = 2,
+        placement: str = "SPREAD",
         name: str = "reward-pool",
     ):
         if workers < 1 or min(timeout_s, batch_timeout_s) <= 0 or retries < 0:
@@ -133,12 +135,13 @@ class RewardPool:
         paths = [os.path.abspath(file) for file in files]
         self.rewards = RewardSet.build(spec, paths, options)
         self.timeout_s, self.batch_timeout_s, self.retries = timeout_s, batch_timeout_s, retries
+        self.placement = placement
         self._name = f"{name}-{uuid.uuid4().hex[:6]}"
         self._columns = self.rewards.columns() | {"completion", "id"}
         self._arguments = (dict(spec), paths, options, retries)
         self._counts: Counter[str] = Counter()
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
-        self._batch_s = 0.0
+        self._batch_s = self._queued = 0.0
         self._warned: set[str] = set()
         self._started_ray = _ensure_ray(workers)
         self._actors: list[Any] = []
@@ -192,14 +195,15 @@ class RewardPool:
         start = time.monotonic()
         batch = _Batch(self, [{c: row[c] for c in self._columns if c in row} for row in rows])
         results = batch.run()
-        self._batch_s = time.monotonic() - start
+        self._batch_s, self._queued = time.monotonic() - start, float(batch.queued)
         self._counts["rows"] += len(rows)
         return results
 
     def metrics(self) -> dict[str, float]:
-        """Since the start: `latency_p50_ms` and `latency_p99_ms` of one row (over the last 10,000), `batch_s` of the
-        last batch, and the counts `rows`, `retries` (rows done again), `restarts` (of actors), `failed_rows` (with a
-        reward that could not be computed) and `timeouts` (those of them that took too long)."""
+        """Since the start: `latency_p50_ms` and `latency_p99_ms` of one row (over the last 10,000); of the last batch
+        `batch_s` and `queued` (the most rows that waited while every actor was busy); and the counts `rows`, `retries`
+        (rows done again), `restarts` (of actors), `failed_rows` (with a reward that could not be computed) and
+        `timeouts` (those of them that took too long)."""
         ordered = sorted(self._latencies)
 
         def percentile(share: float) -> float:
@@ -210,6 +214,7 @@ class RewardPool:
             "latency_p50_ms": percentile(0.5),
             "latency_p99_ms": percentile(0.99),
             "batch_s": self._batch_s,
+            "queued": self._queued,
             **counts,
         }
 
@@ -217,7 +222,7 @@ class RewardPool:
         import ray
 
         actor = ray.remote(Worker).options(
-            name=f"{self._name}-{index}-{self._counts['restarts']}", num_cpus=1, scheduling_strategy="SPREAD"
+            name=f"{self._name}-{index}-{self._counts['restarts']}", num_cpus=1, scheduling_strategy=self.placement
         )
         return actor.remote(*self._arguments)
 
@@ -262,7 +267,7 @@ class _Batch:
 
     def __init__(self, pool: RewardPool, rows: list[dict[str, Any]]):
         self.pool, self.rows = pool, rows
-        self.end = time.monotonic() + pool.batch_timeout_s
+        self.end, self.queued = time.monotonic() + pool.batch_timeout_s, 0
         self.results: list[dict[str, Score] | None] = [None] * len(rows)
         self.deaths: Counter[int] = Counter()
         self.jobs: dict[int, _Job] = {}
@@ -278,6 +283,7 @@ class _Batch:
         try:
             while self.queue or self.jobs:
                 self._dispatch()
+                self.queued = max(self.queued, sum(len(numbers) for numbers, _ in self.queue))
                 owner = {job.stream: index for index, job in self.jobs.items()}
                 due = min(self.end, *(job.deadline for job in self.jobs.values()))
                 ready, _ = ray.wait(list(owner), num_returns=1, timeout=max(0.0, due - time.monotonic()))

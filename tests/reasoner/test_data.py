@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from reasoner.data import REWARD_COLUMNS, fit_length, jittered, load_examples, to_dataset
+from reasoner.data import REWARD_COLUMNS, Augment, augmented, fit_length, load_examples, to_dataset
 from reasoner.errors import UserError
 from reasoner.models import tiny
 from reasoner.models.load import load_processor
@@ -105,10 +105,23 @@ def test_a_checkpoint_without_processor_files_says_what_is_missing(tmp_path):
         load_processor(folder)
 
 
-def test_jitter_moves_but_never_mirrors():
-    picture = np.zeros((112, 112), np.uint8)
+def test_augmentation_varies_the_film_and_the_pose_but_never_mirrors():
+    picture = np.zeros((112, 112), np.uint8) + 40
     picture[:, :30] = 200
     random = np.random.default_rng(0)
-    for _ in range(20):
-        varied = np.asarray(jittered(Image.fromarray(picture), 0.05, random)).astype(int)
-        assert varied.shape == (112, 112) and varied[:, :30].mean() > varied[:, -30:].mean()
+    for mode in ("L", "RGB"):
+        for _ in range(20):
+            image = augmented(Image.fromarray(picture).convert(mode), Augment(film=0.5, geometry=0.05), random)
+            varied = np.asarray(image.convert("L")).astype(int)
+            assert image.mode == mode and varied.shape == (112, 112)
+            assert varied[:, :30].mean() > varied[:, -30:].mean() and not np.array_equal(varied, picture)
+
+
+def test_augmented_rows_are_the_same_whenever_and_however_often_they_are_read(write):
+    examples = load_examples(write([example(0), example(1)]), "train")
+    plain = to_dataset(examples, completions=False)
+    for completions in (True, False):
+        rows = to_dataset(examples, completions=completions, augment=Augment(film=0.4), seed=1)
+        group = rows[[1, 1, 0]]["images"]
+        assert group[0][0].tobytes() == group[1][0].tobytes() == rows[1]["images"][0].tobytes()
+        assert group[0][0].tobytes() != plain[1]["images"][0].tobytes()

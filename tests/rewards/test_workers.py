@@ -1,5 +1,6 @@
 """The pool on a real Ray: order, faults and errors. One pool serves all tests, as one serves a run."""
 
+import contextlib
 import os
 import random
 import signal
@@ -109,23 +110,41 @@ def test_a_broken_reward_or_a_missing_column_stops_the_run_and_not_the_pool(pool
     assert [row["odd"].value for row in pool.score(rows_of(5))] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_killed_workers_lose_no_row(pool):
+def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
     import ray
 
-    rows, chance = rows_of(400), random.Random(0)
-    expected = [float(i) for i in range(400)]
-    for _ in range(4):
-        for index in range(2):
-            pool._await(index)  # a worker killed after the last batch is found only by the next
-        victim = chance.choice(pool._actors)
-        if chance.random() < 0.5:
-            timer = threading.Timer(chance.uniform(0.0, 0.02), ray.kill, [victim])
+    rows, chance, expected = rows_of(60), random.Random(0), [float(i) for i in range(60)]
+    before, seen, timers = pool.metrics(), set(), []
+
+    def harm(victim, pid, how):
+        if how == "ray.kill":
+            ray.kill(victim)
         else:
-            pid = ray.get(victim.ready.remote())
-            timer = threading.Timer(chance.uniform(0.0, 0.02), os.kill, [pid, signal.SIGKILL])
-        timer.start()
-        assert [row["odd"].value for row in pool.score(rows)] == expected
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+
+    for number in range(200):
+        if number % 10 == 0:
+            for index in range(2):
+                pool._await(index)  # a worker killed after the last batch is found only by the next
+            victim = chance.choice(pool._actors)
+            pids = [ray.get(actor.ready.remote()) for actor in pool._actors]
+            seen.update(pids)
+            how = ("ray.kill", "kill", "freeze")[number // 10 % 3]
+            pid = pids[pool._actors.index(victim)]
+            timers.append(threading.Timer(chance.uniform(0.0, 0.02), harm, [victim, pid, how]))
+            timers[-1].start()
+        assert [row["odd"].value for row in pool.score(rows)] == expected, f"batch {number}"
+    for timer in timers:
         timer.join()
+    for index in range(2):
+        pool._await(index)
+    alive = {ray.get(actor.ready.remote()) for actor in pool._actors}
+    assert changes(pool, before)["restarts"] >= 15 and changes(pool, before)["failed_rows"] == 0
+    deadline = time.monotonic() + 20
+    while (left := {pid for pid in seen - alive if psutil.pid_exists(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left, "replaced workers are gone"
 
 
 def test_closing_ends_the_workers_and_only_them(pool, file):
