@@ -12,7 +12,7 @@ TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE)
 EARLIER = --recipe $(RECIPE) --if-needed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mine sft grpo eval export demo complete test lint bench doctor clean clean-venv
+.PHONY: help setup mine sft grpo eval export demo complete ablation test lint bench doctor clean clean-venv
 
 help: ## This list
 	@echo "Two commands do everything: make demo, make test. Targets:"
@@ -62,6 +62,11 @@ complete: setup ## Control: SFT alone, on reports without omissions (phantom)
 	@$(REASONER) mine $(COMPLETE)
 	@$(REASONER) sft $(COMPLETE)
 	@$(REASONER) eval $(COMPLETE)
+
+ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (an hour)
+	@$(REASONER) mine $(EARLIER)
+	@$(TRAIN) sft $(EARLIER)
+	@$(BIN)/python scripts/ablation.py --recipe $(RECIPE) $(ARGS)
 
 test: setup ## All tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -80,7 +80,7 @@ class Model(Section):
 
 
 class Augmentation(Section):
-    """Random changes to training images, in SFT and GRPO alike, so that the policy does not cling to one film."""
+    """Random changes to a stage's training images, so that the policy does not cling to one film."""
 
     film: float = Field(0.0, ge=0, le=1)
     """Contrast and gamma by a factor of up to e^film, brightness and noise with them; 0 is off."""
@@ -95,6 +95,8 @@ class Sft(Section):
     """Tasks to train on; none takes all that were mined."""
     max_examples: int | None = Field(None, ge=1)
     """Use at most so many examples."""
+    augment: Augmentation = Augmentation()
+    """Random changes to training images."""
     trainer: dict[str, Any] = {}
     """Any field of trl.SFTConfig."""
 
@@ -125,6 +127,8 @@ class Grpo(Section):
     """Use at most so many prompts."""
     log_rollouts_every: int = Field(10, ge=0)
     """Write rollouts with their evidence every so many steps; 0 is never."""
+    augment: Augmentation = Augmentation()
+    """Random changes to training images."""
     trainer: dict[str, Any] = {}
     """Any field of trl.GRPOConfig."""
 
@@ -178,8 +182,6 @@ class Recipe(Section):
     """Reports in, examples out."""
     model: Model = Model()
     """The policy."""
-    augment: Augmentation = Augmentation()
-    """Random changes to training images."""
     sft: Sft = Sft()
     """Supervised warm-up."""
     grpo: Grpo = Grpo()

@@ -178,7 +178,7 @@ def run(recipe: Recipe) -> Path:
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, max_prompt, completions=False)
-    dataset = to_dataset(examples, completions=False, augment=augment(recipe), seed=recipe.seed)
+    dataset = to_dataset(examples, completions=False, augment=augment(recipe, "grpo"), seed=recipe.seed)
     pool = None
     if args.process_index == 0:
         pool = RewardPool(

@@ -51,7 +51,7 @@ def run(recipe: Recipe) -> Path:
     trainer = SFTTrainer(
         model=model,
         args=args,
-        train_dataset=to_dataset(examples, completions=True, augment=augment(recipe), seed=recipe.seed),
+        train_dataset=to_dataset(examples, completions=True, augment=augment(recipe, "sft"), seed=recipe.seed),
         processing_class=processor,
         peft_config=lora_config(recipe),
     )

@@ -39,10 +39,8 @@ class Stage(NamedTuple):
 
 STAGES = {
     "mine": Stage("reports become reasoning chains, questions and answers", "data/summary.json", ("data",), ()),
-    "sft": Stage("the model learns to read images aloud", "sft/config.json", ("model", "augment", "sft"), ("mine",)),
-    "grpo": Stage(
-        "the model tries, rewards check every step", "grpo/config.json", ("model", "augment", "grpo"), ("sft",)
-    ),
+    "sft": Stage("the model learns to read images aloud", "sft/config.json", ("model", "sft"), ("mine",)),
+    "grpo": Stage("the model tries, rewards check every step", "grpo/config.json", ("model", "grpo"), ("sft",)),
     "eval": Stage("base, SFT and GRPO read images none has seen", "eval/scores.json", ("eval",), ("sft", "grpo")),
     "export": Stage("one Hugging Face folder, proven right", "export/export_check.json", ("export",), ("grpo",)),
 }

@@ -60,9 +60,9 @@ def keep_fitting(
     return kept
 
 
-def augment(recipe: Recipe) -> Augment:
-    """The recipe's changes to training images."""
-    return Augment(film=recipe.augment.film, geometry=recipe.augment.geometry)
+def augment(recipe: Recipe, stage: str) -> Augment:
+    """The stage's changes to training images."""
+    return Augment(**getattr(recipe, stage).augment.model_dump())
 
 
 def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, **ours: Any) -> Any:
