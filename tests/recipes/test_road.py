@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,7 +25,8 @@ SMALL = {
     "data.options.site_b": 8,
     "sft.trainer.max_steps": 2,
     "sft.trainer.per_device_train_batch_size": 8,
-    "grpo.trainer.max_steps": 2,
+    "grpo.trainer.max_steps": 3,
+    "grpo.trainer.save_steps": 1,
     "grpo.trainer.per_device_train_batch_size": 16,
     "grpo.trainer.num_generations": 4,
     "grpo.trainer.max_completion_length": 24,
@@ -35,17 +38,18 @@ SMALL = {
 }
 
 
-def reasoner(output: Path, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
-    """Runs `reasoner COMMAND` on the phantom recipe, made small."""
+def process(output: Path, *command: str, **more: object) -> dict:
+    """How to start `reasoner COMMAND` on the phantom recipe, made small."""
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "output": output, **more}.items()]
-    return subprocess.run(
-        [sys.executable, "-m", "recipes.cli", *command, *settings],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"},
-        cwd=Path(__file__).parents[2],
-    )
+    return {
+        "args": [sys.executable, "-m", "recipes.cli", *command, *settings],
+        "env": {**os.environ, "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"},
+        "cwd": Path(__file__).parents[2],
+    }
+
+
+def reasoner(output: Path, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(**process(output, *command, **more), capture_output=True, text=True, timeout=400)
 
 
 def run(output: Path, *command: str, **more: object) -> str:
@@ -63,6 +67,22 @@ def road(tmp_path_factory):
     return output
 
 
+def kill_after(checkpoint: Path, output: Path, stage: str, **more: object) -> None:
+    """Starts a stage and kills it, with all its processes, as soon as it has written `checkpoint`."""
+    with subprocess.Popen(
+        **process(output, stage, **more),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as running:
+        until = time.monotonic() + 300
+        while not (checkpoint / "trainer_state.json").is_file():  # written last
+            assert running.poll() is None and time.monotonic() < until, f"{stage} ended before {checkpoint.name}"
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert not (output / stage / "trainer_state.json").is_file(), "killed too late to show anything"
+
+
 def history(folder: Path) -> list[dict]:
     return json.loads((folder / "trainer_state.json").read_text())["log_history"]
 
@@ -73,20 +93,20 @@ def rollouts(folder: Path) -> list[dict]:
 
 
 def test_sft_and_grpo_ran_their_steps_and_left_plain_checkpoints(road):
-    for stage in ("sft", "grpo"):
-        assert max(row.get("step", 0) for row in history(road / stage)) == 2
+    for stage, steps in (("sft", 2), ("grpo", 3)):
+        assert max(row.get("step", 0) for row in history(road / stage)) == steps
         assert (road / stage / "model.safetensors").is_file() and (road / stage / "processor_config.json").is_file()
 
 
 def test_vllm_and_the_trainer_agree_at_every_step(road):
     gaps = [row["sampling/sampling_logp_difference/mean"] for row in history(road / "grpo") if "reward" in row]
-    assert len(gaps) == 2 and max(gaps) <= 1e-3
+    assert len(gaps) == 3 and max(gaps) <= 1e-3
 
 
 def test_every_reward_component_is_logged_and_explained(road):
     logged = [row for row in history(road / "grpo") if "reward" in row]
     rows = rollouts(road / "grpo")
-    assert len(rows) == 2 * 16
+    assert len(rows) == 3 * 16
     for name in ("answer", "process", "format"):
         assert f"rewards/{name}/mean" in logged[0] and f"rewards/{name}/std" in logged[0]
         assert name in rows[0]
@@ -97,6 +117,30 @@ def test_every_reward_component_is_logged_and_explained(road):
 
 def test_finished_stages_are_reused(road):
     assert "reus" in run(road, "sft").lower()
+
+
+def test_a_killed_sft_run_resumes_to_the_very_same_weights(road, tmp_path):
+    from safetensors.torch import load_file
+
+    more = {"sft.trainer.max_steps": 30, "sft.trainer.save_steps": 5, "sft.augment.film": 0.3}
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data").symlink_to(road / "data")
+    run(tmp_path / "whole", "sft", **more)
+    kill_after(tmp_path / "killed" / "sft" / "checkpoints" / "checkpoint-5", tmp_path / "killed", "sft", **more)
+    assert "resum" in run(tmp_path / "killed", "sft", **more)
+    whole, resumed = (load_file(tmp_path / name / "sft" / "model.safetensors") for name in ("whole", "killed"))
+    assert all(whole[name].equal(resumed[name]) for name in whole)
+
+
+def test_a_killed_grpo_run_resumes_with_the_prompts_that_come_next(road, tmp_path):
+    for name in ("data", "sft"):
+        (tmp_path / name).symlink_to(road / name)
+    kill_after(tmp_path / "grpo" / "checkpoints" / "checkpoint-1", tmp_path, "grpo")
+    assert "resum" in run(tmp_path, "grpo")
+    prompts = [[(row["step"], row["id"]) for row in rollouts(folder / "grpo")] for folder in (road, tmp_path)]
+    assert prompts[0] == prompts[1]
+    assert [row["step"] for row in history(tmp_path / "grpo") if "reward" in row] == [1, 2, 3]
 
 
 def test_training_goes_on_when_the_policy_wants_vision_tokens(road, tmp_path):
