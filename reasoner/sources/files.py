@@ -31,7 +31,7 @@ _HEAD = 2**20
 _WESTERN = frozenset(
     "°±µ²³½¼¾×÷–—‘’“”…•®©™§«»¿¡·ºª´€\xa0áéíóúàèìòùâêîôûäëïöüñçãõåøæßœÁÉÍÓÚÀÈÌÒÙÂÊÎÔÛÄËÏÖÜÑÇÃÕÅØÆŒ".encode("cp1252")
 )
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Damaged archives and files.
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -220,7 +220,7 @@ def _json_rows(element: _Element, where: str) -> Iterator[Row]:
     if text is None:
         yield Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
         return
-    value = json.loads(text)
+    value = json.loads(text, strict=False)
     if isinstance(value, list):
         yield from (Row(f"{where}[{i}]", item) for i, item in enumerate(value))
     elif isinstance(value, dict) and element.key is not None:
