@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from reasoner.errors import UserError
-from reasoner.findings import extract_report, labels_of
+from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.mining.chains import STYLES, merge
 from reasoner.mining.questions import Read, build_examples, check_tasks
 from reasoner.mining.summary import Counts, card
@@ -84,6 +84,9 @@ def mine(
 
 def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) -> Iterator[tuple[str, Row]]:
     """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are."""
+    if study.given:
+        yield from _given(study)
+        return
     if not study.report.strip():
         yield "rejected", vars(Rejected(study.source, study.study_id, "empty report", "", study.study_id))
         return
@@ -95,7 +98,18 @@ def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) 
     mined = labels_of(findings)
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
     for example in build_examples(Read(study, tuple(merge(findings)), mined, style, seed), tasks):
-        yield ("example" if isinstance(example, Example) else "rejected"), dict(vars(example))
+        boxes = {"boxes": study.boxes} if isinstance(example, Example) and example.images == study.images else {}
+        yield ("example" if isinstance(example, Example) else "rejected"), {**vars(example), **boxes}
+
+
+def _given(study: Study) -> Iterator[tuple[str, Row]]:
+    """The rows of a study that brings its own questions; labels and findings are still read from its report."""
+    findings = extract_report(study.report)
+    mined = labels_of(findings)
+    yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+    for example in study.given:
+        gold = tuple(extract_text(example.reasoning))
+        yield "example", {**vars(example), "labels": study.labels or mined, "gold_findings": gold}
 
 
 def _stream(
@@ -111,7 +125,7 @@ def _stream(
         partition: Partition = json.loads(row["partition"])
         for item in source.read(partition):
             kind = "study" if isinstance(item, Study) else "rejected"
-            yield {"kind": kind, "json": json.dumps(vars(item))}
+            yield {"kind": kind, "json": json.dumps(vars(item), default=vars)}
 
     def mine_batch(batch: pa.Table) -> pa.Table:
         kinds: list[str] = []

@@ -22,6 +22,9 @@ _FINDING = pa.struct(
     ]
 )
 _STEP = pa.struct([("text", _TEXT), ("stage", _TEXT), ("findings", pa.list_(_FINDING)), ("evidence", _EVIDENCE)])
+_BOX = pa.struct(
+    [("label", _TEXT), *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")), ("reader", pa.int32())]
+)
 _SECTIONS = pa.map_(_TEXT, _TEXT)
 
 EXAMPLE = pa.schema(
@@ -32,8 +35,10 @@ EXAMPLE = pa.schema(
         ("labels", _LABELS),
         ("steps", pa.list_(_STEP)),
         ("stage", pa.int32()),
+        ("boxes", pa.list_(_BOX)),
         ("split", _TEXT),
         ("source", _TEXT),
+        ("context", pa.list_(pa.struct([("question", _TEXT), ("answer", _TEXT), ("options", _TEXTS)]))),
     ]
 )
 STUDY = pa.schema(
@@ -43,7 +48,9 @@ STUDY = pa.schema(
         ("sections", _SECTIONS),
         ("labels", _LABELS),
         ("verified_labels", _LABELS),
+        ("official_labels", _LABELS),
         ("findings", pa.list_(_FINDING)),
+        ("boxes", pa.list_(_BOX)),
         ("split", _TEXT),
         ("source", _TEXT),
     ]
