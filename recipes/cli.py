@@ -29,7 +29,8 @@ EXAMPLES = {
     "mine": """\
   reasoner mine --recipe phantom
   reasoner mine --source jsonl --input reports.jsonl --output data/mine
-  reasoner mine --source iu_xray --input iu/ --output data/iu --evaluate gold.csv""",
+  reasoner mine --source iu_xray --input iu/ --output data/iu --evaluate gold.csv
+  reasoner mine --source mimic_cxr --input mimic-cxr/ --output data/mimic --set data.options.images=mimic-cxr-jpg/""",
     "sft": """\
   reasoner sft --recipe phantom
   reasoner sft --recipe phantom --learning_rate 1e-4 --max_steps 200     (any field of trl.SFTConfig)
@@ -89,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = _command(commands, name, text, run_stage)
         _add_recipe_arguments(command)
         if name == "mine":
-            command.add_argument("--source", help="mine this source, outside any recipe")
+            command.add_argument("--source", help="mine this source (docs/data.md), outside any recipe")
             command.add_argument("--input", help="file or folder that the source reads")
             command.add_argument("--output", type=Path, help="folder for the data set")
             command.add_argument(
@@ -272,9 +273,9 @@ def _mine_source(args: argparse.Namespace) -> int:
     if not args.source or not args.output:
         raise UserError("mine: give --source NAME, --input PATH and --output DIR together, or a --recipe alone")
     data = load_recipe(args.recipe, args.set)
-    # A recipe's source options belong to its own source.
-    options = data.data.options if data.data.source == args.source else {}
-    source = open_source(args.source, args.input, args.output, options)
+    if data.data.source != args.source:  # a recipe's source options belong to its own source
+        data = load_recipe(args.recipe, ["data.options={}", *args.set])
+    source = open_source(args.source, args.input, args.output, data.data.options)
     if args.dry_run:
         source.partitions()
         return 0

@@ -32,7 +32,7 @@ class Data(Section):
     """Where the reports come from and what is made of them (`mine`)."""
 
     source: str = "phantom"
-    """Name of the source: phantom, iu_xray, jsonl, ..."""
+    """Name of the source: phantom, iu_xray, mimic_cxr, chexpert_plus, ... (docs/data.md)."""
     input: str | None = None
     """File or folder that the source reads; none for sources that draw their own data."""
     options: dict[str, Any] = {}

@@ -32,6 +32,7 @@ class Counts:
         elif kind == "study":
             split = record["split"]
             self.studies[split] += 1
+            self.kinds["without images"] += not record["images"]
             for name, status in record["labels"].items():
                 if status == "present":
                     self.classes.setdefault(split, Counter())[name] += 1
@@ -54,6 +55,7 @@ class Counts:
         return {
             **self.head,
             "studies": {"read": self.kinds["study"] + self._unread(), "mined": self.kinds["study"], **self.studies},
+            "without_images": self.kinds["without images"],
             "quarantined": dict(self.reasons.most_common()),
             "examples": {task: dict(splits) for task, splits in self.examples.items()},
             "present": {s: {n: c[n] for n in CLASSES if c[n]} for s, c in self.classes.items()},

@@ -32,12 +32,20 @@ def check_images(paths: Sequence[str], *, required: bool) -> tuple[str, str] | N
     if required and not paths:
         return "no image", "'images' is empty"
     for path in paths:
-        if not Path(path).is_file():
+        if not is_file(path):
             return "missing image", path
         with open(path, "rb") as file:
             if not file.read(4).startswith(_MAGIC):
                 return "not an image", path
     return None
+
+
+def is_file(path: str) -> bool:
+    """Whether there is such a file; what cannot be the name of one is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def check_report(report: str) -> tuple[str, str] | None:
@@ -98,18 +106,20 @@ class Pictures:
         stem = name.rsplit(".", 1)[0] if re.search(r"\.(?:png|jpe?g|dcm)$", name, re.IGNORECASE) else name
         for folder in self.folders:
             for candidate in dict.fromkeys((name, f"{stem}.png", f"{stem}.jpg", f"{stem}.jpeg")):
-                if (path := Path(folder) / candidate).is_file():
-                    return str(path)
+                if is_file(path := str(Path(folder) / candidate)):
+                    return path
         return str(Path(self.folders[0]) / name)
 
     def present(self, given: str | None, names: Iterable[str]) -> bool:
         """Whether pictures are required: the user named their folder, or one of the first names is found."""
-        return given is not None or any(Path(self.find(name)).is_file() for name in islice(names, PROBES))
+        return given is not None or any(is_file(self.find(name)) for name in islice(names, PROBES))
 
 
 def admit(study: Study, where: str, *, required: bool) -> Study | Rejected:
     """The study, or why it cannot be used. Unless pictures are `required`, it goes on without any."""
-    fault = check_report(study.report)
+    sections = study.sections or {}
+    # Headings, and an English history above a foreign read, say nothing about the language of the read.
+    fault = check_report(" ".join(sections.get(n, "") for n in ("findings", "impression")).strip() or study.report)
     if fault is None and required:
         fault = check_images(study.images, required=True)
     if fault:
@@ -139,6 +149,12 @@ def text(value: Any) -> str:
         return ""
     words = str(value).strip()
     return "" if words.lower() in ("nan", "none", "null", "n/a", "<na>") else words
+
+
+def texts(value: Any) -> list[str]:
+    """A cell that holds one text or a list of them."""
+    values = value if isinstance(value, list | tuple) else () if isinstance(value, dict) else (value,)
+    return [words for item in values if (words := text(item))]
 
 
 def number(value: Any) -> float:

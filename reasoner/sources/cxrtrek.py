@@ -27,6 +27,7 @@ from reasoner.sources.checks import (
     official_split,
     split_of,
     text,
+    texts,
 )
 from reasoner.sources.files import PACKED, json_keys, json_parts, read_json, require
 
@@ -101,7 +102,7 @@ class CxrtrekSource:
                 yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
                 continue
             stage = _stage(item)
-            question, options = _question(item), tuple(map(text, item.get("option_list") or ()))
+            question, options = _question(item), tuple(texts(item.get("option_list")))
             shown = images[: int(get(item, "image_input_count") or len(images))]
             examples.append(
                 Example(
@@ -172,8 +173,7 @@ def _id(entry: dict[str, Any], where: str) -> str:
 
 
 def _images(entry: dict[str, Any]) -> list[str]:
-    found = get(entry, "image", "images", "image_path")
-    return [text(name) for name in ([found] if isinstance(found, str) else found or ()) if text(name)]
+    return texts(get(entry, "image", "images", "image_path"))
 
 
 def _stage(item: dict[str, Any]) -> int:

@@ -121,51 +121,84 @@ def _delimiter(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
-def read_csv(path: Path) -> Iterator[Row]:
+def read_csv(path: Path, *, offset: int = 0, line: int = 0) -> Iterator[Row]:
     """The rows as mappings from `canonical` column names to stripped texts, with the number of their first line.
 
-    A row whose quotation marks do not match spoils only itself: reading goes on at the next line.
+    A row whose quotation marks do not match spoils only itself: reading goes on at the next line. `offset` (bytes) and
+    `line` are those of `csv_parts`.
     """
     try:
         with open_bytes(path) as file:
-            yield from _csv_rows(_Lines(file), str(path))
+            lines = _Lines(file)
+            names, delimiter = _csv_names(lines)
+            if offset:
+                lines.jump(offset, line)
+            yield from _csv_rows(lines, str(path), names, delimiter)
     except BROKEN as error:
         yield Row(str(path), None, "undecodable", f"the rest of the file cannot be read: {error}")
+
+
+def csv_parts(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
+    """(byte offset, lines before it, rows) of parts of `size` rows, for `read_csv`; a packed file is one part."""
+    place, count = (0, 0), 0
+    try:
+        with open_bytes(path) as file:
+            lines = _Lines(file)
+            for _ in _csv_rows(lines, str(path), *_csv_names(lines)):
+                count += 1
+                if count == size and path.suffix not in PACKED[1:]:
+                    yield *place, count
+                    place, count = (lines.offset, lines.number), 0
+    except BROKEN:  # a last row will tell of it
+        count += 1
+    if count:
+        yield *place, count
 
 
 class _Lines:
     """Lines with their numbers, which can be given back."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.number, self.waiting = file, 0, list[str]()
-        self.taken: list[str] = []
+        self.file, self.number, self.offset = file, 0, 0
+        self.waiting: list[tuple[str, int]] = []
+        self.taken: list[tuple[str, int]] = []
+
+    def jump(self, offset: int, number: int) -> None:
+        self.file.seek(offset)
+        self.number, self.offset = number, offset
 
     def record(self) -> Iterator[str]:
         """The lines of one record as the CSV reader asks for them."""
         self.taken = []
         while len(self.taken) < MAX_LINES:
             if self.waiting:
-                line = self.waiting.pop()
+                line, size = self.waiting.pop()
             else:
                 data = self.file.readline()
                 if not data:
                     return
-                text = decode(data)
+                text, size = decode(data), len(data)
                 line = data.decode("utf-8", "surrogateescape") if text is None else text
             self.number += 1
-            self.taken.append(line)
+            self.offset += size
+            self.taken.append((line, size))
             yield line
 
     def give_back(self) -> None:
         """All but the first line of the last record."""
         self.waiting += reversed(self.taken[1:])
         self.number -= len(self.taken) - 1
+        self.offset -= sum(size for _, size in self.taken[1:])
 
 
-def _csv_rows(lines: _Lines, path: str) -> Iterator[Row]:
+def _csv_names(lines: _Lines) -> tuple[list[str], str]:
+    """The canonical column names and the delimiter."""
     first = next(lines.record(), "")
     delimiter = _delimiter(first)
-    names = [canonical(name) for name in next(csv.reader([first], delimiter=delimiter), [])]
+    return [canonical(name) for name in next(csv.reader([first], delimiter=delimiter), [])], delimiter
+
+
+def _csv_rows(lines: _Lines, path: str, names: list[str], delimiter: str) -> Iterator[Row]:
     while True:
         start = lines.number + 1
         try:
@@ -181,7 +214,7 @@ def _csv_rows(lines: _Lines, path: str) -> Iterator[Row]:
         where = f"{path}:{start}"
         if not any(cell.strip() for cell in cells):
             continue
-        if any(_SURROGATE.search(line) for line in lines.taken):
+        if any(_SURROGATE.search(line) for line, _ in lines.taken):
             yield Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
         elif len(cells) != len(names):
             yield Row(where, None, "bad row", f"{len(cells)} cells, the header has {len(names)}")

@@ -8,7 +8,8 @@ folder with both, the CSV is read. Both give the same studies; the XML does not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import Item, Pictures, admit, each, needs_input, split_of
-from reasoner.sources.files import Row, csv_header, decode, find_file, open_bytes, read_csv, require
+from reasoner.sources.files import Row, csv_header, csv_parts, decode, find_file, open_bytes, read_csv, require
 from reasoner.sources.sections import compose
 
 ROWS = 500  # per partition
@@ -38,7 +39,7 @@ class IuXraySource:
         self.input, self.images = Path(input), images
 
     def partitions(self) -> Sequence[Partition]:
-        """Ranges of rows of the CSV, `{start, stop}`, or lists of XML files, `{files}`."""
+        """Ranges of rows of the CSV, `{offset, line, count}`, or lists of XML files, `{files}`."""
         path = needs_input(self.name, self.input, WHAT)
         reports = self._reports()
         if reports is not None:
@@ -51,8 +52,8 @@ class IuXraySource:
                     f"{path}: no {PROJECTIONS}; it names the pictures, without it leave out the option 'images'"
                 )
             names = (name for pictures in self._views().values() for name, _ in pictures)
-            count = sum(1 for _ in read_csv(reports))
-            parts: list[Partition] = [{"start": start, "stop": start + ROWS} for start in range(0, count, ROWS)]
+            cuts = csv_parts(reports, ROWS)
+            parts: list[Partition] = [{"offset": offset, "line": line, "count": n} for offset, line, n in cuts]
         else:
             files = [path] if path.is_file() else sorted(path.rglob("*.xml"), key=lambda p: (len(p.name), p.name))
             if not files:
@@ -73,8 +74,8 @@ class IuXraySource:
         else:
             reports = self._reports()
             assert reports is not None
-            rows: Iterable[Row] = islice(read_csv(reports), partition["start"], partition["stop"])
-            yield from each(self.name, rows, build)
+            rows = read_csv(reports, offset=partition["offset"], line=partition["line"])
+            yield from each(self.name, islice(rows, partition["count"]), build)
 
     def _reports(self) -> Path | None:
         if self.input.is_file():
@@ -99,13 +100,8 @@ class IuXraySource:
 
     def _views(self) -> dict[str, list[tuple[str, str]]]:
         """uid -> (file name, view) of its pictures."""
-        path, views = self._projections_file(), dict[str, list[tuple[str, str]]]()
-        for row in read_csv(path) if path is not None else ():
-            if row.value and row.value["uid"]:
-                views.setdefault(row.value["uid"], []).append(
-                    (row.value.get("filename", ""), row.value.get("projection", "").lower())
-                )
-        return views
+        path = self._projections_file()
+        return _read_views(path, path.stat().st_mtime_ns) if path is not None else {}
 
     def _study(
         self, row: dict[str, Any], where: str, views: dict[str, list[tuple[str, str]]], pictures: bool
@@ -129,6 +125,15 @@ class IuXraySource:
             source=self.name,
         )
         return admit(study, where, required=pictures)
+
+
+@lru_cache(maxsize=1)  # a worker reads many partitions
+def _read_views(path: Path, changed: int) -> dict[str, list[tuple[str, str]]]:
+    views: dict[str, list[tuple[str, str]]] = {}
+    for row in read_csv(path):
+        if row.value and (uid := row.value["uid"]):
+            views.setdefault(uid, []).append((row.value.get("filename", ""), row.value.get("projection", "").lower()))
+    return views
 
 
 def _xml_row(path: Path) -> Row:

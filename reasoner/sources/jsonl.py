@@ -18,10 +18,12 @@ from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import Item, check_images, check_report, each, needs_input, split_of
 from reasoner.sources.files import Row, decode, json_keys, open_bytes, require
+from reasoner.sources.sections import split_headings
 
 LINES = 1000  # per partition
 REQUIRED = ("study_id", "report")
 WHAT = "a JSON-lines file, or the folder with such files"
+_IDS = ("study_id", "patient_id", "prior_study_id")
 _LISTS = ("images", "views", "prior_images")
 #: Not for users to set: made by the miner, or by sources that bring their own questions.
 _OURS = ("given",)
@@ -69,13 +71,17 @@ class JsonlSource:
         yield from each(self.name, _lines(path, partition), build)
 
     def _study(self, row: Any, where: str, folder: Path, required: bool) -> Study | Rejected:
+        if isinstance(row, dict):  # identifiers are often numbers
+            row = {k: str(v) if k in _IDS and isinstance(v, int) else v for k, v in row.items()}
         problem = _problem(row)
         if problem:
             study_id = row.get("study_id") if isinstance(row, dict) else None
             return Rejected(self.name, where, "bad row", problem, study_id if isinstance(study_id, str) else None)
         images = tuple(str(folder / image) for image in row.get("images") or ())
         prior = tuple(str(folder / image) for image in row.get("prior_images") or ())
-        fault = check_report(row["report"]) or check_images((*images, *prior), required=required)
+        read = split_headings(row["report"])
+        body = f"{read.get('findings', '')} {read.get('impression', '')}".strip()
+        fault = check_report(body or row["report"]) or check_images((*images, *prior), required=required)
         if fault:
             return Rejected(self.name, where, *fault, study_id=row["study_id"])
         patient = row.get("patient_id") or row["study_id"]

@@ -165,15 +165,13 @@ class MimicCxrSource:
 
     def _table(self, table: str) -> Path | None:
         base = self.input.parent if self.input.is_file() else self.input
-        inside = sorted(
-            p for p in base.iterdir() if p.is_dir() and not _GROUP.match(p.name) and not _PATIENT.match(p.name)
-        )
-        folders = [base, *list(base.parents)[:4], *inside[:20]]
+        folders = [base, *list(base.parents)[:4], *_folders(base)]
         return find_file(folders, f"mimic-cxr-2.*-{table}.csv", f"mimic-cxr-*-{table}.csv")
 
     def _pictures(self) -> Pictures:
         base = self.input.parent if self.input.is_file() else self.input
-        return Pictures.of(self.images, base, *list(base.parents)[:3])
+        given = str(Path(self.images).parent) if self.images and Path(self.images).name == "files" else self.images
+        return Pictures.of(given, base, *list(base.parents)[:3], *_folders(base))
 
     def _image(self, patient: str, study: str, dicom: str) -> str:
         return f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg"
@@ -185,6 +183,12 @@ class MimicCxrSource:
             return tuple(find(self._image(patient, study, dicom)) for dicom, _ in known.images)
         folder = Path(find(self._image(patient, study, "any"))).parent
         return tuple(str(path) for path in sorted(folder.glob("*.jpg")))
+
+
+def _folders(base: Path) -> list[Path]:
+    """The folders in `base` that are not part of the tree."""
+    found = (p for p in base.iterdir() if p.is_dir() and not _GROUP.match(p.name) and not _PATIENT.match(p.name))
+    return sorted(found)[:20]
 
 
 def _digits(identifier: str) -> str:
@@ -202,5 +206,7 @@ def _patients(folder: Path) -> Iterator[Path]:
     for name in below:
         if _PATIENT.match(name):
             yield folder / name
-        elif _GROUP.match(name) or name in ("files", "mimic-cxr-reports", "reports"):
+        elif _GROUP.match(name) or name == "files":
             yield from _patients(folder / name)
+        elif (folder / name / "files").is_dir() and "jpg" not in name.lower():  # reports and pictures side by side
+            yield from _patients(folder / name / "files")

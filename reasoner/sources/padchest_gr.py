@@ -108,10 +108,12 @@ class PadchestGrSource:
 
 
 def _boxes(finding: dict[str, Any]) -> Iterator[Box]:
-    """The boxes of a sentence, both readers'; corners in order and within the image."""
+    """The boxes of a sentence, both readers'; corners in order, and cut to the image where they barely leave it."""
     labels = [text(label) for label in finding.get("labels") or ()]
     label = ", ".join(filter(None, labels)) or text(finding.get("sentence_en"))
     for reader, name in enumerate(("boxes", "extra_boxes"), 1):
         for corners in finding.get(name) or ():
+            if not all(-0.5 <= float(value) <= 1.5 for value in corners):
+                raise ValueError(f"'{name}' holds {corners}, which are no shares of width and height")
             x0, y0, x1, y1 = (min(max(float(value), 0.0), 1.0) for value in corners)
             yield Box(label, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), reader)

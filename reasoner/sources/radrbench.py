@@ -28,6 +28,7 @@ from reasoner.sources.checks import (
     official_split,
     split_of,
     text,
+    texts,
 )
 from reasoner.sources.cxrtrek import json_files
 from reasoner.sources.files import json_keys, json_parts, read_json, require
@@ -127,8 +128,7 @@ class RadrbenchSource:
 
 
 def _images(row: dict[str, Any]) -> list[str]:
-    found = get(row, *IMAGES)
-    return [text(name) for name in ([found] if isinstance(found, str) else found or ()) if text(name)]
+    return texts(get(row, *IMAGES))
 
 
 def _patient(row: dict[str, Any], report: str, study_id: str) -> str:

@@ -172,7 +172,11 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _id(row: Mapping[str, Any]) -> str:
-    return next((found for name in IDS if (found := text(row.get(name)))), "")
+    return next((found for name in IDS if (found := text(_first(row.get(name))))), "")
+
+
+def _first(cell: Any) -> Any:
+    return cell[0] if isinstance(cell, list) and cell else cell
 
 
 def _patient(row: Mapping[str, Any]) -> str:

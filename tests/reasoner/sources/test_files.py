@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zipfile
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from reasoner.errors import UserError
 from reasoner.sources import files
-from reasoner.sources.files import csv_header, decode, json_parts, read_csv, read_json, read_text, require
+from reasoner.sources.files import csv_header, csv_parts, decode, json_parts, read_csv, read_json, read_text, require
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('"\n,;'), max_size=12)
@@ -36,6 +37,19 @@ def test_csv_is_read_as_python_reads_it(tmp_path: Path, rows: list[tuple[str, st
     expected = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
     found = [[*row.value.values()] for row in read_csv(path) if row.value]
     assert found == [row for row in expected if any(row)]
+
+
+@FAST
+@given(rows=st.lists(st.tuples(CELL, CELL), max_size=9), size=st.integers(1, 4), broken=st.booleans())
+def test_parts_of_a_csv_are_the_whole(tmp_path: Path, rows: list[tuple[str, str]], size: int, broken: bool) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("one", "two"), *rows])
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.getvalue().encode() + b'lost,"quote\n1,2\n' * broken)
+    whole = list(read_csv(path))
+    parts = list(csv_parts(path, size))
+    assert [row for at, line, n in parts for row in islice(read_csv(path, offset=at, line=line), n)] == whole
+    assert all(n <= size for _, _, n in parts)
 
 
 @FAST
