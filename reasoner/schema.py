@@ -104,7 +104,11 @@ class Evidence(Record):
 
 @dataclass(frozen=True)
 class Finding(Record):
-    """One assertion about one concept, with the words that make it."""
+    """One assertion about one concept, with the words that make it.
+
+    `size` is in millimetres (`12 mm`, `23 x 14 mm`); `tip` is where a device ends (`40 mm above carina`); `acuity` is
+    acute, subacute, chronic, acute on chronic or indeterminate.
+    """
 
     concept: str
     status: Status
@@ -113,6 +117,9 @@ class Finding(Record):
     severity: str | None = None
     change: Change | None = None
     evidence: Evidence | None = None
+    size: str | None = None
+    acuity: str | None = None
+    tip: str | None = None
 
     _nested = {"evidence": Evidence}
 

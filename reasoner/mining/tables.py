@@ -19,6 +19,7 @@ _FINDING = pa.struct(
     [
         *((name, _TEXT) for name in ("concept", "status", "laterality", "location", "severity", "change")),
         ("evidence", _EVIDENCE),
+        *((name, _TEXT) for name in ("size", "acuity", "tip")),
     ]
 )
 _STEP = pa.struct([("text", _TEXT), ("stage", _TEXT), ("findings", pa.list_(_FINDING)), ("evidence", _EVIDENCE)])
