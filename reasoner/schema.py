@@ -166,6 +166,15 @@ class Study(Record):
 
 
 @dataclass(frozen=True)
+class Turn(Record):
+    """An earlier question of the same conversation and its answer, which the model is shown before its own."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example(Record):
     """One training or evaluation row: a question about images, its reasoning and its answer."""
 
@@ -185,8 +194,10 @@ class Example(Record):
     stage: int | None = None
     split: str = "train"
     source: str = ""
+    #: The turns before this one, about the same images; empty but in a dialogue.
+    context: tuple[Turn, ...] = ()
 
-    _nested = {"gold_findings": Finding, "steps": Step}
+    _nested = {"gold_findings": Finding, "steps": Step, "context": Turn}
 
 
 @dataclass(frozen=True)
