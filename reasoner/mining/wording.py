@@ -75,12 +75,28 @@ PLACELESS = frozenset({"pleura", "devices", "heart", "mediastinum"})
 
 PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.")
 UNCERTAIN = ("Possible {n}.", "There may be {a}.", "{A} cannot be excluded.")
+#: More ways to say the same, for the styles of large models; `{v}` is the verb, is or are.
+VARIED_PRESENT = (
+    *PRESENT, "I see {a}.", "{A} can be seen.", "{A} {v} visible.", "{A} {v} evident.", "{A} {v} noted.", "I note {a}.",
+    "The image shows {a}.",
+)  # fmt: skip
+VARIED_UNCERTAIN = (
+    *UNCERTAIN, "{A} {v} possible.", "{A} may be present.", "There is possibly {a}.", "I cannot exclude {a}.",
+    "{A} {v} suspected.", "There {v} questionable {n}.",
+)  # fmt: skip
 CHANGED: dict[Change, tuple[str, ...]] = {
     "new": ("There is a new {n}.", "New {n}."),
     "worse": ("The {n} has increased.", "The {n} has worsened."),
     "stable": ("The {n} is unchanged.", "The {n} is stable."),
     "improved": ("The {n} has decreased.", "The {n} has improved."),
     "resolved": ("The {n} has resolved.", "Resolved {n}."),
+}
+VARIED_CHANGED: dict[Change, tuple[str, ...]] = {
+    "new": ("{A} has newly appeared.", "The {n} is new."),
+    "worse": ("The {n} is worse than before.", "The {n} is larger than before.", "The {n} has progressed."),
+    "stable": ("The {n} has not changed.", "The {n} remains unchanged.", "The {n} looks similar."),
+    "improved": ("The {n} is smaller than before.", "The {n} is improving.", "The {n} is less extensive."),
+    "resolved": ("The {n} is no longer seen.", "The {n} has disappeared."),
 }
 HEART = ("The heart is {dly}enlarged.", "There is {d}cardiomegaly.", "The cardiac silhouette is {dly}enlarged.")
 ADVERBS = {"mild": "mildly ", "moderate": "moderately ", "severe": "severely ", "minimal": "minimally "}
@@ -159,6 +175,31 @@ def plural(name: str) -> str:
     if name.endswith("y"):
         return name.removesuffix("y") + "ies"
     return name + ("es" if name.endswith("s") else "s")
+
+
+def ways(finding: Finding, region: str, *, change: bool = False) -> list[str]:
+    """All sentences that assert the finding, the plain ones of `state` first; not each reads back for each finding."""
+    kinds = CHANGED[finding.change] if change and finding.change else HEART
+    plain = [state(finding, region, frame, change=change) for frame in range(max(len(kinds), len(PRESENT)))]
+    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new")
+    article = with_article(phrase, finding.concept)
+    many = finding.laterality == "bilateral" and finding.concept in COUNTABLE
+    if change and finding.change:
+        frames = VARIED_CHANGED[finding.change]
+    else:
+        frames = VARIED_PRESENT if finding.status == "present" else VARIED_UNCERTAIN
+    words = {"n": phrase, "a": article, "A": article[0].upper() + article[1:], "v": "are" if many else "is"}
+    texts = [frame.format(**words) for frame in frames]
+    if many:
+        texts = [_plural_verb(text) for text in texts]
+    return list(dict.fromkeys([*plain, *texts]))
+
+
+def _plural_verb(text: str) -> str:
+    for one, several in (("There is ", "There are "), (" is ", " are "), (" has ", " have "), (" looks ", " look "),
+                         (" remains ", " remain ")):  # fmt: skip
+        text = text.replace(one, several)
+    return text
 
 
 def state(finding: Finding, region: str, frame: int, *, change: bool = False) -> str:
