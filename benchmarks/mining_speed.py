@@ -1,6 +1,6 @@
 """Reports per second per core: extraction, the whole mining, and medspaCy's ConText on the same reports.
 
-    python -m benchmarks.mining_speed [--data FOLDER] [--reports 3800] [--large 400000] [--workers 2]
+    python benchmarks/mining_speed.py [--data FOLDER] [--reports 3800] [--large 400000] [--workers 2]
 
 `--data` names a folder in the layout of source `iu_xray`; without one, reports are put together from the hand-written
 sentences of the tests. medspaCy is measured where it is installed (`pip install -e .[bench]`). Rates per core are by
@@ -83,7 +83,10 @@ def rate(name: str, reports: Sequence[str], work: Callable[[str], object], besid
 def context_pipeline() -> Any:
     """medspaCy's sentences, target matcher and ConText with its own rules; the targets are our lexicon's terms."""
     import medspacy
+    from loguru import logger
     from medspacy.ner import TargetRule
+
+    logger.disable("PyRuSH")  # else it writes debug lines for every sentence, which would slow it down
 
     nlp = medspacy.load()
     rules = [TargetRule(term, name) for name, terms in load().terms.items() for term in terms]
@@ -161,9 +164,10 @@ def main() -> None:
     rate("extraction, caches empty", base, extract_report, beside)
     rate("extraction, the same reports again", base, extract_report, beside)
     rate("extraction, every report perturbed", fresh, extract_report, beside)
-    rate("whole mining without Ray, every report perturbed", list(synthesise(base, len(base), 1)), mine_one, beside)
     try:
         import ray
+
+        rate("whole mining without Ray, every report perturbed", list(synthesise(base, len(base), 1)), mine_one, beside)
     except ImportError:
         print("Ray is not installed: no end-to-end run")
         return

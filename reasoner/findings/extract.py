@@ -14,7 +14,7 @@ from reasoner.schema import Evidence, Finding, Status
 
 #: Where a side is carried from one sentence of a report to another.
 _CHEST = ("lungs", "pleura")
-_ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size")
+_ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
 _KINDS = frozenset((*_ATTRIBUTES, "hint"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
@@ -121,12 +121,12 @@ class _Sentence:
             values.pop("hint", None)
             if not resolved:
                 values.pop("change", None)
-        device = concept.region == "devices"
+        device, refine = concept.region == "devices", concept.refine
         side = values.get("side")
         if side is None and before and self._linked(n):
             side = before
         finding = Finding(
-            concept=concept.refine.get(values.get("location", ""), concept.name),
+            concept=refine.get(values.get("kind", "")) or refine.get(values.get("location", ""), concept.name),
             status=status,
             laterality=side or values.get("hint") if concept.sided else None,  # type: ignore[arg-type]
             location=values.get("location"),
@@ -199,12 +199,15 @@ class _Sentence:
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""
-        for k in self._window(n):
-            place = self.items[k].roles.get("tip")
-            if place is None or k <= self.at[n]:
-                continue
-            size = self.items[k - 1].roles.get("size")
-            return f"{size} {place}" if size and place.split()[0] in ("above", "below") else place
+        own = parents(self.items[self.at[n]].roles["concept"])
+        for k in range(self.at[n] + 1, min(self.at[n] + MAX_WALK, len(self.items))):
+            roles = self.items[k].roles
+            if "concept" in roles and roles["concept"] not in own:  # "a pacemaker with leads in ..." goes on
+                return None
+            place = roles.get("tip")
+            if place is not None:
+                size = self.items[k - 1].roles.get("size")
+                return f"{size} {place}" if size and place.startswith(("above", "below")) else place
         return None
 
     def _shared(self, n: int) -> dict[str, str]:
@@ -303,6 +306,12 @@ class _Sentence:
         if cue[0] == "hypothetical":
             return cue
         first = self.items[k].first
+        for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1):  # "no effusion bones intact": the cue is spent
+            roles = self.items[m].roles
+            if "conjunction" in roles or self.items[m].first < cue[1].last:
+                break
+            if "concept" in roles:
+                return None
         if first - cue[1].last > ADJECTIVE_REACH or self.scopes.punctuation(cue[1].last, first):
             return None
         return cue
@@ -325,6 +334,10 @@ class _Sentence:
     def _anatomies(self, k: int) -> list[int]:
         """Items of the organs that the quality at item k describes: those right after it, else those before it."""
         terse = k > 0 and "anatomy" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
+        if k > 1 and "verb" in self.items[k - 1].roles and "anatomy" in self.items[k - 2].roles:
+            # "The heart is normal in size lungs are clear"; but "normal heart size is prominent ventricle" is spent.
+            spent = k > 2 and "quality" in self.items[k - 3].roles
+            terse = terse or (not spent and self.items[k - 1].last == self.items[k].first)
         ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
         if ahead:
             return ahead

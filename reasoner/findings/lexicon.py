@@ -21,7 +21,7 @@ _END = ""
 #: Role -> the part of the data file that holds its values.
 _GROUPS = {
     "quality": "qualities", "side": "sides", "location": "locations", "hint": "side_hints", "severity": "severities",
-    "change": "changes", "acuity": "acuities", "tip": "tips",
+    "change": "changes", "acuity": "acuities", "kind": "kinds", "tip": "tips",
 }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def load() -> Lexicon:
     builder = _Builder()
     concepts: dict[str, Concept] = {}
     regions: dict[str, str] = {}
-    terms: dict[str, tuple[str, ...]] = {}
+    names: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     for name, entry in data["concepts"].items():
         concepts[name] = Concept(
@@ -128,8 +128,8 @@ def load() -> Lexicon:
             entry.get("anatomy", ""),
             entry.get("radlex"),
         )
-        terms[name] = tuple(dict.fromkeys((*entry["terms"], name.replace("_", " "))))
-        for term in terms[name]:
+        names[name] = tuple(dict.fromkeys((*entry["terms"], name.replace("_", " "))))
+        for term in names[name]:
             if owner.setdefault(term, name) != name:
                 raise ValueError(f"{PATH.name}: '{term}' is a term of {owner[term]} and of {name}")
             builder.add(term, "concept", name, plural=True)
@@ -149,7 +149,7 @@ def load() -> Lexicon:
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie, terms)
+    return Lexicon(concepts, frames, regions, builder.trie, names)
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:
