@@ -38,7 +38,7 @@ Entry = dict[str, Any]
 #: A concept weighs this much in completeness; every other term, a pair and a normal statement's place weigh 1.
 CONCEPT = 1.5
 #: A concept that the completion does not name but implies: by a normal statement, or by a wider or narrower one.
-IMPLIED = 0.25
+IMPLIED = 1.0
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.

@@ -14,6 +14,8 @@ from reasoner.findings.text import Token, tokenize
 from reasoner.schema import CLASSES, READ_ORDER, Status
 
 PATH = Path(__file__).with_name("lexicon.yaml")
+#: The region of what is said about the image itself, not the chest.
+QUALITY = "quality"
 #: What a term can be: its kind -> its value (a concept, an anatomy, a side, ...). One term may play several parts.
 Roles = dict[str, Any]
 _STATUS_MARK: dict[str, Status] = {"-": "absent", "?": "uncertain"}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from reasoner.findings import concept_class, parents, region
+from reasoner.findings import QUALITY, concept_class, parents, region
 from reasoner.findings.lexicon import implied
 from reasoner.mining.quality import quality_steps
 from reasoner.mining.verify import misread
@@ -142,10 +142,13 @@ REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """One finding per concept and side, in READ_ORDER: the strongest status, the first value of each attribute.
 
-    A mention without a side adds to one with a side; a concept that is asserted anywhere is not also denied.
+    A mention without a side adds to one with a side; a concept that is asserted anywhere is not also denied. What is
+    said of the image's own quality is no finding of the chest; `quality.py` speaks of it.
     """
     by_concept: dict[str, list[Finding]] = {}
     for finding in findings:
+        if region(finding.concept) == QUALITY:
+            continue
         group = by_concept.setdefault(finding.concept, [])
         for i, other in enumerate(group):
             if _same(finding, other):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from reasoner.findings import extract_text, parents
+from reasoner.findings import QUALITY, extract_text, parents, region
 from reasoner.schema import Chain, Evidence, Finding, Step
 
 #: A model sees the image alone: it can know of no report, clinician, patient history, date or identifying blank.
@@ -89,8 +89,8 @@ def unseeable(text: str, *, prior: bool = False) -> str | None:
 
 @lru_cache(maxsize=1 << 15)
 def read(text: str) -> tuple[Finding, ...]:
-    """What a sentence asserts. Few sentences make most chains, so they are remembered."""
-    return tuple(extract_text(text))
+    """What a sentence asserts of the chest. Few sentences make most chains, so they are remembered."""
+    return tuple(finding for finding in extract_text(text) if region(finding.concept) != QUALITY)
 
 
 def _plain(text: str) -> str:

@@ -139,6 +139,12 @@ def test_a_dialogue_has_eight_stages_that_see_those_before() -> None:
                 assert row.reasoning and row.answer
 
 
+def test_a_dialogue_about_something_unnamed() -> None:
+    rows = [*build_examples(read_of("FINDINGS: There is a subtle abnormality."), {"stage": 1.0})]
+    assert [getattr(row, "stage", row) for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert not any(isinstance(row, Example) and "No acute" in row.answer for row in rows)
+
+
 def test_a_dialogue_says_what_the_report_says() -> None:
     def answers(report: str, **fields: object) -> dict[int | None, str]:
         rows = build_examples(read_of(report, **fields), {"stage": 1.0})

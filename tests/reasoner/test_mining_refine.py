@@ -245,30 +245,28 @@ def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     from reasoner.models import tiny
 
-    model = tiny.build(tmp_path / "tiny", [refine.SYSTEM, REPORT, *sentences_of(example())] * 8, seed=1)
+    model = tiny.build(
+        tmp_path / "tiny", [refine.SYSTEM, REPORT, *sentences_of(example())] * 8, seed=1, max_position_embeddings=2048
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # A server of its own process: the cures of `prepare_vllm` must run there, too.
-    start = "from reasoner.models.rollout import prepare_vllm; prepare_vllm(); import runpy, sys; " \
-        "sys.argv[0] = 'vllm'; runpy.run_module('vllm.entrypoints.cli.main', run_name='__main__')"  # fmt: skip
-    options = ["--served-model-name", "tiny", "--port", str(port), "--enforce-eager", "--dtype", "float32"]
-    command = [
-        sys.executable,
-        "-c",
-        start,
-        "serve",
-        str(model),
-        *options,
-        "--host",
-        "127.0.0.1",
-        "--max-model-len",
-        "2048",
-        "--max-num-seqs",
-        "8",
-    ]
+    options = {
+        "model": model,
+        "served-model-name": "tiny",
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": "float32",
+        "max-model-len": 2048,
+        "max-num-seqs": 8,
+    }
+    # What `vllm serve` runs; that command itself needs a package named vllm, which the CPU build is not.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    cures = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
+    environment = os.environ | cures | {"PYTHONPATH": str(Path(__file__).parents[2])}
     log = (tmp_path / "log").open("w+")
-    process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     chosen = Llm(f"http://127.0.0.1:{port}", "tiny", timeout_s=300)
     try:
         deadline = time.monotonic() + 600

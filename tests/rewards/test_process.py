@@ -126,8 +126,7 @@ def test_graded_factuality(claim, low, high):
 
 def test_a_normal_statement_recalls_what_it_implies():
     chain = "No consolidation. No pulmonary edema. No pneumonia."
-    implied = score("The lungs are clear.", report="FINDINGS: Normal chest.", chain=chain)["completeness"]
-    assert 0.2 <= implied < score("No consolidation or edema.", chain=chain)["completeness"] < 1.0
+    assert score("The lungs are clear.", report="FINDINGS: Normal chest.", chain=chain)["completeness"] == 1.0
 
 
 def test_self_contradiction_is_not_recalled_in_full():
