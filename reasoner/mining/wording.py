@@ -39,14 +39,17 @@ PHRASES = {
     "aortic_aneurysm": "aneurysm",
     "low_lung_volumes": "low lung volumes",
 }
-#: Concepts that take an article.
+#: Concepts that take an article: by their last word, or by the whole name where that alone would not tell.
+COUNTABLE_NOUNS = frozenset({
+    "aneurysm", "band", "body", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator", "deformity",
+    "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture", "fragment", "graft",
+    "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion", "line", "lobe", "marker",
+    "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc", "plaque", "port", "probe",
+    "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor", "valve", "wire",
+})  # fmt: skip
 COUNTABLE = frozenset({
-    "lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density",
-    "density", "cavity", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality",
-    "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity",
-    "bone_lesion", "bone_abnormality", "dislocation", "other_mass", "nodular_opacity", "masslike_opacity",
-    "nodular_density", "support_device", "central_line", "picc", "port", "endotracheal_tube", "enteric_tube",
-    "chest_tube", "pacemaker", "valve_prosthesis",
+    "lung_mass", "other_mass", "pneumothorax", "pleural_abnormality", "bone_abnormality", "tortuous_aorta",
+    "valve_prosthesis",
 })  # fmt: skip
 #: Where a finding lies: before the noun, or after it with the side.
 ADJECTIVES = {
@@ -141,9 +144,13 @@ def noun(concept: str) -> str:
 
 
 def with_article(phrase: str, concept: str) -> str:
-    if concept not in COUNTABLE or "bilateral" in phrase:
+    if not countable(concept) or "bilateral" in phrase:
         return phrase
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def countable(concept: str) -> bool:
+    return concept in COUNTABLE or concept.rpartition("_")[2] in COUNTABLE_NOUNS
 
 
 def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
@@ -163,7 +170,7 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
     if place in ADJECTIVES and region not in PLACELESS:
         head.append(ADJECTIVES[place])
     name = noun(finding.concept)
-    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+    if finding.laterality == "bilateral" and countable(finding.concept):
         name = plural(name)
     return " ".join([*head, name]) + tail
 
@@ -213,7 +220,7 @@ def state(finding: Finding, region: str, frame: int, *, change: bool = False) ->
                 "There is a new", "There is new" if finding.concept not in COUNTABLE else "There are new"
             )
         text = text.format(n=phrase)
-        if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+        if finding.laterality == "bilateral" and countable(finding.concept):
             text = text.replace(" has ", " have ").replace(" is ", " are ")
         return text
     if finding.concept == "cardiomegaly" and finding.status == "present":
@@ -223,7 +230,7 @@ def state(finding: Finding, region: str, frame: int, *, change: bool = False) ->
     article = with_article(phrase, finding.concept)
     frames = PRESENT if finding.status == "present" else UNCERTAIN
     text = frames[frame % len(frames)].format(n=phrase, a=article, A=article[0].upper() + article[1:])
-    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+    if finding.laterality == "bilateral" and countable(finding.concept):
         text = (
             text.replace("There is ", "There are ")
             .replace(" is present", " are present")
