@@ -37,8 +37,6 @@ PARTS = ("factuality", "completeness", "effectiveness")
 Entry = dict[str, Any]
 #: A concept weighs this much in completeness; every other term, a pair and a normal statement's place weigh 1.
 CONCEPT = 1.5
-#: A concept that the completion does not name but implies: by a normal statement, or by a wider or narrower one.
-IMPLIED = 1.0
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
@@ -194,7 +192,7 @@ def _weigh(topic: Topic, recalls: Mapping[Claim, _Recall], said: Spoken) -> tupl
         worth = CONCEPT if term.startswith("concept:") else 1.0
         weight += worth
         if term in said.single or term in claimed:
-            got += worth * factor * (1.0 if term in said.single else IMPLIED)
+            got += worth * factor
     return weight + len(topic.pairs), got + factor * sum(pair in said.pairs for pair in topic.pairs)
 
 
@@ -205,12 +203,12 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
     matches = [facts.match(finding) for finding in claim.findings]
     credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, claim.findings, strict=True)]
     best = max(matches, key=lambda match: (match.credit, match.said))
-    names = [f"concept:{finding.concept}" in said.single for finding in claim.findings]
     if claim.general:
-        return _Recall(_mean([c if n else IMPLIED * c for c, n in zip(credits, names, strict=True)]), best)
+        return _Recall(_mean(credits), best)
     if best.said:
         return _Recall(max(credits) ** 0.5, best)  # a detail that differs is missed among the terms as well
-    return _Recall(MENTIONED * any(names), best)
+    named = any(f"concept:{finding.concept}" in said.single for finding in claim.findings)
+    return _Recall(MENTIONED * named, best)
 
 
 def _refuted(claim: Claim, labels: Labels) -> bool:
