@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from reasoner.errors import UserError
-from reasoner.prompts import assistant_message, user_message
+from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def to_dataset(
 
     # Pixels are attached by `Image()`; the messages keep placeholders, which TRL fills.
     columns: dict[str, list] = {
-        "prompt": [[_plain(user_message(e.question, e.options, 0))] for e in examples],
+        "prompt": [[_plain(m) for m in conversation(e.context, e.question, e.options, 0)] for e in examples],
         "images": [list(e.images) for e in examples],
     }
     if completions:
@@ -152,7 +152,7 @@ def fit_length(
     """
     texts = [
         processor.apply_chat_template(
-            [user_message(e.question, e.options, len(e.images))]
+            conversation(e.context, e.question, e.options, len(e.images))
             + ([assistant_message(e.reasoning, e.answer)] if completions else []),
             add_generation_prompt=not completions,
             tokenize=False,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from reasoner.schema import Turn
+
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
@@ -56,6 +58,19 @@ def user_message(question: str, options: Sequence[str], n_images: int) -> dict[s
     """One chat turn with `n_images` image placeholders followed by the question and its lettered options."""
     text = "\n".join([question, *options])
     return {"role": "user", "content": [{"type": "image"}] * n_images + [{"type": "text", "text": text}]}
+
+
+def conversation(context: Sequence[Turn], question: str, options: Sequence[str], n_images: int) -> list[dict[str, Any]]:
+    """The messages up to the model's own: earlier turns, then the question. The images stand in the first turn.
+
+    Of an earlier turn the model sees the answer alone, as chat templates that drop past reasoning show it.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in context:
+        messages.append(user_message(turn.question, turn.options, 0 if messages else n_images))
+        answer = f"{ANSWER_OPEN}{turn.answer.strip()}{ANSWER_CLOSE}"
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return [*messages, user_message(question, options, 0 if messages else n_images)]
 
 
 def assistant_message(reasoning: str, answer: str) -> dict[str, Any]:

@@ -104,7 +104,11 @@ class Evidence(Record):
 
 @dataclass(frozen=True)
 class Finding(Record):
-    """One assertion about one concept, with the words that make it."""
+    """One assertion about one concept, with the words that make it.
+
+    `size` is in millimetres (`12 mm`, `23 x 14 mm`); `tip` is where a device ends (`40 mm above carina`); `acuity` is
+    acute, subacute, chronic, acute on chronic or indeterminate.
+    """
 
     concept: str
     status: Status
@@ -113,6 +117,9 @@ class Finding(Record):
     severity: str | None = None
     change: Change | None = None
     evidence: Evidence | None = None
+    size: str | None = None
+    acuity: str | None = None
+    tip: str | None = None
 
     _nested = {"evidence": Evidence}
 
@@ -148,6 +155,18 @@ class Chain(Record):
 
 
 @dataclass(frozen=True)
+class Box(Record):
+    """Where a finding is in the study's first image, as shares of its width and height; `reader` counts from 1."""
+
+    label: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    reader: int = 1
+
+
+@dataclass(frozen=True)
 class Study(Record):
     """One examination of one patient: its images, its report, and labels where the collection has them."""
 
@@ -161,8 +180,22 @@ class Study(Record):
     sections: dict[str, str] | None = None
     #: Verified labels: each of `CLASSES` -> present | absent | uncertain | None; `None` when the collection has none.
     labels: dict[str, str | None] | None = None
+    #: Labels that come with the collection but were made by a program (CheXpert, NegBio): for comparison only.
+    official_labels: dict[str, str | None] | None = None
+    boxes: tuple[Box, ...] = ()
+    #: The questions that come with the collection; a study that has any is asked no others.
+    given: tuple[Example, ...] = ()
     split: str = "train"
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Turn(Record):
+    """An earlier question of the same conversation and its answer, which the model is shown before its own."""
+
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,10 +216,16 @@ class Example(Record):
     report: str = ""
     steps: tuple[Step, ...] = ()
     stage: int | None = None
+    boxes: tuple[Box, ...] = ()
     split: str = "train"
     source: str = ""
+    #: The turns before this one, about the same images; empty but in a dialogue.
+    context: tuple[Turn, ...] = ()
 
-    _nested = {"gold_findings": Finding, "steps": Step}
+    _nested = {"gold_findings": Finding, "steps": Step, "context": Turn, "boxes": Box}
+
+
+Study._nested = {"boxes": Box, "given": Example}
 
 
 @dataclass(frozen=True)

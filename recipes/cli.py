@@ -29,7 +29,9 @@ EXAMPLES = {
     "mine": """\
   reasoner mine --recipe phantom
   reasoner mine --source jsonl --input reports.jsonl --output data/mine
-  reasoner mine --source iu_xray --input iu/ --output data/iu --evaluate gold.csv""",
+  reasoner mine --source iu_xray --input iu/ --output data/iu --evaluate gold.csv
+  reasoner mine --source mimic_cxr --input mimic-cxr/ --output data/mimic --set data.options.images=mimic-cxr-jpg/
+  reasoner mine --source jsonl --input reports.jsonl --output data/mine --llm http://localhost:8000 --llm-model NAME""",
     "sft": """\
   reasoner sft --recipe phantom
   reasoner sft --recipe phantom --learning_rate 1e-4 --max_steps 200     (any field of trl.SFTConfig)
@@ -89,9 +91,11 @@ def build_parser() -> argparse.ArgumentParser:
         command = _command(commands, name, text, run_stage)
         _add_recipe_arguments(command)
         if name == "mine":
-            command.add_argument("--source", help="mine this source, outside any recipe")
+            command.add_argument("--source", help="mine this source (docs/data.md), outside any recipe")
             command.add_argument("--input", help="file or folder that the source reads")
             command.add_argument("--output", type=Path, help="folder for the data set")
+            command.add_argument("--llm", metavar="URL", help="OpenAI-compatible server that rewrites the chains")
+            command.add_argument("--llm-model", metavar="NAME", help="its model")
             command.add_argument(
                 "--evaluate", type=Path, metavar="GOLD.csv", help="score the mined labels; JSON to stdout"
             )
@@ -169,7 +173,11 @@ def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _overrides(args: argparse.Namespace) -> list[str]:
     """A stage's own arguments that stand for a key of the recipe."""
-    names = {"eval": {"models": "eval.models", "limit": "eval.limit"}, "export": {"source": "export.source"}}
+    names = {
+        "mine": {"llm": "data.llm", "llm_model": "data.llm_model"},
+        "eval": {"models": "eval.models", "limit": "eval.limit"},
+        "export": {"source": "export.source"},
+    }
     given = {key: vars(args)[name] for name, key in names.get(args.command, {}).items()}
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
@@ -266,19 +274,19 @@ def check_settings(recipe: Recipe, stage: str) -> None:
 
 def _mine_source(args: argparse.Namespace) -> int:
     """`mine --source NAME --input PATH --output DIR`: a data set of its own, with a recipe's tasks and style."""
-    from reasoner.mining.run import mine
     from reasoner.sources import open_source
+    from recipes.mine import mine_as
 
     if not args.source or not args.output:
         raise UserError("mine: give --source NAME, --input PATH and --output DIR together, or a --recipe alone")
-    data = load_recipe(args.recipe, args.set)
-    # A recipe's source options belong to its own source.
-    options = data.data.options if data.data.source == args.source else {}
-    source = open_source(args.source, args.input, args.output, options)
+    recipe = load_recipe(args.recipe, [*args.set, *_overrides(args)])
+    if recipe.data.source != args.source:  # a recipe's source options belong to its own source
+        recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
+    source = open_source(args.source, args.input, args.output, recipe.data.options)
     if args.dry_run:
         source.partitions()
         return 0
-    mine(source, args.output, tasks=data.data.tasks, style=data.data.style, seed=data.seed)
+    mine_as(recipe, source, args.output)
     if args.evaluate:
         _print_evaluation(args.output, args.evaluate)
     return 0

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from reasoner.errors import UserError
 
@@ -32,7 +32,7 @@ class Data(Section):
     """Where the reports come from and what is made of them (`mine`)."""
 
     source: str = "phantom"
-    """Name of the source: phantom, iu_xray, jsonl, ..."""
+    """Name of the source: phantom, iu_xray, mimic_cxr, chexpert_plus, ... (docs/data.md)."""
     input: str | None = None
     """File or folder that the source reads; none for sources that draw their own data."""
     options: dict[str, Any] = {}
@@ -41,6 +41,18 @@ class Data(Section):
     """Task -> expected number of examples per study; 0.25 takes a deterministic quarter of the studies."""
     style: Literal["concise", "systematic", "question"] = "concise"
     """How chains are written: short, NV-Reason's systematic read, or ChestX-Reasoner's plan-examine-conclude."""
+    balance: float | None = Field(None, ge=1)
+    """Keep no answer more than so many times as often as the median of its group; none keeps all."""
+    llm: str | None = None
+    """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
+    llm_model: str | None = None
+    """Name of the model there."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: Callable[[Data], dict[str, Any]]) -> dict[str, Any]:
+        """Options that are off are left out, so that what was made before they existed stays current."""
+        off = {name for name in ("balance", "llm", "llm_model") if getattr(self, name) is None}
+        return {name: value for name, value in dump(self).items() if name not in off}
 
 
 class Lora(Section):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reasoner.errors import UserError
+from reasoner.mining.refine import Llm
 from reasoner.mining.run import mine
 from reasoner.sources import open_source
+from reasoner.sources.base import Source
 
 if TYPE_CHECKING:
     from recipes.config import Recipe
@@ -15,4 +19,14 @@ def run(recipe: Recipe) -> dict[str, Any]:
     """Mines the recipe's source and returns the summary (`reasoner.mining.run.mine`)."""
     data, output = recipe.data, recipe.output / "data"
     source = open_source(data.source, data.input, output, data.options)
-    return mine(source, output, tasks=data.tasks, style=data.style, seed=recipe.seed)
+    return mine_as(recipe, source, output)
+
+
+def mine_as(recipe: Recipe, source: Source, output: Path) -> dict[str, Any]:
+    """Mines any source with the tasks, style and other settings of a recipe."""
+    data = recipe.data
+    if (data.llm is None) != (data.llm_model is None):
+        raise UserError("--llm URL and --llm-model NAME (data.llm, data.llm_model) go together; give both or none")
+    llm = Llm(data.llm, data.llm_model) if data.llm and data.llm_model else None
+    settings: dict[str, Any] = {"tasks": data.tasks, "style": data.style, "seed": recipe.seed}
+    return mine(source, output, **settings, balance=data.balance, llm=llm)

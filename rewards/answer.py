@@ -5,6 +5,7 @@ single, anomaly     one option: its letter, its words, or both
 binary              yes or no
 temporal            new, worsening, stable, improving, resolved
 multiple            several letters, else open names: F1 of the sets
+detection           boxes [x1, y1, x2, y2]: intersection over union of the best pairs
 """
 
 from __future__ import annotations
@@ -184,6 +185,8 @@ def _grade_list(given: str, gold: str, metric: str, weights: Mapping[str, float]
     def weight(names: set[str]) -> float:
         return sum(weights.get(name, 1.0) for name in names)
 
+    if NO_FINDING in named and (len(named) > 1 or unknown):  # it says that there is nothing, and something
+        return _score(0.0, given, gold, why=f"{NO_FINDING!r} stands beside another name")
     hits, extra = set(named) & set(wanted), set(named) - set(wanted)
     missed = set(wanted) - set(named)
     wrong = weight(extra) + weight(missed) + len(unknown)
@@ -279,7 +282,47 @@ def _grade_multiple(given: str, gold: str, options: Sequence[str]) -> Score:
     )
 
 
+Box = tuple[float, float, float, float]
+_BOX = re.compile(r"[\[(<]\s*" + r"\s*,\s*".join([r"(-?\d{1,6}(?:\.\d{1,6})?)"] * 4) + r"\s*[\])>]")
+#: Boxes beyond these are not looked at, though counted: naming many must not take long, and does not pay.
+_MOST_BOXES = 50
+
+
+def _grade_boxes(given: str, gold: str, options: Sequence[str]) -> Score:
+    """The intersections over union of the boxes paired best first, over the larger number of boxes."""
+    (named, count), (wanted, gold_count) = _boxes(given), _boxes(gold)
+    if not wanted:
+        return _abstain("the reference answer holds no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
+    pairs = sorted(((iou(a, b), i, j) for i, a in enumerate(named) for j, b in enumerate(wanted)), reverse=True)
+    total, used, met = 0.0, set(), set()
+    for value, i, j in pairs:
+        if i not in used and j not in met:
+            total += value
+            used.add(i)
+            met.add(j)
+    return _score(total / max(count, gold_count), given, gold, boxes=count, wanted=gold_count)
+
+
+def _boxes(text: str) -> tuple[list[Box], int]:
+    """The first boxes of a text that have an area, and how many it names at all."""
+    found = [tuple(map(float, match.groups())) for match in _BOX.finditer(text)]
+    return [(a, b, c, d) for a, b, c, d in found if a < c and b < d][:_MOST_BOXES], len(found)
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes with an area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / (_area(a) + _area(b) - both)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 _GRADERS = {
+    "detection": _grade_boxes,
     "single": _grade_letter,
     "anomaly": _grade_letter,
     "binary": _grade_binary,

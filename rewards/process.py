@@ -13,25 +13,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from reasoner.prompts import parse_completion
 from reasoner.schema import Finding
 from rewards.registry import Score, reward
 from rewards.steps import Claim, Sentence, read_reasoning
+from rewards.terms import Spoken, spoken
 from rewards.verdicts import (
     SILENT,
     Facts,
     Labels,
     Match,
+    Reference,
+    Topic,
     Verdict,
     apart,
     facts_of_report,
-    facts_of_text,
+    read_reference,
 )
 
 PARTS = ("factuality", "completeness", "effectiveness")
 Entry = dict[str, Any]
+#: A concept weighs this much in completeness; every other term, a pair and a normal statement's place weigh 1.
+CONCEPT = 1.5
+#: A concept that the completion speaks of without a claim that could be read.
+MENTIONED = 1.0
+#: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
+EXCESS, SPARE = 1.0, 5.0
 
 
 @reward("process")
@@ -51,19 +60,22 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of
     `words` in their text).
     """
-    gold, verified = facts_of_text(reference), Labels(labels)
+    gold, verified = read_reference(reference), Labels(labels)
     sentences = read_reasoning(text)
     claims = [claim for sentence in sentences for claim in sentence.claims]
-    repeats = _repeats(claims, gold.claims)
+    repeats = _repeats(claims, gold.facts.claims)
     entries = [
         *_factuality(claims, repeats, facts_of_report(report), verified),
-        *_completeness(claims, gold, verified),
-        *_effectiveness(text, sentences, repeats, gold, verified),
+        *_completeness(sentences, claims, gold, verified),
+        *_effectiveness(sentences, repeats, gold.facts, verified),
     ]
-    parts = {
-        part: _mean([e["credit"] for e in entries if e["part"] == part and e["credit"] is not None]) for part in PARTS
-    }
+    parts = {part: _share([e for e in entries if e["part"] == part and e["credit"] is not None]) for part in PARTS}
     return Score(sum(parts.values()) / len(PARTS), tuple(entries), parts)
+
+
+def _share(entries: Sequence[Entry]) -> float:
+    weight = sum(entry["weight"] for entry in entries)
+    return sum(entry["credit"] * entry["weight"] for entry in entries) / weight if weight else 0.0
 
 
 def _mean(credits: Sequence[float]) -> float:
@@ -143,31 +155,79 @@ def _wrong_side(finding: Finding, said: Match) -> bool:
     return other is not None and other.status != "absent" and apart(finding.laterality, other.laterality)
 
 
-def _completeness(claims: Sequence[Claim], reference: Facts, labels: Labels) -> Iterator[Entry]:
-    facts = Facts.of(claims)
-    seen: set[tuple] = set()
-    for gold in reference.claims:
-        key = (*_key(gold), gold.findings[0].laterality)
-        refuted = any(match.credit == 0.0 for match in map(labels.match, gold.findings) if match)
-        if key in seen or refuted:  # nobody should be asked to recall what verified labels deny
+class _Recall(NamedTuple):
+    """How a reference claim fares in the completion: `factor` of what its words are worth there."""
+
+    factor: float
+    match: Match
+
+
+def _completeness(
+    sentences: Sequence[Sentence], claims: Sequence[Claim], reference: Reference, labels: Labels
+) -> Iterator[Entry]:
+    """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
+    facts, said = Facts.of(claims), spoken(sentences)
+    room = EXCESS * reference.terms + SPARE
+    focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
+    for topic in reference.topics:
+        asked = [claim for claim in topic.claims if not _refuted(claim, labels)]
+        if topic.claims and not asked:  # nobody should be asked to recall what verified labels deny
             continue
-        seen.add(key)
-        matches = [facts.match(finding) for finding in gold.findings]
-        credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, gold.findings, strict=True)]
-        credit = _mean(credits) if gold.status == "absent" else max(credits)
-        best = max(matches, key=lambda match: (match.credit, match.said))
-        verdict: Verdict = "missed" if not best.said else _verdict(best._replace(credit=credit))
-        yield _entry("completeness", verdict, credit, gold, best.words)
+        recalls = {claim: _recall(claim, facts, said) for claim in asked}
+        weight, got = _weigh(topic, recalls, said)
+        if weight:
+            credit = focus * got / weight
+            matches = [recall.match for recall in recalls.values()]
+            best = max(matches, key=lambda match: (match.credit, match.said), default=SILENT)
+            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, weight)
+
+
+def _weigh(topic: Topic, recalls: Mapping[Claim, _Recall], said: Spoken) -> tuple[float, float]:
+    """What the new terms of a reference sentence weigh, and how much of that the completion earns."""
+    factor = _mean([recall.factor for recall in recalls.values()]) if recalls else 1.0
+    claimed = {f"concept:{finding.concept}" for claim in recalls for finding in claim.findings}
+    general = sum(claim.general for claim in recalls)
+    weight, got = float(general), factor * general
+    for term in topic.single:
+        worth = CONCEPT if term.startswith("concept:") else 1.0
+        weight += worth
+        if term in said.single or term in claimed:
+            got += worth * factor
+    return weight + len(topic.pairs), got + factor * sum(pair in said.pairs for pair in topic.pairs)
+
+
+def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
+    restated = facts.restates(claim) if claim.general else None
+    if restated:
+        return _Recall(1.0, restated)
+    matches = [facts.match(finding) for finding in claim.findings]
+    credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, claim.findings, strict=True)]
+    best = max(matches, key=lambda match: (match.credit, match.said))
+    if claim.general:
+        return _Recall(_mean(credits), best)
+    if best.said:
+        return _Recall(max(credits) ** 0.5, best)  # a detail that differs is missed among the terms as well
+    named = any(f"concept:{finding.concept}" in said.single for finding in claim.findings)
+    return _Recall(MENTIONED * named, best)
+
+
+def _refuted(claim: Claim, labels: Labels) -> bool:
+    return any(match.credit == 0.0 for match in map(labels.match, claim.findings) if match)
+
+
+def _recalled(credit: float, best: Match) -> Verdict:
+    if credit and not best.said:
+        return "partial"
+    return _verdict(best._replace(credit=credit)) if best.said else "missed"
 
 
 def _effectiveness(
-    text: str, sentences: Sequence[Sentence], repeats: set[int], reference: Facts, labels: Labels
+    sentences: Sequence[Sentence], repeats: set[int], reference: Facts, labels: Labels
 ) -> Iterator[Entry]:
-    for start, end, claims in sentences:
-        if not claims:
+    for step in sentences:
+        if not step.claims:
             continue
-        fresh = [claim for claim in claims if id(claim) not in repeats]
-        step = claims[0]._replace(words=text[start:end], start=start, end=end)
+        fresh = [claim for claim in step.claims if id(claim) not in repeats]
         if not fresh:
             yield _entry("effectiveness", "repeated", 0.0, step, "")
             continue
@@ -206,11 +266,14 @@ def _verdict(match: Match) -> Verdict:
     return "partial" if match.credit > 0.0 else "contradicted"
 
 
-def _entry(part: str, verdict: Verdict, credit: float | None, claim: Claim, against: str) -> Entry:
+def _entry(
+    part: str, verdict: Verdict, credit: float | None, claim: Claim | Sentence, against: str, weight: float = 1.0
+) -> Entry:
     return {
         "part": part,
         "verdict": verdict,
         "credit": credit,
+        "weight": weight,
         "words": claim.words,
         "against": against,
         "start": claim.start,

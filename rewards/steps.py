@@ -21,7 +21,7 @@ from reasoner.schema import Finding, Status
 #: How many sentences back "it" may point.
 REACH = 3
 _LOOK = (
-    r"(?:evaluat|assess|examin|check|look|inspect|consider|analy[sz]|review|begin|start|focus|search|investigat"
+    r"(?:evaluat|assess|examin|check|look|inspect|scan|consider|analy[sz]|review|begin|start|focus|search|investigat"
     r"|identify"
     r"|compar|determin|observ|verify|explor|interpret|address|scrutini|rul(?:e|ing) out|differentiat)"
 )
@@ -29,6 +29,7 @@ _LOOK = (
 _PLAN = re.compile(
     rf"^\W*(?:(?:first|second|third|next|then|last|final|also|addition|subsequent|further|now|moving|start|begin)\w*"
     rf"(?: of all| forward| on| with)?[\s,:]+)*"
+    rf"(?:(?:specifically|carefully|closely)[\s,]+)?"
     rf"(?:to {_LOOK}|(?:we|i|one|let(?:'|’)?s|let us)\b[\w\s,'’]{{0,40}}?\b{_LOOK}|{_LOOK}\w*\b|for (?:signs|detecting)"
     rf"|(?:it is|it's) (?:important|essential|necessary))"
     rf"|\b(?:is|are|was|were|be) (?:\w+ )?(?:evaluated|assessed|examined|considered|checked|inspected|analy[sz]ed)\b"
@@ -40,7 +41,9 @@ _GENERAL = re.compile(
     r"\b(?:(?:would|could|can|may|might|should|will|must) (?:\w+ )?(?:appear|present|show|be (?:seen|visible"
     r"|associated|"
     r"caused|indicated|identified|recognized|found)|manifest|look|indicate|suggest|result|have|include|cause"
-    r"|signal|occur)"
+    r"|signal|occur|imply|involve|lead|demonstrate|exhibit|represent as)"
+    r"|one would expect|option (?:[a-h] )?(?:mentions|describes|notes|focuses|lists|suggests|includes|refers)"
+    r"|(?:indicators|signs|features|findings) (?:\w+ ){0,3}(?:include|may|would|can|could)\b"
     r"|(?:typically|usually|often|commonly|normally|generally|frequently) \w+|appears? as|presents? as|presents? with"
     r"|refers? to|(?:is|are) (?:\w+ )?(?:defined|characteri[sz]ed|formed|located|expected|caused)|occurs? when"
     r"|occurs? due"
@@ -63,9 +66,10 @@ _FOUND = re.compile(
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
 )
-#: Clauses that only qualify what is looked for: "..., which would suggest pneumonia".
+#: Clauses that only say what would be: "..., which would suggest pneumonia", "usually shows as opacities".
 _MODAL_CLAUSE = re.compile(
-    r"\b(?:that|which|as it|as this|as these|and)\s+(?:would|could|can|may|might|typically|usually|often)\b[^.;:]*",
+    r"\b(?:(?:that|which|as it|as this|as these|and)\s+)?"
+    r"(?:would|could|can|may|might|should|must|typically|usually|often|commonly|generally)\b(?:(?!\b(?:but|however|though|although|not|no|none|neither|nor)\b)[^,.;:])*",
     re.IGNORECASE,
 )
 #: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
@@ -122,11 +126,13 @@ class Claim(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """`text[start:end]` of a reasoning text with its claims; without any it is a plan or general knowledge."""
+    """`words`, `text[start:end]` of a reasoning text, with its claims; without any it is a plan, general knowledge, or
+    a heading."""
 
     start: int
     end: int
     claims: tuple[Claim, ...]
+    words: str
 
 
 def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
@@ -140,34 +146,36 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
 
 
 def read_reasoning(text: str) -> list[Sentence]:
-    """The sentences of a reasoning text with what each asserts; offsets are in `text`. Headings are no sentences."""
+    """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
     body, headings = _blank_headings(text)
     sentences: list[Sentence] = []
-    before: list[str] = []
     for start, end in split_sentences(body):
         while headings and headings[0][0] < start:
-            before.append(headings.pop(0)[1])
-        sentence = body[start:end]
+            first, words = headings.pop(0)
+            sentences.append(Sentence(first, first + len(words), (), words))
+        if end - start < 2:  # the full stop that stands for a heading
+            continue
+        words = body[start:end]
         claims: tuple[Claim, ...] = ()
-        if asserts(sentence):
-            claims = tuple(claim.moved(start) for claim in _claims(sentence)) or _reply(sentence, start, before)
-        if len(sentence) > 1:
-            before.append(sentence)
-        sentences.append(Sentence(start, end, claims))
+        if asserts(words):
+            claims = tuple(claim.moved(start) for claim in claims_of(words)) or _reply(words, start, sentences)
+        sentences.append(Sentence(start, end, claims, words))
+    sentences += [Sentence(first, first + len(words), (), words) for first, words in headings]
     return sentences
 
 
 @lru_cache(maxsize=1 << 15)
-def _claims(sentence: str) -> tuple[Claim, ...]:
+def claims_of(sentence: str) -> tuple[Claim, ...]:
+    """What a sentence by itself claims; offsets are within it."""
     return read_claims(sentence, read_sentence(sentence))
 
 
-def _reply(sentence: str, start: int, before: Sequence[str]) -> tuple[Claim, ...]:
+def _reply(sentence: str, start: int, before: Sequence[Sentence]) -> tuple[Claim, ...]:
     """ "None is seen": a claim about what one of the sentences or headings just before it announced."""
     status = _answer(sentence)
     if status is None:
         return ()
-    names = next(filter(None, map(_named, reversed(before[-REACH:]))), ())
+    names = next(filter(None, (_named(earlier.words) for earlier in reversed(before[-REACH:]))), ())
     return tuple(Claim.of([Finding(name, status)], sentence, start) for name in names)
 
 

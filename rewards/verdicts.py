@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 from reasoner.findings import concept_class, extract_report, parents
 from reasoner.findings.lexicon import load
 from reasoner.schema import Finding
-from rewards.steps import Claim, read_claims, read_reasoning
+from rewards.steps import Claim, Sentence, read_claims, read_reasoning
+from rewards.terms import terms
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 
@@ -116,9 +117,41 @@ def facts_of_report(report: str) -> Facts:
     return Facts.of(read_claims(report, extract_report(report)))
 
 
+class Topic(NamedTuple):
+    """A sentence of the reference with its claims and those of its terms that no earlier sentence has."""
+
+    sentence: Sentence
+    claims: tuple[Claim, ...]
+    single: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+class Reference(NamedTuple):
+    """A reference chain, read once for all completions of its row."""
+
+    facts: Facts
+    topics: tuple[Topic, ...]
+    terms: int
+
+
 @lru_cache(maxsize=4096)
-def facts_of_text(text: str) -> Facts:
-    return Facts.of([claim for sentence in read_reasoning(text) for claim in sentence.claims])
+def read_reference(text: str) -> Reference:
+    sentences = read_reasoning(text)
+    seen: set = set()
+    topics = []
+    for sentence in sentences:
+        found = terms(sentence.words)
+        claims = tuple(c for c in sentence.claims if _said(c) not in seen)
+        topic = Topic(sentence, claims, tuple(sorted(found.single - seen)), tuple(sorted(found.pairs - seen)))
+        seen |= found.single | found.pairs | {_said(claim) for claim in sentence.claims}
+        if topic.claims or topic.single or topic.pairs:
+            topics.append(topic)
+    facts = Facts.of([claim for sentence in sentences for claim in sentence.claims])
+    return Reference(facts, tuple(topics), sum(len(topic.single) for topic in topics))
+
+
+def _said(claim: Claim) -> tuple:
+    return claim.concepts, claim.status, claim.findings[0].laterality
 
 
 def _on_same(claim: Finding, said: Sequence[Stated]) -> Match | None:

@@ -2,10 +2,11 @@
 
 from reasoner.findings.extract import extract_report, extract_text
 from reasoner.findings.labels import labels_of
-from reasoner.findings.lexicon import concept_class, parents, region
+from reasoner.findings.lexicon import QUALITY, concept_class, parents, region
 from reasoner.findings.text import split_sections, split_sentences
 
 __all__ = [
+    "QUALITY",
     "concept_class",
     "extract_report",
     "extract_text",

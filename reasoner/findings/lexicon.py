@@ -14,15 +14,25 @@ from reasoner.findings.text import Token, tokenize
 from reasoner.schema import CLASSES, READ_ORDER, Status
 
 PATH = Path(__file__).with_name("lexicon.yaml")
+#: The region of what is said about the image itself, not the chest.
+QUALITY = "quality"
 #: What a term can be: its kind -> its value (a concept, an anatomy, a side, ...). One term may play several parts.
 Roles = dict[str, Any]
 _STATUS_MARK: dict[str, Status] = {"-": "absent", "?": "uncertain"}
 _END = ""
+#: Role -> the part of the data file that holds its values.
+_GROUPS = {
+    "quality": "qualities", "side": "sides", "location": "locations", "hint": "side_hints", "severity": "severities",
+    "change": "changes", "acuity": "acuities", "kind": "kinds", "tip": "tips",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Concept:
-    """What can be asserted. `label` is its CheXpert class; `implies` and `denies` are asserted and denied with it."""
+    """What can be asserted. `label` is its CheXpert class; `implies` and `denies` are asserted and denied with it.
+
+    `anatomy` is the structure it lies in, `radlex` its preferred name in RadLex where it has one.
+    """
 
     name: str
     label: str | None
@@ -32,6 +42,8 @@ class Concept:
     implies: tuple[str, ...]
     denies: tuple[str, ...]
     refine: dict[str, str]
+    anatomy: str = ""
+    radlex: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """`trie` maps a word to the next level, and `""` to the roles of the term that ends there."""
+    """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
+    of each concept."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
     regions: dict[str, str]
     trie: dict[str, Any]
+    terms: dict[str, tuple[str, ...]]
 
     def match(self, tokens: list[Token]) -> list[Item]:
         """The longest terms from left to right, without overlap."""
@@ -101,6 +115,8 @@ def load() -> Lexicon:
     builder = _Builder()
     concepts: dict[str, Concept] = {}
     regions: dict[str, str] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
     for name, entry in data["concepts"].items():
         concepts[name] = Concept(
             name,
@@ -111,17 +127,21 @@ def load() -> Lexicon:
             tuple(entry.get("implies", ())),
             tuple(entry.get("denies", ())),
             entry.get("refine", {}),
+            entry.get("anatomy", ""),
+            entry.get("radlex"),
         )
-        for term in entry["terms"]:
+        names[name] = tuple(dict.fromkeys((*entry["terms"], name.replace("_", " "))))
+        for term in names[name]:
+            if owner.setdefault(term, name) != name:
+                raise ValueError(f"{PATH.name}: '{term}' is a term of {owner[term]} and of {name}")
             builder.add(term, "concept", name, plural=True)
     for name, entry in data["anatomy"].items():
         regions[name] = entry["region"]
         for term in entry["terms"]:
             builder.add(term, "anatomy", name, plural=True)
-    for kind, group in (("quality", "qualities"), ("side", "sides"), ("location", "locations"), ("hint", "side_hints"),
-                        ("severity", "severities"), ("change", "changes")):  # fmt: skip
-        for value, terms in data[group].items():
-            for term in terms:
+    for kind, group in _GROUPS.items():
+        for value, words in data[group].items():
+            for term in words:
                 builder.add(term, kind, value)
     for kind, terms in data["cues"].items():
         for term in terms:
@@ -131,7 +151,7 @@ def load() -> Lexicon:
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie)
+    return Lexicon(concepts, frames, regions, builder.trie, names)
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:

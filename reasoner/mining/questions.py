@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from reasoner.errors import UserError
-from reasoner.mining.chains import GENERAL, build_chain, build_comparison, deniable
-from reasoner.mining.verify import faults
+from reasoner.findings import region
+from reasoner.mining.chains import GENERAL, build_chain, build_comparison
+from reasoner.mining.dialogue import dialogue
+from reasoner.mining.drafts import Draft, Read, make_key
+from reasoner.mining.verify import faults, leak, unseeable
 from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, stable_hash, with_article
-from reasoner.schema import NO_FINDING, Chain, Change, Example, Finding, Rejected, Study, present_classes
+from reasoner.schema import NO_FINDING, Chain, Change, Example, Rejected, Turn, present_classes
 
 LIST_QUESTION = "Which abnormalities are present? List the classes, separated by commas, or No Finding."
+#: Ways to ask, for the styles of large models; `concise` has one.
+LIST_QUESTIONS = (
+    LIST_QUESTION,
+    "List the abnormalities in this chest X-ray as class names, separated by commas, or write No Finding.",
+    "What abnormalities does this chest X-ray show? Name the classes, separated by commas, or No Finding.",
+)
+BINARY_QUESTIONS = ("Is there {t}?", "Does this chest X-ray show {t}?", "Can {t} be seen?", "Is {t} present?")
+MULTIPLE_QUESTION = "Which of these are present? Answer with all letters that apply, separated by commas."
+MULTIPLE_QUESTIONS = (
+    MULTIPLE_QUESTION,
+    "Select every finding that this chest X-ray shows. Answer with the letters, separated by commas.",
+)
+OPEN_QUESTION = "Which findings are present in the {r}? Name all, separated by commas."
+ANOMALY_QUESTION = "How is this chest X-ray best described? Answer with the letter."
+REGION_QUESTION = "What holds for the {r} in this chest X-ray? Answer with the letter."
+ANOMALY = ("Normal", "Abnormal")
+#: The regions of open questions and of `anomaly`, and their names there.
+REGIONS = {
+    "lungs": "lungs",
+    "pleura": "pleural spaces",
+    "heart": "heart",
+    "mediastinum": "mediastinum",
+    "bones": "bones",
+}
 SINGLE_QUESTION = "Which of these is present? Answer with the letter."
+SINGLE_QUESTIONS = (
+    SINGLE_QUESTION,
+    "Which of these does this chest X-ray show? Answer with the letter.",
+    "Which one of the following can be seen? Answer with the letter.",
+)
 TEMPORAL_QUESTION = (
     "The first image is the prior, the second the current one. How has the {n} changed? "
     "Answer with new, worsening, stable, improving or resolved."
@@ -25,7 +57,10 @@ TEMPORAL_ANSWERS: dict[Change, str] = {
     "resolved": "resolved",
 }
 OPTIONS = 4
+LETTERS = "ABCDEF"
 ATTEMPTS = 3
+#: Why an example is left out, in `quarantine.jsonl`.
+UNFAITHFUL, LEAK, UNSEEABLE = "unfaithful chain", "question gives its answer away", "question beyond the image"
 #: Classes that are easily taken for one another: the harder distractors.
 ALIKE = (
     ("Pleural Effusion", "Pneumothorax", "Pleural Other"),
@@ -34,39 +69,13 @@ ALIKE = (
 )
 
 
-@dataclass(frozen=True)
-class Read:
-    """A study, what its report says, and how to word things."""
-
-    study: Study
-    findings: tuple[Finding, ...]
-    mined: dict[str, str | None]
-    style: str
-    seed: int
-
-    @property
-    def labels(self) -> dict[str, str | None]:
-        return self.study.labels or self.mined
-
-    def deniable(self, name: str) -> bool:
-        """Whether the class may be called absent: a distractor, or a No."""
-        return deniable(name, self.findings)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An example before its chain is verified; `chain` takes the attempt's number."""
-
-    question: str
-    answer: str
-    chain: Callable[[int], Chain]
-    options: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-
-
 def build_examples(read: Read, tasks: Mapping[str, float]) -> Iterator[Example | Rejected]:
     """The examples of one study, each with a verified chain; one whose chain stays unfaithful comes as `Rejected`."""
     for task, rate in tasks.items():
+        if task == "stage":
+            if _count(rate, read, task):
+                yield from _dialogue(read)
+            continue
         build = BUILDERS[task]
         for number in range(_count(rate, read, task)):
             draft = build(read, number)
@@ -77,8 +86,8 @@ def build_examples(read: Read, tasks: Mapping[str, float]) -> Iterator[Example |
 def check_tasks(tasks: Mapping[str, float]) -> None:
     """Raises `UserError` for an unknown task or a negative rate."""
     for task, rate in tasks.items():
-        if task not in BUILDERS:
-            raise UserError(f"task '{task}' cannot be mined; choose among {', '.join(BUILDERS)}")
+        if task not in MINED_TASKS:
+            raise UserError(f"task '{task}' cannot be mined; choose among {', '.join(MINED_TASKS)}")
         if rate < 0:
             raise UserError(f"task '{task}': {rate} examples per study; give 0 or more")
 
@@ -90,9 +99,15 @@ def _count(rate: float, read: Read, task: str) -> int:
 
 def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejected:
     study, found = read.study, [""]
+    if words := leak(draft.question, draft.answer, draft.options, draft.offered):
+        return Rejected(study.source, study.study_id, LEAK, f"{words!r} in {draft.question!r}", study.study_id)
+    if words := unseeable(draft.question, prior=draft.prior):
+        return Rejected(study.source, study.study_id, UNSEEABLE, f"{words!r} in {draft.question!r}", study.study_id)
     for attempt in range(ATTEMPTS):
         chain = draft.chain(attempt)
-        found = faults(chain, read.findings, study.report)
+        found = faults(chain, read.findings, study.report, prior=draft.prior)
+        if draft.said:
+            found += faults(Chain(draft.said), read.findings, study.report, prior=draft.prior)
         if not found:
             return Example(
                 id=f"{study.study_id}-{task}-{number}",
@@ -107,22 +122,37 @@ def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejec
                 labels=read.labels,
                 report=study.report,
                 steps=chain.steps,
+                stage=draft.stage,
                 split=study.split,
                 source=study.source,
+                context=draft.context,
             )
-    return Rejected(study.source, study.study_id, "unfaithful chain", found[0], study.study_id)
+    return Rejected(study.source, study.study_id, UNFAITHFUL, found[0], study.study_id)
 
 
-def _key(read: Read, task: str, number: int) -> tuple[object, ...]:
-    return (read.seed, read.study.study_id, task, number)
+def _dialogue(read: Read) -> Iterator[Example | Rejected]:
+    """The eight stages of one study as one conversation: each example carries the turns before it."""
+    context: tuple[Turn, ...] = ()
+    for draft in dialogue(read):
+        row = _finish(read, "stage", draft.stage or 0, replace(draft, context=context))
+        yield row
+        if isinstance(row, Rejected):
+            return  # a conversation has no holes
+        context = (*context, Turn(row.question, row.answer, row.options))
 
 
 def _abnormality_list(read: Read, number: int) -> Draft | None:
     if number > 0:
         return None
     answer = ", ".join(present_classes(read.mined))
-    key = _key(read, "abnormality_list", number)
-    return Draft(LIST_QUESTION, answer, _chain(read, key, None, None))
+    key = make_key(read, "abnormality_list", number)
+    question = _ask(read, LIST_QUESTIONS, key)
+    return Draft(question, answer, _chain(read, key, None, None), offered=(NO_FINDING,))
+
+
+def _ask(read: Read, questions: Sequence[str], key: tuple[object, ...]) -> str:
+    """One way to ask: the first in `concise`, as a small model should spend itself on the image."""
+    return questions[0] if read.style == "concise" else choose(questions, *key, "question")
 
 
 def _chain(
@@ -130,21 +160,28 @@ def _chain(
 ) -> Callable[[int], Chain]:
     def build(attempt: int) -> Chain:
         return build_chain(
-            read.findings, style=read.style, key=key, classes=classes, conclusion=conclusion, attempt=attempt
+            read.findings,
+            style=read.style,
+            key=key,
+            classes=classes,
+            conclusion=conclusion,
+            attempt=attempt,
+            study=read.study,
         )
 
     return build
 
 
 def _binary(read: Read, number: int) -> Draft | None:
-    key = _key(read, "binary", number)
+    key = make_key(read, "binary", number)
     wanted = ("present", "absent") if stable_hash(*key, "polarity") % 2 else ("absent", "present")
     for status in wanted:
         names = [n for n in CLASS_CONCEPT if read.mined[n] == status and (status == "present" or read.deniable(n))]
         if len(names) > number // 2:
             name = names[(stable_hash(*key[:3], status) + number // 2) % len(names)]
             answer = "Yes" if status == "present" else "No"
-            return Draft(f"Is there {_class_words(name)}?", answer, _chain(read, key, (name,), answer))
+            question = _ask(read, BINARY_QUESTIONS, key).format(t=_class_words(name))
+            return Draft(question, answer, _chain(read, key, (name,), answer))
     return None
 
 
@@ -156,7 +193,7 @@ def _class_words(name: str) -> str:
 
 
 def _single(read: Read, number: int) -> Draft | None:
-    key = _key(read, "single", number)
+    key = make_key(read, "single", number)
     present = [name for name in present_classes(read.mined) if name != NO_FINDING]
     right = choose(present, *key) if present else NO_FINDING
     wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] != "present"]
@@ -165,10 +202,82 @@ def _single(read: Read, number: int) -> Draft | None:
     if len(wrong) < OPTIONS - 1 or (right == NO_FINDING and read.mined[NO_FINDING] != "present"):
         return None
     names = sorted([right, *wrong[: OPTIONS - 1]], key=lambda n: stable_hash(*key, "shuffle", n))
-    options = tuple(f"{letter}) {name}" for letter, name in zip("ABCD", names, strict=True))
-    answer = "ABCD"[names.index(right)]
+    answer = LETTERS[names.index(right)]
     classes = tuple(name for name in names if name != NO_FINDING)
-    return Draft(SINGLE_QUESTION, answer, _chain(read, key, classes, answer), options)
+    return Draft(_ask(read, SINGLE_QUESTIONS, key), answer, _chain(read, key, classes, answer), _lettered(names))
+
+
+def _lettered(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{letter}) {name}" for letter, name in zip(LETTERS, names, strict=False))
+
+
+def _multiple(read: Read, number: int) -> Draft | None:
+    """Lettered with several right options, or open: the findings of a region."""
+    key = make_key(read, "multiple", number)
+    lettered = (stable_hash(*key[:3], "kind") + number) % 2 == 0
+    return (_several(read, key) or _open(read, key)) if lettered else (_open(read, key) or _several(read, key))
+
+
+def _several(read: Read, key: tuple[object, ...]) -> Draft | None:
+    present = [name for name in present_classes(read.mined) if name != NO_FINDING and name in CLASS_CONCEPT]
+    if len(present) < 2:
+        return None
+    right = sorted(present, key=lambda n: stable_hash(*key, n))[:3]
+    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] != "present"]
+    near = {name for group in ALIKE if not set(group).isdisjoint(right) for name in group}
+    wrong.sort(key=lambda n: (n not in near, read.mined[n] is None, stable_hash(*key, n)))
+    if len(wrong) < 2:
+        return None
+    names = sorted([*right, *wrong[: len(LETTERS) - 1 - len(right)]], key=lambda n: stable_hash(*key, "shuffle", n))
+    answer = ", ".join(LETTERS[i] for i, name in enumerate(names) if name in right)
+    chain = _chain(read, key, names, answer)
+    return Draft(_ask(read, MULTIPLE_QUESTIONS, key), answer, chain, _lettered(names))
+
+
+def _open(read: Read, key: tuple[object, ...]) -> Draft | None:
+    """All classes that are present in one region, by name, where there are at least two."""
+    by_region: dict[str, list[str]] = {}
+    for name in present_classes(read.mined):
+        if name in CLASS_CONCEPT and region(CLASS_CONCEPT[name]) in REGIONS:
+            by_region.setdefault(region(CLASS_CONCEPT[name]), []).append(name)
+    regions = sorted(where for where, names in by_region.items() if len(names) > 1)
+    if not regions:
+        return None
+    where = choose(regions, *key, "region")
+    names = [n for n in CLASS_CONCEPT if region(CLASS_CONCEPT[n]) == where]
+    return Draft(OPEN_QUESTION.format(r=REGIONS[where]), ", ".join(by_region[where]), _chain(read, key, names, None))
+
+
+def _anomaly(read: Read, number: int) -> Draft | None:
+    """Normal or abnormal: the whole image, or one region of it."""
+    key = make_key(read, "anomaly", number)
+    where = (None, *REGIONS)[(stable_hash(*key[:3], "region") + number) % (len(REGIONS) + 1)]
+    inside = [f for f in read.findings if where is None or region(f.concept) == where]
+    holds = {f.status for f in inside if f.concept not in GENERAL}
+    vague = any(f.status != "absent" for f in read.findings if f.concept in GENERAL)
+    if "present" not in holds and ("uncertain" in holds or vague):
+        return None
+    right = ANOMALY["present" in holds]
+    if where is None and (right == "Abnormal") != (read.labels[NO_FINDING] != "present"):
+        return None  # incidental findings alone: whether that is normal is a matter of taste
+    names = sorted(ANOMALY, key=lambda n: stable_hash(*key, "shuffle", n))
+    answer = LETTERS[names.index(right)]
+    question = ANOMALY_QUESTION if where is None else REGION_QUESTION.format(r=REGIONS[where])
+
+    def build(attempt: int) -> Chain:
+        return build_chain(
+            read.findings,
+            style=read.style,
+            key=key,
+            regions=(where,) if where else None,
+            conclusion=answer,
+            attempt=attempt,
+            study=read.study,
+        )
+
+    if not build(0).findings:
+        return None  # something else forbids the one statement that could be made
+    return Draft(question, answer, build, _lettered(names))
 
 
 def _temporal(read: Read, number: int) -> Draft | None:
@@ -180,7 +289,7 @@ def _temporal(read: Read, number: int) -> Draft | None:
     ]
     if len(changed) <= number:
         return None
-    key = _key(read, "temporal", number)
+    key = make_key(read, "temporal", number)
     finding = changed[(stable_hash(*key[:3]) + number) % len(changed)]
     assert finding.change is not None
     answer = TEMPORAL_ANSWERS[finding.change]
@@ -190,6 +299,8 @@ def _temporal(read: Read, number: int) -> Draft | None:
         answer,
         lambda attempt: build_comparison(finding, style=read.style, key=key, answer=answer, attempt=attempt),
         images=(*study.prior_images, *study.images),
+        offered=tuple(TEMPORAL_ANSWERS.values()),
+        prior=True,
     )
 
 
@@ -197,5 +308,9 @@ BUILDERS: dict[str, Callable[[Read, int], Draft | None]] = {
     "abnormality_list": _abnormality_list,
     "binary": _binary,
     "single": _single,
+    "multiple": _multiple,
+    "anomaly": _anomaly,
     "temporal": _temporal,
 }
+#: What a recipe may ask for; `stage` is the dialogue.
+MINED_TASKS = (*BUILDERS, "stage")

@@ -1,7 +1,9 @@
-"""The mining run: a source's partitions through Ray Data into Parquet, in an order that no scheduling changes.
+"""The mining run: a source's partitions through Ray Data into Parquet that no scheduling changes.
 
-Each partition is read and mined in one task, blocks stream to this process in partition order, and rows are written
-as they come, so memory stays flat. `RAY_ADDRESS` selects an existing cluster; otherwise Ray starts with `workers` CPUs.
+A worker reads and mines one partition and leaves it as a shard on disk (`shards.py`); when all are there, this process
+merges them in the order of the partitions. So memory holds a partition per worker, whatever the size of the source, and
+a run that was killed goes on with the shards that are missing. On a cluster (`RAY_ADDRESS`) the output folder must be
+shared by its machines.
 """
 
 from __future__ import annotations
@@ -10,28 +12,42 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reasoner.errors import UserError
-from reasoner.findings import extract_report, labels_of
+from reasoner.findings import extract_report, extract_text, labels_of
+from reasoner.mining import refine
+from reasoner.mining.balance import Balance
 from reasoner.mining.chains import STYLES, merge
 from reasoner.mining.questions import Read, build_examples, check_tasks
+from reasoner.mining.shards import Shards, fingerprint
 from reasoner.mining.summary import Counts, card
-from reasoner.mining.tables import Tables
+from reasoner.mining.tables import EXAMPLE, STUDY, Tables, to_table
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition, Source
 
 #: Free space without which no run starts: text and Parquet for a few ten thousand studies.
 NEEDED_BYTES = 500 * 2**20
-BATCH = 256
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is made of the studies; see `mine`."""
+
+    tasks: dict[str, float]
+    style: str = "concise"
+    seed: int = 0
+    llm: refine.Llm | None = None
 
 
 def mine(
@@ -42,48 +58,63 @@ def mine(
     style: str = "concise",
     seed: int = 0,
     workers: int | None = None,
+    balance: float | None = None,
+    llm: refine.Llm | None = None,
 ) -> dict[str, Any]:
     """Mines a source into `output` and returns the summary that is also in `output/summary.json`.
 
     Args:
         source: where the studies come from.
         output: receives `studies.parquet`, `examples/{split}-00000.parquet`, `summary.json`, `quarantine.jsonl` and
-            `README.md`; what an earlier run left there is replaced.
+            `README.md`; what an earlier run left there is replaced. `output/shards` holds the work of an unfinished
+            run, which the same call goes on with.
         tasks: task -> expected number of examples per study; 0.25 takes a deterministic quarter of the studies.
         style: one of `chains.STYLES`.
         seed: fixes the words, the questions and the letters.
-        workers: CPUs of a local Ray; None for all of them. Ignored with `RAY_ADDRESS`.
+        workers: CPUs of a local Ray; None for all of them, 0 for this process without Ray. Ignored with `RAY_ADDRESS`.
+        balance: keep no answer more than so many times as often as the median of its group (`balance.py`).
+        llm: the server that rewrites the chains (`refine.py`).
 
     Raises:
-        UserError: unknown task or style, missing input, no disk space, or nothing to mine.
+        UserError: unknown task or style, missing input, no disk space, no such server, or nothing to mine.
     """
     output = output.resolve()
     check_tasks(tasks)
     if style not in STYLES:
         raise UserError(f"style '{style}' is unknown; choose among {', '.join(STYLES)}")
+    if balance is not None and balance < 1:
+        raise UserError(f"balance {balance}: give 1 (exact) or more, or leave it out")
     partitions = source.partitions()
     if not partitions:
         raise UserError(f"source '{source.name}' holds no studies; check its input and options")
     output.mkdir(parents=True, exist_ok=True)
     _check_disk(output)
-    counts = Counts(source.name, style, seed, dict(tasks))
-    with _ray(workers), Tables(output) as tables, _progress(source.name, len(partitions)) as advance:
-        for block in _stream(source, partitions, output, dict(tasks), style, seed):
-            for kind, record in block:
-                tables.write(kind, record)
-                counts.add(kind, record)
+    settings = Settings(dict(tasks), style, seed, llm)
+    shards = Shards(output / "shards")
+    shards.open(fingerprint(source, partitions, settings, output))
+    missing = [number for number in range(len(partitions)) if not shards.done(number)]
+    if llm is not None and missing:
+        refine.check(llm)
+    if len(missing) < len(partitions):
+        print(f"mining goes on: {len(partitions) - len(missing)} of {len(partitions)} parts are there", file=sys.stderr)
+    with _progress(f"mining {source.name}", len(partitions), len(partitions) - len(missing)) as advance:
+        for _ in _mined(source, partitions, missing, output, settings, workers):
             advance()
-    summary = counts.summary()
+    summary = _merge(shards, len(partitions), output, settings, source.name, balance)
     if not summary["studies"]["mined"]:
         reasons = ", ".join(f"{n} x {reason}" for reason, n in summary["quarantined"].items()) or "it is empty"
         raise UserError(f"source '{source.name}' gave no usable study ({reasons}); see {output / 'quarantine.jsonl'}")
     (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     (output / "README.md").write_text(card(summary), "utf-8")
+    shards.remove()
     return summary
 
 
 def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) -> Iterator[tuple[str, Row]]:
     """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are."""
+    if study.given:
+        yield from _given(study)
+        return
     if not study.report.strip():
         yield "rejected", vars(Rejected(study.source, study.study_id, "empty report", "", study.study_id))
         return
@@ -95,49 +126,108 @@ def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) 
     mined = labels_of(findings)
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
     for example in build_examples(Read(study, tuple(merge(findings)), mined, style, seed), tasks):
-        yield ("example" if isinstance(example, Example) else "rejected"), dict(vars(example))
+        boxes = {"boxes": study.boxes} if isinstance(example, Example) and example.images == study.images else {}
+        yield ("example" if isinstance(example, Example) else "rejected"), {**vars(example), **boxes}
 
 
-def _stream(
-    source: Source, partitions: Any, output: Path, tasks: dict[str, float], style: str, seed: int
-) -> Iterator[Iterator[tuple[str, Row]]]:
-    """The mined rows, block by block, in the order of the partitions."""
-    import pyarrow as pa
-    import ray.data
+def _given(study: Study) -> Iterator[tuple[str, Row]]:
+    """The rows of a study that brings its own questions; labels and findings are still read from its report."""
+    findings = extract_report(study.report)
+    mined = labels_of(findings)
+    yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+    for example in study.given:
+        gold = tuple(extract_text(example.reasoning))
+        yield "example", {**vars(example), "labels": study.labels or mined, "gold_findings": gold}
 
-    root = str(output) + os.sep
 
-    def read(row: Row) -> Iterator[Row]:
-        partition: Partition = json.loads(row["partition"])
-        for item in source.read(partition):
-            kind = "study" if isinstance(item, Study) else "rejected"
-            yield {"kind": kind, "json": json.dumps(vars(item))}
+def mine_partition(source: Source, partition: Partition, number: int, output: Path, settings: Settings) -> None:
+    """Reads and mines one partition and leaves it as shard `number`."""
+    counts, root = Counts(), str(output) + os.sep
+    studies: list[Row] = []
+    examples: list[Row] = []
+    rejected: list[Row] = []
+    for item in source.read(partition):
+        rows: Any = [("rejected", vars(item))] if isinstance(item, Rejected) else _rows(item, settings)
+        for kind, record in rows:
+            {"study": studies, "example": examples, "rejected": rejected}[kind].append(record)
+    if settings.llm is not None:
+        refined, outcome = refine.refine([Example(**row) for row in examples], settings.llm, output)
+        examples = [dict(vars(example)) for example in refined]
+        counts.refined.update(outcome)
+    for record in studies:
+        counts.add_study(record)
+    for record in rejected:
+        counts.add_rejected(record)
+    tables = {"studies": to_table((_relative(row, root) for row in studies), STUDY)} if studies else {}
+    by_split: dict[str, list[Row]] = {}
+    for row in examples:
+        by_split.setdefault(row["split"], []).append(_relative(row, root))
+    tables |= {split: to_table(rows, EXAMPLE) for split, rows in by_split.items()}
+    Shards(output / "shards").write(number, tables, {"counts": counts.state(), "rejected": rejected})
 
-    def mine_batch(batch: pa.Table) -> pa.Table:
-        kinds: list[str] = []
-        records: list[str] = []
-        for kind, text in zip(batch["kind"].to_pylist(), batch["json"].to_pylist(), strict=True):
-            rows: Any = [(kind, None)]
-            if kind == "study":
-                rows = mine_study(Study.from_dict(json.loads(text)), tasks, style, seed)
-            for name, record in rows:
-                kinds.append(name)
-                records.append(text if record is None else json.dumps(_relative(record, root), default=vars))
-        return pa.table({"kind": kinds, "json": records})
 
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    items = [{"partition": json.dumps(partition)} for partition in partitions]
-    data = ray.data.from_items(items, override_num_blocks=min(len(items), 1000))
-    mined = data.flat_map(read).map_batches(mine_batch, batch_size=BATCH, batch_format="pyarrow")
-    for batch in mined.iter_batches(batch_size=None, batch_format="pyarrow"):
-        columns: Any = batch
-        yield zip(columns["kind"].to_pylist(), map(json.loads, columns["json"].to_pylist()), strict=True)
+def _rows(study: Study, settings: Settings) -> Iterator[tuple[str, Row]]:
+    return mine_study(study, settings.tasks, settings.style, settings.seed)
+
+
+def _mined(
+    source: Source, partitions: Any, missing: list[int], output: Path, settings: Settings, workers: int | None
+) -> Iterator[int]:
+    """Mines the missing partitions, on Ray or here; yields the number of each that is finished."""
+    if workers == 0 or not missing:
+        for number in missing:
+            mine_partition(source, partitions[number], number, output, settings)
+            yield number
+        return
+    with _ray(workers):
+        import ray.data
+
+        def work(row: Row) -> Row:
+            mine_partition(source, json.loads(row["partition"]), row["number"], output, settings)
+            return {"number": row["number"]}
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        items = [{"number": number, "partition": json.dumps(partitions[number])} for number in missing]
+        data = ray.data.from_items(items, override_num_blocks=min(len(items), 1000)).map(work)
+        try:
+            for row in data.iter_rows():
+                yield row["number"]
+        except UserError as error:  # Ray wraps it into a traceback of the worker
+            raise getattr(error, "cause", error) from None
+
+
+def _merge(
+    shards: Shards, count: int, output: Path, settings: Settings, name: str, ratio: float | None
+) -> dict[str, Any]:
+    """Writes the shards' rows, in order, to the data set's files; returns the summary."""
+    head: Row = {"source": name, "style": settings.style, "seed": settings.seed, "tasks": settings.tasks}
+    if ratio is not None:
+        head["balance"] = ratio
+    if settings.llm is not None:
+        head["llm"] = settings.llm.model
+    counts, balance = Counts(head), None if ratio is None else Balance(ratio)
+    for number in range(count) if balance is not None else ():
+        for split, table in shards.read(number)[0].items():
+            if split != "studies" and balance is not None:
+                balance.count(table)
+    with Tables(output) as tables:
+        for number in range(count):
+            mined, state = shards.read(number)
+            counts.merge(state["counts"])
+            for record in state["rejected"]:
+                tables.reject(record)
+            for split, table in mined.items():
+                if split != "studies":
+                    table = table if balance is None else balance.keep(table)
+                    counts.add_examples(table)
+                if table.num_rows:
+                    tables.add(split, table)
+    return counts.summary()
 
 
 def _relative(record: Row, root: str) -> Row:
     """Image paths below the output folder become relative to it, so that the data set can be moved."""
+    record = dict(record)
     for name in ("images", "prior_images"):
         if record.get(name):
             record[name] = [os.path.abspath(path).removeprefix(root) for path in record[name]]
@@ -177,9 +267,10 @@ def _ray(workers: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+def _progress(title: str, total: int, done: int) -> Iterator[Callable[[], None]]:
     """A bar over the partitions on standard error, where that is a terminal; yields what advances it."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"mining {name}", total=total)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, completed=done)
         yield lambda: bar.advance(task)

@@ -6,41 +6,66 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from reasoner.mining.questions import LEAK, UNFAITHFUL, UNSEEABLE
 from reasoner.schema import CLASSES, NO_FINDING
 
 Row = dict[str, Any]
+#: Reasons that concern an example of a study that was itself read.
+EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE)
 
 
 class Counts:
-    """What happened, for `summary.json`: studies, reasons of quarantine, examples, agreement with verified labels."""
+    """What happened, for `summary.json`: studies, reasons of quarantine, examples, agreement with verified labels.
 
-    def __init__(self, source: str, style: str, seed: int, tasks: dict[str, float]) -> None:
-        self.head = {"source": source, "style": style, "seed": seed, "tasks": tasks}
+    Shards are counted where they are made (`add_study`, `add_rejected`, `state`) and merged; examples are counted when
+    they are written, as balancing leaves some out.
+    """
+
+    def __init__(self, head: dict[str, Any] | None = None) -> None:
+        self.head = head or {}
         self.kinds: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.studies: Counter[str] = Counter()
+        self.refined: Counter[str] = Counter()
         self.examples: dict[str, Counter[str]] = {}
         self.classes: dict[str, Counter[str]] = {}
         self.agreement: dict[str, Counter[str]] = {name: Counter() for name in CLASSES if name != NO_FINDING}
-        self.words: list[int] = []
+        self.words: Counter[int] = Counter()
 
-    def add(self, kind: str, record: Row) -> None:
-        self.kinds[kind] += 1
-        if kind == "rejected":
-            self.reasons[record["reason"]] += 1
-        elif kind == "study":
-            split = record["split"]
-            self.studies[split] += 1
-            for name, status in record["labels"].items():
-                if status == "present":
-                    self.classes.setdefault(split, Counter())[name] += 1
-            if record["verified_labels"]:
-                self._agree(record["labels"], record["verified_labels"])
-        else:
-            self.examples.setdefault(record["task"], Counter())[record["split"]] += 1
-            if record["task"] == "abnormality_list":
-                self.words.append(len(record["reasoning"].split()))
+    def state(self) -> Row:
+        """What `merge` takes, as JSON."""
+        names = ("kinds", "reasons", "studies", "refined", "classes", "agreement")
+        return {name: getattr(self, name) for name in names}
+
+    def merge(self, state: Row) -> None:
+        for name in ("kinds", "reasons", "studies", "refined"):
+            getattr(self, name).update(state[name])
+        for name in ("classes", "agreement"):
+            for key, counts in state[name].items():
+                getattr(self, name).setdefault(key, Counter()).update(counts)
+
+    def add_rejected(self, record: Row) -> None:
+        self.kinds["rejected"] += 1
+        self.reasons[record["reason"]] += 1
+
+    def add_study(self, record: Row) -> None:
+        self.kinds["study"] += 1
+        split = record["split"]
+        self.studies[split] += 1
+        self.kinds["without images"] += not record["images"]
+        for name, status in record["labels"].items():
+            if status == "present":
+                self.classes.setdefault(split, Counter())[name] += 1
+        if record["verified_labels"]:
+            self._agree(record["labels"], record["verified_labels"])
+
+    def add_examples(self, table: pa.Table) -> None:
+        for task, split, reasoning in zip(*(table[n].to_pylist() for n in ("task", "split", "reasoning")), strict=True):
+            self.examples.setdefault(task, Counter())[split] += 1
+            if task == "abnormality_list":
+                self.words[len(reasoning.split())] += 1
 
     def _agree(self, mined: dict[str, str | None], verified: dict[str, str | None]) -> None:
         for name, counter in self.agreement.items():
@@ -49,20 +74,22 @@ class Counts:
                 counter[{(True, True): "tp", (True, False): "fp", (False, True): "fn"}.get(pair, "tn")] += 1
 
     def summary(self) -> dict[str, Any]:
-        words = self.words or [0]
+        words = np.repeat(list(self.words), list(self.words.values())) if self.words else np.zeros(1)
         checked = any(sum(counter.values()) for counter in self.agreement.values())
         return {
             **self.head,
             "studies": {"read": self.kinds["study"] + self._unread(), "mined": self.kinds["study"], **self.studies},
+            "without_images": self.kinds["without images"],
             "quarantined": dict(self.reasons.most_common()),
             "examples": {task: dict(splits) for task, splits in self.examples.items()},
             "present": {s: {n: c[n] for n in CLASSES if c[n]} for s, c in self.classes.items()},
             "reasoning_words": {"mean": round(float(np.mean(words)), 1), "p95": float(np.percentile(words, 95))},
+            **({"refined": dict(sorted(self.refined.items()))} if "llm" in self.head else {}),
             "agreement_with_verified": {n: dict(c) for n, c in self.agreement.items()} if checked else None,
         }
 
     def _unread(self) -> int:
-        return sum(n for reason, n in self.reasons.items() if reason != "unfaithful chain")
+        return sum(n for reason, n in self.reasons.items() if reason not in EXAMPLE_REASONS)
 
 
 def card(summary: dict[str, Any]) -> str:

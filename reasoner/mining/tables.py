@@ -1,16 +1,17 @@
-"""The files of a mined data set, written as rows arrive."""
+"""The files of a mined data set: rows become Arrow tables, tables become files, row groups of one size."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reasoner.schema import CLASSES
+from reasoner.schema import CLASSES, Record
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _LABELS = pa.struct([(name, _TEXT) for name in CLASSES])
@@ -19,9 +20,13 @@ _FINDING = pa.struct(
     [
         *((name, _TEXT) for name in ("concept", "status", "laterality", "location", "severity", "change")),
         ("evidence", _EVIDENCE),
+        *((name, _TEXT) for name in ("size", "acuity", "tip")),
     ]
 )
 _STEP = pa.struct([("text", _TEXT), ("stage", _TEXT), ("findings", pa.list_(_FINDING)), ("evidence", _EVIDENCE)])
+_BOX = pa.struct(
+    [("label", _TEXT), *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")), ("reader", pa.int32())]
+)
 _SECTIONS = pa.map_(_TEXT, _TEXT)
 
 EXAMPLE = pa.schema(
@@ -32,8 +37,10 @@ EXAMPLE = pa.schema(
         ("labels", _LABELS),
         ("steps", pa.list_(_STEP)),
         ("stage", pa.int32()),
+        ("boxes", pa.list_(_BOX)),
         ("split", _TEXT),
         ("source", _TEXT),
+        ("context", pa.list_(pa.struct([("question", _TEXT), ("answer", _TEXT), ("options", _TEXTS)]))),
     ]
 )
 STUDY = pa.schema(
@@ -43,7 +50,9 @@ STUDY = pa.schema(
         ("sections", _SECTIONS),
         ("labels", _LABELS),
         ("verified_labels", _LABELS),
+        ("official_labels", _LABELS),
         ("findings", pa.list_(_FINDING)),
+        ("boxes", pa.list_(_BOX)),
         ("split", _TEXT),
         ("source", _TEXT),
     ]
@@ -51,16 +60,36 @@ STUDY = pa.schema(
 ROW_GROUP = 2000
 
 
+def to_table(records: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of one kind, nested records included, in columns."""
+    rows = [{name: _plain(value) for name, value in record.items()} for record in records]
+    if "sections" in schema.names:
+        rows = [row | {"sections": list((row["sections"] or {}).items())} for row in rows]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return {name: _plain(inner) for name, inner in vars(value).items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value
+
+
 class Tables:
-    """`studies.parquet`, `examples/{split}-00000.parquet`, `quarantine.jsonl`; tables appear, whole, at the end."""
+    """`studies.parquet`, `examples/{split}-00000.parquet`, `quarantine.jsonl`; tables appear, whole, at the end.
+
+    Row groups have one size, however rows arrive, so the bytes depend on the rows alone.
+    """
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self._writers: dict[str, tuple[pq.ParquetWriter, pa.Schema, list[dict[str, Any]]]] = {}
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._waiting: dict[str, pa.Table] = {}
         self._quarantine: IO[str] | None = None
 
     def __enter__(self) -> Tables:
-        for old in (self.output / "examples").glob("*.parquet"):
+        for old in (self.output / "examples").glob("*.parquet*"):
             old.unlink()
         (self.output / "examples").mkdir(parents=True, exist_ok=True)
         self._quarantine = (self.output / "quarantine.jsonl").open("w", encoding="utf-8")
@@ -69,36 +98,34 @@ class Tables:
     def __exit__(self, *failure: object) -> None:
         assert self._quarantine is not None
         self._quarantine.close()
-        for name, (writer, _, _) in self._writers.items():
-            self._flush(name)
+        for name, writer in self._writers.items():
+            self._flush(name, 1)
             writer.close()
             if failure[0] is None:
                 os.replace(self._part(name), self.output / name)
             else:
                 self._part(name).unlink()
 
-    def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Adds one row; `kind` is study, example or rejected."""
+    def add(self, name: str, table: pa.Table) -> None:
+        """Adds rows to `studies`, or to the examples of the split `name`."""
+        file = "studies.parquet" if name == "studies" else f"examples/{name}-00000.parquet"
+        if file not in self._writers:
+            self._writers[file] = pq.ParquetWriter(self._part(file), table.schema, compression="zstd")
+            self._waiting[file] = table
+        else:
+            self._waiting[file] = pa.concat_tables([self._waiting[file], table])
+        self._flush(file, ROW_GROUP)
+
+    def reject(self, record: Mapping[str, Any]) -> None:
         assert self._quarantine is not None
-        if kind == "rejected":
-            self._quarantine.write(json.dumps(record) + "\n")
-            return
-        name = "studies.parquet" if kind == "study" else f"examples/{record['split']}-00000.parquet"
-        if name not in self._writers:
-            schema = STUDY if kind == "study" else EXAMPLE
-            self._writers[name] = (pq.ParquetWriter(self._part(name), schema, compression="zstd"), schema, [])
-        rows = self._writers[name][2]
-        if kind == "study":
-            record = record | {"sections": list((record["sections"] or {}).items())}
-        rows.append(record)
-        if len(rows) >= ROW_GROUP:
-            self._flush(name)
+        self._quarantine.write(json.dumps(record) + "\n")
 
     def _part(self, name: str) -> Path:
         return self.output / (name + ".part")
 
-    def _flush(self, name: str) -> None:
-        writer, schema, rows = self._writers[name]
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            rows.clear()
+    def _flush(self, name: str, at_least: int) -> None:
+        table = self._waiting[name]
+        while table.num_rows >= at_least:
+            self._writers[name].write_table(table.slice(0, ROW_GROUP).combine_chunks())
+            table = table.slice(ROW_GROUP)
+        self._waiting[name] = table

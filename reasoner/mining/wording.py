@@ -39,14 +39,17 @@ PHRASES = {
     "aortic_aneurysm": "aneurysm",
     "low_lung_volumes": "low lung volumes",
 }
-#: Concepts that take an article.
+#: Concepts that take an article: by their last word, or by the whole name where that alone would not tell.
+COUNTABLE_NOUNS = frozenset({
+    "aneurysm", "band", "body", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator", "deformity",
+    "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture", "fragment", "graft",
+    "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion", "line", "lobe", "marker",
+    "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc", "plaque", "port", "probe",
+    "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor", "valve", "wire",
+})  # fmt: skip
 COUNTABLE = frozenset({
-    "lung_opacity", "infiltrate", "lung_nodule", "lung_mass", "lung_lesion", "granuloma", "rounded_density",
-    "density", "cavity", "pleural_effusion", "pneumothorax", "pleural_plaque", "pleural_abnormality",
-    "pericardial_effusion", "tortuous_aorta", "aortic_aneurysm", "hiatal_hernia", "fracture", "vertebral_deformity",
-    "bone_lesion", "bone_abnormality", "dislocation", "other_mass", "nodular_opacity", "masslike_opacity",
-    "nodular_density", "support_device", "central_line", "picc", "port", "endotracheal_tube", "enteric_tube",
-    "chest_tube", "pacemaker", "valve_prosthesis",
+    "lung_mass", "other_mass", "pneumothorax", "pleural_abnormality", "bone_abnormality", "tortuous_aorta",
+    "valve_prosthesis",
 })  # fmt: skip
 #: Where a finding lies: before the noun, or after it with the side.
 ADJECTIVES = {
@@ -75,12 +78,28 @@ PLACELESS = frozenset({"pleura", "devices", "heart", "mediastinum"})
 
 PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.")
 UNCERTAIN = ("Possible {n}.", "There may be {a}.", "{A} cannot be excluded.")
+#: More ways to say the same, for the styles of large models; `{v}` is the verb, is or are.
+VARIED_PRESENT = (
+    *PRESENT, "I see {a}.", "{A} can be seen.", "{A} {v} visible.", "{A} {v} evident.", "{A} {v} noted.", "I note {a}.",
+    "The image shows {a}.",
+)  # fmt: skip
+VARIED_UNCERTAIN = (
+    *UNCERTAIN, "{A} {v} possible.", "{A} may be present.", "There is possibly {a}.", "I cannot exclude {a}.",
+    "{A} {v} suspected.", "There {v} questionable {n}.",
+)  # fmt: skip
 CHANGED: dict[Change, tuple[str, ...]] = {
     "new": ("There is a new {n}.", "New {n}."),
     "worse": ("The {n} has increased.", "The {n} has worsened."),
     "stable": ("The {n} is unchanged.", "The {n} is stable."),
     "improved": ("The {n} has decreased.", "The {n} has improved."),
     "resolved": ("The {n} has resolved.", "Resolved {n}."),
+}
+VARIED_CHANGED: dict[Change, tuple[str, ...]] = {
+    "new": ("{A} has newly appeared.", "The {n} is new."),
+    "worse": ("The {n} is worse than before.", "The {n} is larger than before.", "The {n} has progressed."),
+    "stable": ("The {n} has not changed.", "The {n} remains unchanged.", "The {n} looks similar."),
+    "improved": ("The {n} is smaller than before.", "The {n} is improving.", "The {n} is less extensive."),
+    "resolved": ("The {n} is no longer seen.", "The {n} has disappeared."),
 }
 HEART = ("The heart is {dly}enlarged.", "There is {d}cardiomegaly.", "The cardiac silhouette is {dly}enlarged.")
 ADVERBS = {"mild": "mildly ", "moderate": "moderately ", "severe": "severely ", "minimal": "minimally "}
@@ -125,9 +144,13 @@ def noun(concept: str) -> str:
 
 
 def with_article(phrase: str, concept: str) -> str:
-    if concept not in COUNTABLE or "bilateral" in phrase:
+    if not countable(concept) or "bilateral" in phrase:
         return phrase
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def countable(concept: str) -> bool:
+    return concept in COUNTABLE or concept.rpartition("_")[2] in COUNTABLE_NOUNS
 
 
 def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
@@ -147,7 +170,7 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
     if place in ADJECTIVES and region not in PLACELESS:
         head.append(ADJECTIVES[place])
     name = noun(finding.concept)
-    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+    if finding.laterality == "bilateral" and countable(finding.concept):
         name = plural(name)
     return " ".join([*head, name]) + tail
 
@@ -161,6 +184,31 @@ def plural(name: str) -> str:
     return name + ("es" if name.endswith("s") else "s")
 
 
+def ways(finding: Finding, region: str, *, change: bool = False) -> list[str]:
+    """All sentences that assert the finding, the plain ones of `state` first; not each reads back for each finding."""
+    kinds = CHANGED[finding.change] if change and finding.change else HEART
+    plain = [state(finding, region, frame, change=change) for frame in range(max(len(kinds), len(PRESENT)))]
+    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new")
+    article = with_article(phrase, finding.concept)
+    many = finding.laterality == "bilateral" and finding.concept in COUNTABLE
+    if change and finding.change:
+        frames = VARIED_CHANGED[finding.change]
+    else:
+        frames = VARIED_PRESENT if finding.status == "present" else VARIED_UNCERTAIN
+    words = {"n": phrase, "a": article, "A": article[0].upper() + article[1:], "v": "are" if many else "is"}
+    texts = [frame.format(**words) for frame in frames]
+    if many:
+        texts = [_plural_verb(text) for text in texts]
+    return list(dict.fromkeys([*plain, *texts]))
+
+
+def _plural_verb(text: str) -> str:
+    for one, several in (("There is ", "There are "), (" is ", " are "), (" has ", " have "), (" looks ", " look "),
+                         (" remains ", " remain ")):  # fmt: skip
+        text = text.replace(one, several)
+    return text
+
+
 def state(finding: Finding, region: str, frame: int, *, change: bool = False) -> str:
     """One sentence that asserts the finding; `frame` chooses among the wordings."""
     if change and finding.change is not None:
@@ -172,7 +220,7 @@ def state(finding: Finding, region: str, frame: int, *, change: bool = False) ->
                 "There is a new", "There is new" if finding.concept not in COUNTABLE else "There are new"
             )
         text = text.format(n=phrase)
-        if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+        if finding.laterality == "bilateral" and countable(finding.concept):
             text = text.replace(" has ", " have ").replace(" is ", " are ")
         return text
     if finding.concept == "cardiomegaly" and finding.status == "present":
@@ -182,7 +230,7 @@ def state(finding: Finding, region: str, frame: int, *, change: bool = False) ->
     article = with_article(phrase, finding.concept)
     frames = PRESENT if finding.status == "present" else UNCERTAIN
     text = frames[frame % len(frames)].format(n=phrase, a=article, A=article[0].upper() + article[1:])
-    if finding.laterality == "bilateral" and finding.concept in COUNTABLE:
+    if finding.laterality == "bilateral" and countable(finding.concept):
         text = (
             text.replace("There is ", "There are ")
             .replace(" is present", " are present")

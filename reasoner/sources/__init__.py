@@ -15,6 +15,12 @@ from reasoner.sources.base import Source
 SOURCES: dict[str, tuple[str, str]] = {
     "phantom": ("reasoner.sources.phantom", "PhantomSource"),
     "iu_xray": ("reasoner.sources.iu_xray", "IuXraySource"),
+    "mimic_cxr": ("reasoner.sources.mimic_cxr", "MimicCxrSource"),
+    "chexpert_plus": ("reasoner.sources.chexpert_plus", "ChexpertPlusSource"),
+    "padchest_gr": ("reasoner.sources.padchest_gr", "PadchestGrSource"),
+    "rexgradient": ("reasoner.sources.rexgradient", "RexgradientSource"),
+    "cxrtrek": ("reasoner.sources.cxrtrek", "CxrtrekSource"),
+    "radrbench": ("reasoner.sources.radrbench", "RadrbenchSource"),
     "jsonl": ("reasoner.sources.jsonl", "JsonlSource"),
 }
 

@@ -1,87 +1,166 @@
-"""The Indiana University chest X-ray collection (OpenI) as its CSV pair, with or without the pictures.
+"""The Indiana University chest X-ray collection (OpenI): the CSV pair, or the original ecgen XML.
 
-Layout of `input`: `indiana_reports.csv` (uid, indication, comparison, findings, impression, ...),
-`indiana_projections.csv` (uid, filename, projection), and the PNG files in `images`, if they are there.
+`input` is a folder with `indiana_reports.csv` (uid, indication, comparison, findings, impression, ...) and, for views,
+`indiana_projections.csv` (uid, filename, projection); or that CSV; or a folder with `*.xml`, or one such file. In a
+folder with both, the CSV is read. Both give the same studies; the XML does not name the views.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import check_images, split_of
+from reasoner.sources.checks import Item, Pictures, admit, each, needs_input, split_of
+from reasoner.sources.files import Row, csv_header, csv_parts, decode, find_file, open_bytes, read_csv, require
+from reasoner.sources.sections import compose
 
 ROWS = 500  # per partition
 REPORTS, PROJECTIONS = "indiana_reports.csv", "indiana_projections.csv"
 SECTIONS = ("indication", "comparison", "findings", "impression")
+WHAT = f"a folder with {REPORTS} (and {PROJECTIONS}), or with the ecgen *.xml files"
 
 
 class IuXraySource:
-    """Args: input: the folder. images: the folder of the pictures, or None to mine text alone."""
+    """Args: input: see above. images: the folder of the pictures; by default `images` below the input, if there."""
 
     name = "iu_xray"
 
     def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
         if input is None:
-            raise UserError("source 'iu_xray' needs an input folder: --input FOLDER with indiana_reports.csv")
-        self.input, self.images = Path(input), Path(images) if images else None
+            raise UserError(f"source 'iu_xray' needs an input: --input FOLDER with {REPORTS} or *.xml")
+        self.input, self.images = Path(input), images
 
     def partitions(self) -> Sequence[Partition]:
-        """Ranges of rows of the reports: `{start, stop}`."""
-        for name, columns in ((REPORTS, ("uid", *SECTIONS)), (PROJECTIONS, ("uid", "filename", "projection"))):
-            path = self.input / name
-            if not path.is_file():
-                raise UserError(f"{path}: no such file; source 'iu_xray' needs {REPORTS} and {PROJECTIONS}")
-            with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                header = csv.DictReader(file).fieldnames or ()
-                rows = sum(1 for _ in csv.reader(file)) if name == REPORTS else 0
-            if missing := [column for column in columns if column not in header]:
-                raise UserError(f"{path}: column '{missing[0]}' is missing; found {', '.join(header)}")
-            if name == REPORTS:
-                count = rows
-        return [{"start": start, "stop": min(start + ROWS, count)} for start in range(0, count, ROWS)]
-
-    def read(self, partition: Partition) -> Iterator[Study | Rejected]:
-        views = self._projections()
-        with (self.input / REPORTS).open(newline="", encoding="utf-8", errors="replace") as file:
-            for number, row in enumerate(csv.DictReader(file)):
-                if partition["start"] <= number < partition["stop"]:
-                    yield self._row(row, f"{self.input / REPORTS}:{number + 2}", views)
-
-    def _projections(self) -> dict[str, list[tuple[str, str]]]:
-        views: dict[str, list[tuple[str, str]]] = {}
-        with (self.input / PROJECTIONS).open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file):
-                views.setdefault(row["uid"] or "", []).append(
-                    (row["filename"] or "", (row["projection"] or "").lower())
+        """Ranges of rows of the CSV, `{offset, line, count}`, or lists of XML files, `{files}`."""
+        path = needs_input(self.name, self.input, WHAT)
+        reports = self._reports()
+        if reports is not None:
+            require(reports, csv_header(reports), ("uid", *SECTIONS))
+            projections = self._projections_file()
+            if projections is not None:
+                require(projections, csv_header(projections), ("uid", "filename", "projection"))
+            elif self.images is not None:
+                raise UserError(
+                    f"{path}: no {PROJECTIONS}; it names the pictures, without it leave out the option 'images'"
                 )
-        return views
+            names = (name for pictures in self._views().values() for name, _ in pictures)
+            cuts = csv_parts(reports, ROWS)
+            parts: list[Partition] = [{"offset": offset, "line": line, "count": n} for offset, line, n in cuts]
+        else:
+            files = [path] if path.is_file() else sorted(path.rglob("*.xml"), key=lambda p: (len(p.name), p.name))
+            if not files:
+                raise UserError(f"{path}: neither {REPORTS} nor *.xml; source 'iu_xray' needs {WHAT}")
+            names = (name for file in files for name in _xml_images(file))
+            parts = [{"files": [str(file) for file in files[i : i + ROWS]]} for i in range(0, len(files), ROWS)]
+        pictures = self._pictures().present(self.images, names)
+        return [{**part, "pictures": pictures} for part in parts]
 
-    def _row(self, row: dict[str, str | None], where: str, views: dict[str, list[tuple[str, str]]]) -> Study | Rejected:
-        uid = (row.get("uid") or "").strip()
-        sections = {name: text for name in SECTIONS if (text := (row.get(name) or "").strip())}
+    def read(self, partition: Partition) -> Iterator[Item]:
+        views = self._views()
+
+        def build(row: dict[str, Any], where: str) -> Iterator[Item]:
+            yield self._study(row, where, views, partition["pictures"])
+
+        if "files" in partition:
+            yield from each(self.name, map(_xml_row, map(Path, partition["files"])), build)
+        else:
+            reports = self._reports()
+            assert reports is not None
+            rows = read_csv(reports, offset=partition["offset"], line=partition["line"])
+            yield from each(self.name, islice(rows, partition["count"]), build)
+
+    def _reports(self) -> Path | None:
+        if self.input.is_file():
+            return None if self.input.suffix == ".xml" else self.input
+        return find_file([self.input], REPORTS)
+
+    def _folder(self) -> Path:
+        return self.input.parent if self.input.is_file() else self.input
+
+    def _projections_file(self) -> Path | None:
+        return find_file([self._folder(), self._folder().parent], PROJECTIONS)
+
+    def _pictures(self) -> Pictures:
+        base = self._folder()
+        below = [
+            base / "images" / "images_normalized",
+            base / "images",
+            base / "images_normalized",
+            base / "NLMCXR_png",
+        ]
+        return Pictures.of(self.images, *below, base)
+
+    def _views(self) -> dict[str, list[tuple[str, str]]]:
+        """uid -> (file name, view) of its pictures."""
+        path = self._projections_file()
+        return _read_views(path, path.stat().st_mtime_ns) if path is not None else {}
+
+    def _study(
+        self, row: dict[str, Any], where: str, views: dict[str, list[tuple[str, str]]], pictures: bool
+    ) -> Study | Rejected:
+        uid = row["uid"]
         if not uid:
             return Rejected(self.name, where, "bad row", "'uid' is empty")
+        sections, report = compose({name: row[name] for name in SECTIONS})
         if not sections.keys() & {"findings", "impression"}:
             return Rejected(self.name, where, "empty report", "neither findings nor impression", uid)
-        pictures = views.get(uid, [])
-        paths: tuple[str, ...] = ()
-        if self.images is not None:
-            paths = tuple(str(self.images / name) for name, _ in pictures)
-            fault = check_images(paths, required=True)
-            if fault:
-                return Rejected(self.name, where, *fault, study_id=uid)
-        return Study(
+        named = views.get(uid, [])
+        files = [name for name, _ in named] or row.get("images", [])
+        study = Study(
             study_id=uid,
             patient_id=uid,
-            report="\n\n".join(f"{name.upper()}: {text}" for name, text in sections.items()),
-            images=paths,
-            views=tuple(view for _, view in pictures),
+            report=report,
+            images=tuple(self._pictures().find(name) for name in files) if pictures else (),
+            views=tuple(view for _, view in named),
             sections=sections,
             split=split_of(uid),
             source=self.name,
         )
+        return admit(study, where, required=pictures)
+
+
+@lru_cache(maxsize=1)  # a worker reads many partitions
+def _read_views(path: Path, changed: int) -> dict[str, list[tuple[str, str]]]:
+    views: dict[str, list[tuple[str, str]]] = {}
+    for row in read_csv(path):
+        if row.value and (uid := row.value["uid"]):
+            views.setdefault(uid, []).append((row.value.get("filename", ""), row.value.get("projection", "").lower()))
+    return views
+
+
+def _xml_row(path: Path) -> Row:
+    """The CSV's row of an ecgen file; its identifier is that of the CSV, without the prefix CXR."""
+    try:
+        with open_bytes(path) as file:
+            data = file.read()
+        root = ElementTree.fromstring(data)
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        reason = "undecodable" if decode(data) is None else "bad row"
+        return Row(str(path), None, reason, f"not XML: {error}")
+    identifier = root.find(".//uId")
+    row: dict[str, Any] = {name: "" for name in ("uid", *SECTIONS)}
+    if identifier is not None:
+        row["uid"] = re.sub(r"^CXR(?=\d)", "", identifier.get("id", "").strip())
+    for part in root.iter("AbstractText"):
+        name = (part.get("Label") or "").strip().lower()
+        if name in SECTIONS:
+            row[name] = f"{row[name]} {''.join(part.itertext()).strip()}".strip()
+    row["images"] = _image_names(root)
+    return Row(str(path), row)
+
+
+def _image_names(root: ElementTree.Element) -> list[str]:
+    return [f"{image.get('id')}.png" for image in root.iter("parentImage") if image.get("id")]
+
+
+def _xml_images(path: Path) -> list[str]:
+    row = _xml_row(path)
+    return row.value["images"] if row.value else []

@@ -1,82 +1,134 @@
-"""Reports in our own `Study` fields, one JSON object per line; image paths are relative to the file."""
+"""Reports in our own `Study` fields, one JSON object per line; image paths are relative to the file.
+
+In a file that names no image at all, reports are mined without. Where some rows name images, each row must; an image
+that is named must be there.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import check_images, split_of
+from reasoner.sources.checks import Item, check_images, check_report, each, needs_input, split_of
+from reasoner.sources.files import Row, decode, json_keys, open_bytes, require
+from reasoner.sources.sections import split_headings
 
 LINES = 1000  # per partition
 REQUIRED = ("study_id", "report")
+WHAT = "a JSON-lines file, or the folder with such files"
+_IDS = ("study_id", "patient_id", "prior_study_id")
 _LISTS = ("images", "views", "prior_images")
+#: Not for users to set: made by the miner, or by sources that bring their own questions.
+_OURS = ("given",)
 
 
 class JsonlSource:
-    """Args: input: the `.jsonl` file. `patient_id` defaults to the study's, `split` to a share by patient."""
+    """Args: input: the `.jsonl` file (or `.jsonl.gz`), or a folder of them. require_images: whether each row must name
+    images; by default when any does. `patient_id` defaults to the study's, `split` to a share by patient."""
 
     name = "jsonl"
 
-    def __init__(self, input: str | Path | None, output: str | Path, *, require_images: bool = True) -> None:
+    def __init__(self, input: str | Path | None, output: str | Path, *, require_images: bool | None = None) -> None:
         if input is None:
-            raise UserError("source 'jsonl' needs an input file: --input FILE.jsonl")
+            raise UserError("source 'jsonl' needs an input: --input FILE.jsonl")
         self.path, self.require_images = Path(input), require_images
 
     def partitions(self) -> Sequence[Partition]:
-        """Ranges of lines with their byte offsets: `{offset, line, count}`."""
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: no such file; give a JSON-lines file as the input of source 'jsonl'")
+        """Ranges of lines with their byte offsets: `{file, offset, line, count, images}`."""
+        path = needs_input(self.name, self.path, WHAT)
+        files = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
+        if not files:
+            raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {WHAT}")
         parts: list[Partition] = []
-        with self.path.open("rb") as file:
-            offset = 0
-            for number, line in enumerate(file):
-                if number % LINES == 0:
-                    parts.append({"offset": offset, "line": number + 1, "count": 0})
-                parts[-1]["count"] += 1
-                offset += len(line)
-        return parts
+        with_images = False
+        for file in files:
+            with open_bytes(file) as lines:
+                offset = 0
+                for number, line in enumerate(lines):
+                    if number % LINES == 0:
+                        parts.append({"file": str(file), "offset": offset, "line": number + 1, "count": 0})
+                    parts[-1]["count"] += 1
+                    offset += len(line)
+                    with_images = with_images or _names_images(line)
+            if any(part["file"] == str(file) for part in parts):
+                _check_keys(file)
+        required = with_images if self.require_images is None else self.require_images
+        return [{**part, "images": required} for part in parts]
 
-    def read(self, partition: Partition) -> Iterator[Study | Rejected]:
-        with self.path.open("rb") as file:
-            file.seek(partition["offset"])
-            for number in range(partition["line"], partition["line"] + partition["count"]):
-                line = file.readline()
-                if line.strip():
-                    yield self._row(line, f"{self.path}:{number}")
+    def read(self, partition: Partition) -> Iterator[Item]:
+        path = Path(partition["file"])
 
-    def _row(self, line: bytes, where: str) -> Study | Rejected:
-        try:
-            row = json.loads(line)
-        except ValueError as error:  # also undecodable bytes
-            return Rejected(self.name, where, "not JSON", str(error))
+        def build(row: Any, where: str) -> Iterator[Item]:
+            yield self._study(row, where, path.parent, partition["images"])
+
+        yield from each(self.name, _lines(path, partition), build)
+
+    def _study(self, row: Any, where: str, folder: Path, required: bool) -> Study | Rejected:
+        if isinstance(row, dict):  # identifiers are often numbers
+            row = {k: str(v) if k in _IDS and isinstance(v, int) else v for k, v in row.items()}
         problem = _problem(row)
         if problem:
             study_id = row.get("study_id") if isinstance(row, dict) else None
             return Rejected(self.name, where, "bad row", problem, study_id if isinstance(study_id, str) else None)
-        images = tuple(str(self.path.parent / image) for image in row.get("images") or ())
-        prior = tuple(str(self.path.parent / image) for image in row.get("prior_images") or ())
-        fault = check_images((*images, *prior), required=self.require_images)
+        images = tuple(str(folder / image) for image in row.get("images") or ())
+        prior = tuple(str(folder / image) for image in row.get("prior_images") or ())
+        read = split_headings(row["report"])
+        body = f"{read.get('findings', '')} {read.get('impression', '')}".strip()
+        fault = check_report(body or row["report"]) or check_images((*images, *prior), required=required)
         if fault:
             return Rejected(self.name, where, *fault, study_id=row["study_id"])
         patient = row.get("patient_id") or row["study_id"]
         split = row.get("split") or split_of(patient)
-        study = Study.from_dict({k: v for k, v in row.items() if v is not None} | {"patient_id": patient})
+        fields = {k: v for k, v in row.items() if v is not None and k not in _OURS}
+        study = Study.from_dict(fields | {"patient_id": patient})
         return replace(study, images=images, prior_images=prior, split=split, source=study.source or self.name)
+
+
+def _lines(path: Path, partition: Partition) -> Iterator[Row]:
+    with open_bytes(path) as file:
+        file.seek(partition["offset"])
+        for number, line in enumerate(islice(file, partition["count"]), partition["line"]):
+            where = f"{path}:{number}"
+            words = decode(line)
+            if words is None:
+                yield Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
+            elif words.strip():
+                try:
+                    yield Row(where, json.loads(words))
+                except (ValueError, RecursionError) as error:
+                    yield Row(where, None, "not JSON", str(error))
+
+
+def _names_images(line: bytes) -> bool:
+    """Whether a row names an image, without reading its JSON: the miner needs to know before it starts."""
+    _, key, rest = line.partition(b'"images"')
+    return bool(key) and rest.lstrip(b" :").startswith(b'["')
+
+
+def _check_keys(path: Path) -> None:
+    """Raises `UserError` when none of the first rows has a required field: it has another name here."""
+    try:
+        keys = json_keys(path, REQUIRED)
+    except UserError:  # no object among them: each row is told of
+        return
+    require(path, keys, REQUIRED)
 
 
 def _problem(row: Any) -> str:
     """What is wrong with the row's fields; empty when nothing is."""
     if not isinstance(row, dict):
         return f"a row must be an object, found {type(row).__name__}"
-    for name in REQUIRED:
-        if not isinstance(row.get(name), str) or not row[name].strip():
-            return f"'{name}' must be text"
+    if not isinstance(row.get("study_id"), str) or not row["study_id"].strip():
+        return "'study_id' must be text"
+    if not isinstance(row.get("report"), str):
+        return "'report' must be text"
     for name in ("patient_id", "prior_study_id", "source", "split"):
         if not isinstance(row.get(name, ""), str | None):
             return f"'{name}' must be text"

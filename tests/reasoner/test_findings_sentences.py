@@ -1,41 +1,50 @@
-"""The hand-written suite: status, side, severity, change and location of the findings of single sentences."""
+"""The hand-written suite: status, side, severity, change and more of the findings of single sentences."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from reasoner.findings import extract_text
+from reasoner.findings import extract_report, extract_text
 from reasoner.schema import Finding
 
-DATA = Path(__file__).parent / "data" / "sentences.txt"
+DATA = Path(__file__).parent / "data"
 #: The suite may hold a few sentences that are beyond the extractor: it is to grow by what goes wrong.
 RIGHT = 0.97
+_ATTRIBUTE = re.compile(r" (side|severity|change|location|size|acuity|tip)=")
 
 
 def load() -> list[tuple[str, list[dict[str, str]]]]:
     cases = []
-    for line in DATA.read_text("utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        text, _, wanted = line.rpartition(" => ")
-        expected = []
-        for part in wanted.split("; ") if wanted != "nothing" else []:
-            concept, status, *rest = part.split(" ", 2)
-            attributes = {"concept": concept, "status": status}
-            pieces = (rest[0] if rest else "").replace("side=", "|laterality=").replace("severity=", "|severity=")
-            for piece in pieces.replace("change=", "|change=").replace("location=", "|location=").split("|"):
-                name, _, value = piece.strip().partition("=")
-                if name:
-                    attributes[name] = value
-            expected.append(attributes)
-        cases.append((text, expected))
+    for path in sorted(DATA.glob("sentences*.txt")):
+        for line in path.read_text("utf-8").splitlines():
+            if not line or line.startswith("#"):
+                continue
+            text, _, wanted = line.rpartition(" => ")
+            cases.append((text, [expectation(part) for part in wanted.split("; ") if part != "nothing"]))
     return cases
 
 
+def expectation(words: str) -> dict[str, str]:
+    """`pleural_effusion present side=left` as the fields of a Finding."""
+    named, *pairs = _ATTRIBUTE.split(words)
+    concept, status = named.split(" ")
+    wanted = {"concept": concept, "status": status, **dict(zip(pairs[::2], pairs[1::2], strict=True))}
+    if "side" in wanted:
+        wanted["laterality"] = wanted.pop("side")
+    return wanted
+
+
+def read(text: str) -> list[Finding]:
+    if text.startswith("REPORT "):
+        return extract_report(text.removeprefix("REPORT ").replace("\\n", "\n"))
+    return extract_text(text)
+
+
 def faults(text: str, expected: list[dict[str, str]]) -> list[str]:
-    found = extract_text(text)
+    found = read(text)
     missing = [want for want in expected if not any(matches(finding, want) for finding in found)]
     listed = {(want["concept"], want["status"]) for want in expected}
     extra = [f for f in found if f.status != "absent" and (f.concept, f.status) not in listed]
@@ -47,7 +56,7 @@ def matches(finding: Finding, want: dict[str, str]) -> bool:
 
 
 def test_the_suite_is_large_enough() -> None:
-    assert len(load()) >= 150
+    assert len({text for text, _ in load()}) >= 420
 
 
 def test_sentences_are_read_right() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +60,8 @@ def test_files_and_summary(mined: Mined) -> None:
 
 def test_one_worker_and_two_write_the_same(mined: Mined) -> None:
     for name in ("studies.parquet", "examples/train-00000.parquet", "examples/site_b-00000.parquet"):
-        assert pq.read_table(mined.first / name).equals(pq.read_table(mined.second / name)), name
+        assert (mined.first / name).read_bytes() == (mined.second / name).read_bytes(), name
+    assert not (mined.first / "shards").exists()
 
 
 def test_rows_are_faithful_examples_with_images(mined: Mined) -> None:
@@ -87,6 +91,57 @@ def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
     summary = mine(source, tmp_path, tasks={"abnormality_list": 1.0}, workers=1)
     assert summary["quarantined"] == {"not JSON": 1}
     assert len(list((tmp_path / "examples").iterdir())) == 1
+
+
+#: A run over six parts that is killed at the start of the fourth, when asked to, and says which parts it reads.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from reasoner.mining.run import mine
+from reasoner.sources import jsonl
+
+folder, fatal = Path(sys.argv[1]), sys.argv[2] == "kill"
+jsonl.LINES = 20
+
+class Source(jsonl.JsonlSource):
+    def read(self, partition):
+        print(partition["line"], flush=True)
+        if fatal and partition["line"] == 61:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(partition)
+
+source = Source(folder.parent / "rows.jsonl", folder, require_images=False)
+mine(source, folder, tasks={"abnormality_list": 1, "single": 1}, style="systematic", workers=0, balance=2.0)
+"""
+
+
+def run_parts(folder: Path, how: str) -> tuple[int, list[int]]:
+    result = subprocess.run([sys.executable, "-c", KILLED, folder, how], capture_output=True, text=True, timeout=300)
+    return result.returncode, [int(line) for line in result.stdout.split()]
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    reports = ["Small left effusion.", "The lungs are clear.", "Cardiomegaly. Right pneumothorax.", ""]
+    rows = [json.dumps({"study_id": f"s{i}", "report": reports[i % 4]}) for i in range(120)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_parts(whole, "live") == (0, [1, 21, 41, 61, 81, 101])
+    assert run_parts(killed, "kill") == (-signal.SIGKILL, [1, 21, 41, 61])
+    assert not (killed / "studies.parquet").exists()
+    (killed / "shards" / "00003.part-1").mkdir()  # as a kill in the middle of writing leaves it
+    assert run_parts(killed, "live") == (0, [61, 81, 101])
+    names = sorted(str(path.relative_to(whole)) for path in whole.rglob("*"))
+    assert names == sorted(str(path.relative_to(killed)) for path in killed.rglob("*"))
+    for name in names:
+        assert (whole / name).is_dir() or (whole / name).read_bytes() == (killed / name).read_bytes(), name
+
+
+def test_shards_of_other_settings_or_input_are_not_used(tmp_path: Path) -> None:
+    rows = [json.dumps({"study_id": f"s{i}", "report": "Cardiomegaly."}) for i in range(120)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    assert run_parts(tmp_path / "out", "kill")[1] == [1, 21, 41, 61]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n\n")
+    assert run_parts(tmp_path / "out", "live")[1] == [1, 21, 41, 61, 81, 101, 121]
 
 
 def test_nothing_to_mine(tmp_path: Path) -> None:

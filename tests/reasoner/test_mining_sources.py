@@ -38,7 +38,7 @@ def test_jsonl_rows(tmp_path: Path) -> None:
     good = [item for item in read if isinstance(item, Study)]
     bad = [item for item in read if isinstance(item, Rejected)]
     assert [study.split for study in good][1:] == ["site_b"] and good[0].images == (str(tmp_path / "a.png"),)
-    reasons = ["not JSON", "bad row", "bad row", "missing image", "not an image", *["bad row"] * 3, "no image"]
+    reasons = ["not JSON", "bad row", "empty report", "missing image", "not an image", *["bad row"] * 3, "no image"]
     assert [item.reason for item in bad] == reasons
     assert bad[0].where.endswith("rows.jsonl:2") and "gone.png" in bad[3].detail
 
@@ -54,7 +54,7 @@ def test_undecodable_lines_are_quarantined(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"study_id": "\xff\xfe"}\n')
     (item,) = read_all(open_source("jsonl", str(path), tmp_path))
-    assert isinstance(item, Rejected) and item.reason == "not JSON"
+    assert isinstance(item, Rejected) and item.reason == "undecodable"
 
 
 def write_iu(folder: Path) -> None:

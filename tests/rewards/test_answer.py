@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING
-from rewards.answer import answer_reward, parse_class_list
+from rewards.answer import answer_reward, iou, parse_class_list
 
 OPTIONS = ("A) Edema", "B) No Finding", "C) Pneumonia", "D) Lung Opacity")
 
@@ -50,11 +50,14 @@ def test_lists_are_read_tolerantly_but_whole(text, classes, unknown):
         ("Edema, gout", "Edema", 0.5),
         ("Edema, Edema", "Edema", 1.0),
         ("No Finding", "No Finding", 1.0),
-        ("No Finding, Edema", "No Finding", 0.5),
-        ("No Finding, Edema", "Edema", 0.5),
+        ("No Finding, Edema", "No Finding", 0.0),
+        ("No Finding, Edema", "Edema", 0.0),
+        ("No Finding, gout", "No Finding", 0.0),
+        ("Normal, no acute findings", "No Finding", 1.0),
         (".", "No Finding", 0.0),
         ("The lungs are clear", "No Finding", 0.0),
-        (", ".join(CLASSES), "Edema", 1 / 14),
+        (", ".join(CLASSES), "Edema", 0.0),
+        (", ".join(name for name in CLASSES if name != NO_FINDING), "Edema", 1 / 13),
     ],
 )
 def test_jaccard_over_classes(given_answer, gold, value):
@@ -196,3 +199,32 @@ def test_any_text_has_a_score_from_0_to_1_and_evidence(text, task, gold, options
     score = answer_reward(f"<think>x</think><answer>{text}</answer>", answer=gold, task=task, options=options)
     assert score.value is None or 0.0 <= score.value <= 1.0
     assert score.evidence
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "value"),
+    [
+        ("[0, 0, 10, 10]", "[0, 0, 10, 10]", 1.0),
+        ("effusion at (0, 0, 10, 5)", "[0, 0, 10, 10]", 0.5),
+        ("[20, 20, 30, 30]", "[0, 0, 10, 10]", 0.0),
+        ("[0, 0, 10, 10] [0, 0, 10, 10]", "[0, 0, 10, 10]", 0.5),  # one box said twice is one too many
+        ("[0, 0, 1, 1], [5, 5, 9, 9]", "[5, 5, 9, 9], [0, 0, 1, 1]", 1.0),
+        ("[10, 10, 0, 0]", "[0, 0, 10, 10]", 0.0),
+        ("upper left", "[0, 0, 10, 10]", 0.0),
+        ("[0, 0, 1, 1]", "upper left", None),
+    ],
+)
+def test_boxes_by_intersection_over_union(text, gold, value):
+    assert grade(text, gold, task="detection").value == (None if value is None else pytest.approx(value))
+
+
+edges = st.tuples(*[st.integers(-50, 50)] * 4).map(
+    lambda b: (min(b[::2]), min(b[1::2]), max(b[::2]) + 1, max(b[1::2]) + 1)
+)
+
+
+@given(edges, edges, st.integers(-9, 9))
+def test_iou_is_symmetric_bounded_and_blind_to_shifts(a, b, by):
+    assert iou(a, b) == pytest.approx(iou(b, a))
+    assert 0.0 <= iou(a, b) <= 1.0 and iou(a, a) == 1.0
+    assert iou(*(tuple(x + by for x in box) for box in (a, b))) == pytest.approx(iou(a, b))

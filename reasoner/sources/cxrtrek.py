@@ -1,0 +1,197 @@
+"""CXRTrek: JSON of studies whose `content` lists questions and answers in eight stages, used as they are.
+
+Each question becomes an `Example` of task `stage`, with the questions and answers of the earlier stages as its context.
+A study may stand by itself or below `data_dict.cxrtrek_data`, as in the training files for ms-swift. Its last stage-8
+answer is its report. `image` lists the current picture, then the reference; `image_input_count` says how many of them
+a question shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reasoner.errors import UserError
+from reasoner.schema import Example, Rejected, Study, Turn
+from reasoner.sources.base import Partition
+from reasoner.sources.checks import (
+    Item,
+    Pictures,
+    admit,
+    each,
+    get,
+    needs_input,
+    official_split,
+    split_of,
+    text,
+    texts,
+)
+from reasoner.sources.files import PACKED, json_keys, json_parts, read_json, require
+
+BYTES = 8 * 2**20  # per partition
+FIELDS = ("content", "data_dict", "cxrtrek_data", "messages", "image", "images", "study_id", "pat_id", "source", "id")
+LAST_STAGE = 8
+#: The image order of the question texts.
+TWO_IMAGES = "The first image is the current one, the second the reference. "
+_PLACEHOLDER = re.compile(r"\s*(?:[A-Z][^.:?!]*:)?\s*<image>\s*\.?\s*")
+#: A study number that counts within its patient, as CheXpert's.
+_WITHIN = re.compile(r"(?:study)?\d{1,4}", re.IGNORECASE)
+WHAT = "a JSON file of CXRTrek, or the folder with such files"
+
+
+class CxrtrekSource:
+    """Args: input: a JSON file or the folder of such files. images: the folder that the pictures' paths are relative
+    to; by default the input's, if any picture is there."""
+
+    name = "cxrtrek"
+
+    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
+        if input is None:
+            raise UserError(f"source 'cxrtrek' needs an input: --input {WHAT}")
+        self.input, self.images = Path(input), images
+
+    def partitions(self) -> Sequence[Partition]:
+        """Byte ranges of the files: `{file, start, stop, number}`."""
+        files = json_files(self.name, self.input, WHAT)
+        for path in files:
+            keys = json_keys(path, FIELDS)
+            if "data_dict" not in keys and "cxrtrek_data" not in keys:
+                require(path, keys, ("content",))
+        names = (name for path in files for row in read_json(path, FIELDS) for name in _images(_inner(row.value)))
+        pictures = self._pictures().present(self.images, names)
+        return [
+            {"file": str(path), "start": start, "stop": stop, "number": number, "pictures": pictures}
+            for path in files
+            for start, stop, number in json_parts(path, BYTES, FIELDS)
+        ]
+
+    def read(self, partition: Partition) -> Iterator[Item]:
+        path = Path(partition["file"])
+
+        def build(entry: Any, where: str) -> Iterator[Item]:
+            yield from self._study(entry, where, path, partition["pictures"])
+
+        place = {name: partition[name] for name in ("start", "stop", "number")}
+        yield from each(self.name, read_json(path, FIELDS, **place), build)
+
+    def _pictures(self) -> Pictures:
+        base = self.input.parent if self.input.is_file() else self.input
+        return Pictures.of(self.images, base, base / "images", base / "Images", base.parent)
+
+    def _study(self, entry: Any, where: str, path: Path, pictures: bool) -> Iterator[Item]:
+        inner = _inner(entry)
+        content = inner.get("content")
+        if not isinstance(content, list) or not content:
+            yield Rejected(self.name, where, "bad row", "'content' must be a list of questions", _id(inner, where))
+            return
+        patient, study_id = _patient(inner) or _id(inner, where), _id(inner, where)
+        split = official_split(text(inner.get("split"))) or official_split(path.name) or split_of(patient)
+        reports = [
+            text(item.get("answer")) for item in content if isinstance(item, dict) and _stage(item) == LAST_STAGE
+        ]
+        report = reports[-1] if reports else ""
+        images = tuple(self._pictures().find(name) for name in _images(inner)) if pictures else ()
+        examples: list[Example] = []
+        turns: list[tuple[int, Turn]] = []
+        for number, item in enumerate(content):
+            problem = _problem(item)
+            if problem:
+                yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
+                continue
+            stage = _stage(item)
+            question, options = _question(item), tuple(texts(item.get("option_list")))
+            shown = images[: int(get(item, "image_input_count") or len(images))]
+            examples.append(
+                Example(
+                    id=f"{study_id}-stage{stage}-{number}",
+                    study_id=study_id,
+                    task="stage",
+                    question=(TWO_IMAGES if len(shown) == 2 else "") + question,
+                    answer=text(item["answer"]),
+                    options=() if all(option in question for option in options) else options,
+                    images=shown,
+                    report=report,
+                    stage=stage,
+                    split=split,
+                    source=self.name,
+                    context=tuple(turn for earlier, turn in turns if earlier < stage),
+                )
+            )
+            turns.append((stage, Turn(question, text(item["answer"]), examples[-1].options)))
+        if not examples:
+            yield Rejected(self.name, where, "bad row", "no usable question", study_id)
+            return
+        study = Study(
+            study_id=study_id,
+            patient_id=patient,
+            report=report,
+            images=images,
+            prior_study_id=text(inner.get("ref_study_id")) or None,
+            given=tuple(examples),
+            split=split,
+            source=self.name,
+        )
+        checked = admit(replace(study, report=report or " ".join(e.answer for e in examples)), where, required=pictures)
+        yield replace(checked, report=report) if isinstance(checked, Study) else checked
+
+
+def json_files(source: str, input: Path, what: str) -> list[Path]:
+    """The JSON and JSON-lines files that `input` is or holds, in order."""
+    path = needs_input(source, input, what)
+    if path.is_file():
+        return [path]
+    endings = tuple(f"{form}{packed}" for form in (".json", ".jsonl") for packed in PACKED)
+    files = sorted(file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
+    if not files:
+        raise UserError(f"{path}: no .json or .jsonl file in it; source '{source}' needs {what}")
+    return files
+
+
+def _inner(entry: Any) -> dict[str, Any]:
+    """The study, from below the wrappers of training files."""
+    if not isinstance(entry, dict):
+        return {}
+    for wrapper in ("data_dict", "cxrtrek_data"):
+        if isinstance(entry.get(wrapper), dict):
+            entry = entry[wrapper]
+    return entry
+
+
+def _patient(entry: dict[str, Any]) -> str:
+    return text(get(entry, "pat_id", "patient_id", "subject_id"))
+
+
+def _id(entry: dict[str, Any], where: str) -> str:
+    """The study's own identifier; with the patient's where it only counts that patient's studies."""
+    study, patient = text(get(entry, "study_id", "id", "_key")), _patient(entry)
+    if not study:
+        return f"{patient}/{Path(where).name}" if patient else Path(where).name
+    return f"{patient}/{study}" if patient and _WITHIN.fullmatch(study) else study
+
+
+def _images(entry: dict[str, Any]) -> list[str]:
+    return texts(get(entry, "image", "images", "image_path"))
+
+
+def _stage(item: dict[str, Any]) -> int:
+    """The stage as a number, also from "Stage 3" or "3. Attributes"; 0 when there is none."""
+    digits = re.search(r"\d+", text(item.get("stage")))
+    return int(digits.group()) if digits else 0
+
+
+def _problem(item: Any) -> str:
+    if not isinstance(item, dict):
+        return f"an item of 'content' must be an object, found {type(item).__name__}"
+    for name in ("question", "answer"):
+        if not text(item.get(name)):
+            return f"'{name}' is missing or empty"
+    stage = _stage(item)
+    return "" if 1 <= stage <= LAST_STAGE else f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
+
+
+def _question(item: dict[str, Any]) -> str:
+    """The question without placeholders of images, which the chat template sets."""
+    return " ".join(_PLACEHOLDER.sub(" ", text(item["question"])).split())

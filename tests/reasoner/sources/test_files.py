@@ -1,0 +1,148 @@
+"""Readers of other people's files: whatever the bytes, no exception, and a broken row spoils only itself."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reasoner.errors import UserError
+from reasoner.sources import files
+from reasoner.sources.files import csv_header, csv_parts, decode, json_parts, read_csv, read_json, read_text, require
+
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('"\n,;'), max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-999, 999) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@FAST
+@given(rows=st.lists(st.tuples(CELL, CELL), max_size=8))
+def test_csv_is_read_as_python_reads_it(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("one", "two"), *rows])
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.getvalue().encode())
+    expected = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
+    found = [[*row.value.values()] for row in read_csv(path) if row.value]
+    assert found == [row for row in expected if any(row)]
+
+
+@FAST
+@given(rows=st.lists(st.tuples(CELL, CELL), max_size=9), size=st.integers(1, 4), broken=st.booleans())
+def test_parts_of_a_csv_are_the_whole(tmp_path: Path, rows: list[tuple[str, str]], size: int, broken: bool) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("one", "two"), *rows])
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.getvalue().encode() + b'lost,"quote\n1,2\n' * broken)
+    whole = list(read_csv(path))
+    parts = list(csv_parts(path, size))
+    assert [row for at, line, n in parts for row in islice(read_csv(path, offset=at, line=line), n)] == whole
+    assert all(n <= size for _, _, n in parts)
+
+
+@FAST
+@given(noise=st.binary(max_size=300))
+def test_no_bytes_make_a_reader_raise(tmp_path: Path, noise: bytes) -> None:
+    for name in ("a.csv", "a.json", "a.csv.gz", "a.json.zip"):
+        path = tmp_path / name
+        path.write_bytes(b"one,two\n" * (name == "a.csv") + noise)
+        rows = list(read_csv(path) if "csv" in name else read_json(path))
+        assert all(row.reason or row.value is not None or "json" in name for row in rows)
+    read_text(path)
+    decode(noise)
+
+
+@pytest.mark.parametrize("broken", ['b,"never closed', 'b,"closed" too early', "b", "b,c,d", 'b,"x"y"z"'])
+def test_a_broken_csv_row_spoils_only_itself(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f'one,two\n1,first\n{broken}\n2,"second, quoted"\n3,"of\ntwo lines"\n')
+    rows = list(read_csv(path))
+    assert [row.value["one"] for row in rows if row.value] == ["1", "2", "3"]
+    assert [(row.where, row.reason) for row in rows if row.reason] == [(f"{path}:3", "bad row")]
+    assert rows[-1].where == f"{path}:5"
+
+
+def test_encodings_of_csv_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfone;two\n1;caf\xc3\xa9\n2;a film at 37\xb0, two views\n3;\xff\xfe\x81\n4;fine\n")
+    rows = list(read_csv(path))
+    assert [row.value and row.value["two"] for row in rows] == ["café", "a film at 37°, two views", None, "fine"]
+    assert rows[2].reason == "undecodable"
+
+
+@FAST
+@given(values=st.lists(st.dictionaries(st.text(min_size=1, max_size=4), JSON, min_size=1, max_size=3), max_size=6),
+       indent=st.sampled_from([None, 0, 2]), chunk=st.integers(1, 40), ascii=st.booleans())  # fmt: skip
+def test_json_lists_and_lines(tmp_path: Path, values: list, indent: int | None, chunk: int, ascii: bool) -> None:
+    path = tmp_path / "a.json"
+    whole, files._CHUNK = files._CHUNK, chunk
+    try:
+        path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii), "utf-8")
+        assert [row.value for row in read_json(path)] == values
+        parts = list(json_parts(path, 10))
+        pieces = [row for a, b, n in parts for row in read_json(path, start=a, stop=b, number=n)]
+        assert [row.value for row in pieces] == values
+        assert [row.where for row in pieces] == [f"{path}:{n}" for n in range(1, len(values) + 1)]
+        path.write_text("\n".join(json.dumps(value, ensure_ascii=ascii) for value in values), "utf-8")
+        if len(values) != 1:
+            assert [row.value for row in read_json(path)] == values
+    finally:
+        files._CHUNK = whole
+
+
+def test_a_broken_json_element_spoils_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"a": 1}, {"a": }, {"a": 3}, {"a": "open\n')
+    rows = list(read_json(path))
+    assert [row.value["a"] for row in rows if row.value] == [1, 3]
+    assert [row.reason for row in rows] == ["", "not JSON", "", "not JSON"]
+
+
+def test_packed_files_and_damaged_archives(tmp_path: Path) -> None:
+    data = b"one,two\n" + b"1,first\n" * 5000
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("inner/a.csv", data)
+    for name in ("a.csv.gz", "a.csv.zip"):
+        assert csv_header(tmp_path / name) == ["one", "two"]
+        assert sum(1 for row in read_csv(tmp_path / name) if row.value) == 5000
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(data)[:-20])
+    assert list(read_csv(tmp_path / "b.csv.gz"))[-1].reason == "undecodable"
+    (tmp_path / "c.csv.gz").write_bytes(b"not packed")
+    with pytest.raises(UserError, match="cannot be read"):
+        csv_header(tmp_path / "c.csv.gz")
+
+
+def test_memory_stays_flat_over_a_large_list(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"text": "word " * 200, "n": n} for n in range(6000)]))
+    whole, files._CHUNK = files._CHUNK, 2**16
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_json(path)) == 6000
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
+    finally:
+        tracemalloc.stop()
+        files._CHUNK = whole
+
+
+def test_require_names_the_nearest_column() -> None:
+    require(Path("a.csv"), ["Study ID", "x"], ["study_id"])
+    with pytest.raises(UserError, match=r"a\.csv: column 'findings' is missing; the nearest is 'Find_ngs'"):
+        require(Path("a.csv"), ["x", "Find_ngs"], ["findings"])
+    with pytest.raises(UserError, match="column 'uid' is missing; found report, text"):
+        require(Path("a.csv"), ["report", "text"], ["uid"])

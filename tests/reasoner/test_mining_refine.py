@@ -1,0 +1,286 @@
+"""Rewriting by a language model: what is safe is taken, what is not is refused, whatever the server does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reasoner.errors import UserError
+from reasoner.findings import extract_report, labels_of
+from reasoner.mining import refine
+from reasoner.mining.chains import merge
+from reasoner.mining.questions import Read, build_examples
+from reasoner.mining.refine import Llm, reworded, says_the_same
+from reasoner.mining.run import mine
+from reasoner.mining.verify import faults
+from reasoner.schema import Chain, Example, Step, Study
+from reasoner.sources import open_source
+
+REPORT = "FINDINGS: Small left pleural effusion. The heart is enlarged. Possible nodule in the right upper lobe."
+Answer = Callable[[list[str], int], tuple[int, Any]]
+
+
+def example(report: str = REPORT, style: str = "systematic") -> Example:
+    findings = extract_report(report)
+    read = Read(Study("s", "s", report, images=("a",)), tuple(merge(findings)), labels_of(findings), style, 0)
+    (row,) = build_examples(read, {"abnormality_list": 1.0})
+    assert isinstance(row, Example)
+    return row
+
+
+def fluent(sentences: list[str]) -> str:
+    """What a good model does: other words, the same meaning."""
+    changed = [re.sub(r"^There is (an?) ", r"I can see \1 ", s).replace("is seen", "is visible") for s in sentences]
+    return "\n".join(f"{n}. {s}" for n, s in enumerate(changed, 1))
+
+
+def sentences_of(row: Example) -> list[str]:
+    return [step.text for step in row.steps if step.findings]
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    answer: Answer
+    asked: int = 0
+    busy: int = 0
+    most: int = 0
+
+
+@contextmanager
+def server(answer: Answer) -> Iterator[Server]:
+    """A small OpenAI-compatible server; `answer` takes the sentences and the number of the request."""
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.reply(200, {"data": [{"id": "model"}]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                web.asked += 1
+                number = web.asked
+                web.busy += 1
+                web.most = max(web.most, web.busy)
+            lines = [line.partition(". ")[2] for line in body["messages"][1]["content"].splitlines()]
+            status, content = web.answer(lines, number)
+            with lock:
+                web.busy -= 1
+            self.reply(status, {"choices": [{"message": {"content": content}}]})
+
+        def reply(self, status: int, body: Any) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    web = Server(("127.0.0.1", 0), Handler)
+    web.answer = answer
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    try:
+        yield web
+    finally:
+        web.shutdown()
+        web.server_close()
+
+
+def llm(web: Server, **options: Any) -> Llm:
+    return Llm(f"http://127.0.0.1:{web.server_port}", "model", **({"backoff_s": 0.01} | options))
+
+
+def test_fluent_words_are_taken() -> None:
+    row = example()
+    outcome, steps = reworded(row, fluent(sentences_of(row)))
+    assert outcome == "accepted" and steps is not None
+    assert faults(Chain(steps), merge(extract_report(REPORT)), REPORT) == []
+    assert [step.evidence for step in steps] == [step.evidence for step in row.steps]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is a small right pleural effusion.",
+        "There is a large left pleural effusion.",
+        "There may be a small left pleural effusion.",
+        "There is no left pleural effusion.",
+        "There is a small left pleural effusion and a pneumothorax.",
+        "There is a small left pleural effusion. No fracture.",
+        "There is a small left pleural effusion with no pneumothorax.",
+        "The report describes a small left pleural effusion.",
+        "The small left pleural effusion is unchanged.",
+        "A small left pleural effusion zq wx the fnord gloop blarg mumble grok plugh.",
+        "left left effusion pleural small of of the",
+        "There is a small left left pleural effusion.",
+        "",
+    ],
+)
+def test_other_meanings_and_babble_are_refused(text: str) -> None:
+    findings = merge(extract_report(REPORT))
+    effusion = next(f for f in findings if f.concept == "pleural_effusion")
+    step = Step("There is a small left pleural effusion.", "pleura", (effusion,), effusion.evidence)
+    row = Example("e", "s", "abnormality_list", "?", "!", steps=(step,), reasoning=step.text, report=REPORT)
+    assert reworded(row, f"1. {text}") == ("rejected", None)
+    assert reworded(row, "1. I see a small left pleural effusion.")[0] == "accepted"
+
+
+def test_lines_must_be_those_that_were_sent() -> None:
+    row = example()
+    good = fluent(sentences_of(row)).splitlines()
+    for reply in (
+        "",
+        "Sure! Here you are:",
+        "\n".join(good[:-1]),
+        "\n".join(good[::-1]),
+        "\n".join([*good, "99. More."]),
+    ):
+        assert reworded(row, reply) == ("rejected", None), reply
+
+
+def test_a_bad_sentence_keeps_its_rule_made_words() -> None:
+    row = example()
+    lines = fluent(sentences_of(row)).splitlines()
+    sent = [number for number, step in enumerate(row.steps) if step.findings]
+    lines[2] = "3. There is a massive right pneumothorax."
+    outcome, steps = reworded(row, "\n".join(lines))
+    assert outcome == "repaired" and steps is not None
+    assert steps[sent[2]] == row.steps[sent[2]]
+    assert not says_the_same(row.steps[sent[2]], "There is a massive right pneumothorax.")
+
+
+def test_requests_run_side_by_side_within_the_bound_and_are_cached(tmp_path: Path) -> None:
+    def answer(lines: list[str], number: int) -> tuple[int, str]:
+        time.sleep(0.05)
+        return 200, fluent(lines)
+
+    rows = [
+        replace(row, id=f"e{i}")
+        for i in range(12)
+        for row in [example(f"{REPORT} Left rib {i} fracture.", style="question")]
+    ]
+    rows = [example(REPORT.replace("Small", size)) for size in ("Small", "Large", "Moderate", "Tiny")] + rows
+    with server(answer) as web:
+        first, counts = refine.refine(rows, llm(web, concurrency=3), tmp_path)
+        asked = web.asked
+        again, _ = refine.refine(rows, llm(web, concurrency=3), tmp_path)
+        assert 1 < web.most <= 3
+        assert counts.total() == len(rows) and counts["failed"] == 0
+        assert asked == web.asked <= len(rows), "the second time all comes from the cache"
+    assert first == again
+    assert any(a.reasoning != b.reasoning for a, b in zip(first, rows, strict=True))
+
+
+def test_busy_servers_are_asked_again(tmp_path: Path) -> None:
+    def answer(lines: list[str], number: int) -> tuple[int, str]:
+        return ((429, ""), (503, ""))[number % 2] if number <= 3 else (200, fluent(lines))
+
+    with server(answer) as web:
+        _, counts = refine.refine([example()], llm(web), tmp_path)
+        assert (web.asked, counts) == (4, {"accepted": 1})
+
+
+def test_refused_and_hopeless_requests_fall_back(tmp_path: Path) -> None:
+    row = example()
+    for status, tries in ((400, 1), (500, 3)):
+        with server(lambda lines, number, status=status: (status, "")) as web:  # type: ignore[misc]
+            rows, counts = refine.refine([row], llm(web, retries=2), tmp_path)
+            assert rows == [row] and counts == {"failed": 1} and web.asked == tries
+
+
+def test_a_server_that_is_gone_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine, "GIVE_UP", 3)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gone = Llm(f"http://127.0.0.1:{free.getsockname()[1]}", "model", backoff_s=0.01)
+    with pytest.raises(UserError, match="stopped answering"):
+        refine.refine([example()], gone, tmp_path)
+    with pytest.raises(UserError, match="no OpenAI-compatible server answers"):
+        refine.check(gone)
+    with (
+        server(lambda lines, number: (200, "")) as web,
+        pytest.raises(UserError, match="serves model, not 'other'"),
+    ):
+        refine.check(replace(llm(web), model="other"))
+
+
+def mine_with(folder: Path, chosen: Llm) -> dict[str, Any]:
+    rows = [{"study_id": f"s{i}", "report": f"FINDINGS: {size} left pleural effusion."} for i, size in enumerate(SIZES)]
+    (folder.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = open_source("jsonl", str(folder.parent / "rows.jsonl"), folder, {"require_images": False})
+    return mine(source, folder, tasks={"abnormality_list": 1.0}, style="concise", workers=0, llm=chosen)
+
+
+SIZES = ("Small", "Large", "Moderate", "Tiny")
+
+
+def test_mining_counts_what_became_of_the_chains(tmp_path: Path) -> None:
+    def answer(lines: list[str], number: int) -> tuple[int, str]:
+        return 200, fluent(lines) if any("small" in line for line in lines) else "fnord"
+
+    with server(answer) as web:
+        summary = mine_with(tmp_path / "out", llm(web))
+    assert summary["refined"] == {"accepted": 1, "rejected": 3} and summary["llm"] == "model"
+
+
+def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
+    """`vllm serve` with the tiny model, whose weights are random: every chain must stay as it was."""
+    pytest.importorskip("vllm")
+    from reasoner.models import tiny
+
+    model = tiny.build(
+        tmp_path / "tiny", [refine.SYSTEM, REPORT, *sentences_of(example())] * 8, seed=1, max_position_embeddings=2048
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "model": model,
+        "served-model-name": "tiny",
+        "host": "127.0.0.1",
+        "port": port,
+        "dtype": "float32",
+        "max-model-len": 2048,
+        "max-num-seqs": 8,
+    }
+    # What `vllm serve` runs; that command itself needs a package named vllm, which the CPU build is not.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    cures = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
+    environment = os.environ | cures | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    log = (tmp_path / "log").open("w+")
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    chosen = Llm(f"http://127.0.0.1:{port}", "tiny", timeout_s=300)
+    try:
+        deadline = time.monotonic() + 600
+        while True:
+            try:
+                refine.check(chosen)
+                break
+            except UserError:
+                log.seek(0)
+                assert process.poll() is None and time.monotonic() < deadline, log.read()[-3000:]
+                time.sleep(1)
+        summary = mine_with(tmp_path / "out", chosen)
+    finally:
+        process.terminate()
+        process.wait(60)
+        log.close()
+    assert summary["refined"] == {"rejected": len(SIZES)}, Counter(summary["refined"])
