@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
+from reasoner.schema import Turn
 
 #: Rows whose images are held in memory at once: radiographs are large.
 _CHUNK = 1000
@@ -68,7 +69,10 @@ def generate(
         completed: list[dict[str, Any]] = []
         for start in range(0, len(job.rows), _CHUNK):
             rows = job.rows[start : start + _CHUNK]
-            prompts = [Prompt(row["question"], row["options"], image_paths(row, data)) for row in rows]
+            prompts = [
+                Prompt(row["question"], row["options"], image_paths(row, data), [*map(Turn.from_dict, row["context"])])
+                for row in rows
+            ]
             inputs: Any = prompt_inputs(processor, prompts)
             outputs = engine.generate(inputs, params, use_tqdm=True)
             completed += [

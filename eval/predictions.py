@@ -32,6 +32,7 @@ def prediction_rows(examples: Sequence[Example], data: Path) -> list[dict[str, A
     for example in examples:
         row = {field: getattr(example, field) for field in FIELDS}
         row["options"] = list(example.options)
+        row["context"] = [turn.to_dict() for turn in example.context]
         row["images"] = [_below(Path(image), data) for image in example.images]
         rows.append(row)
     return rows
@@ -53,7 +54,7 @@ def fingerprint(checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decod
     """Equal for two calls exactly when their prediction files would be the same."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row["id"], row["question"], row["options"], row["images"]]).encode())
+        digest.update(json.dumps([row["id"], row["question"], row["options"], row["images"], row["context"]]).encode())
     return {
         "checkpoint": checkpoint_fingerprint(checkpoint),
         "rows": len(rows),

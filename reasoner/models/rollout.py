@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch._dynamo.config
 
-from reasoner.prompts import user_message
+from reasoner.prompts import conversation
+from reasoner.schema import Turn
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -159,6 +160,7 @@ class Prompt(NamedTuple):
     question: str
     options: Sequence[str]
     images: Sequence[str | Path]
+    context: Sequence[Turn] = ()
 
 
 def prompt_inputs(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
@@ -166,10 +168,9 @@ def prompt_inputs(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> list[
     from PIL import Image
 
     rows = []
-    for question, options, images in prompts:
-        text = processor.apply_chat_template(
-            [user_message(question, options, len(images))], add_generation_prompt=True, tokenize=False
-        )
+    for question, options, images, context in prompts:
+        messages = conversation(context, question, options, len(images))
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         row: dict[str, Any] = {"prompt": text}
         if images:
             row["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in images]}
