@@ -28,6 +28,7 @@ from recipes.training import (
     lora_config,
     show_progress,
     start_tracking,
+    starting_weights,
     trainer_arguments,
 )
 from rewards.credit import StepReward, step_rewards
@@ -193,12 +194,14 @@ def run(recipe: Recipe) -> Path:
     if args.process_index == 0:
         start_tracking(recipe, "grpo")
     dtype = resolve_dtype(recipe.model.dtype)
+    resume = last_checkpoint(output)
     model = load_model(
-        start,
+        starting_weights(recipe, resume, start),
         dtype=dtype,
         attn_implementation=recipe.model.attn_implementation,
         freeze_vision=recipe.model.freeze_vision,
     )
+    model.config._name_or_path = str(start)  # where TRL finds the reference policy, also when resumed
     with trl_rollouts(dtype=dtype, max_images=max(len(e.images) for e in examples)):
         trainer = StepCreditTrainer(
             model=model,
@@ -213,7 +216,7 @@ def run(recipe: Recipe) -> Path:
         )
     show_progress(trainer)
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(output))
+        trainer.train(resume_from_checkpoint=resume)
     finally:
         if pool is not None:
             pool.close()

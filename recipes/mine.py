@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import UserError
-from reasoner.mining.refine import Llm
+from reasoner.llm import Llm
 from reasoner.mining.run import mine
 from reasoner.sources import open_source
 from reasoner.sources.base import Source

@@ -19,6 +19,7 @@ from recipes.training import (
     lora_config,
     show_progress,
     start_tracking,
+    starting_weights,
     trainer_arguments,
 )
 
@@ -40,8 +41,9 @@ def run(recipe: Recipe) -> Path:
     base = base_checkpoint(recipe, examples)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
+    resume = last_checkpoint(output)
     model = load_model(
-        base,
+        starting_weights(recipe, resume, base),
         dtype=recipe.model.dtype,
         attn_implementation=recipe.model.attn_implementation,
         freeze_vision=recipe.model.freeze_vision,
@@ -56,7 +58,7 @@ def run(recipe: Recipe) -> Path:
         peft_config=lora_config(recipe),
     )
     show_progress(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output))
+    trainer.train(resume_from_checkpoint=resume)
     save_checkpoint(trainer, output)
     finish(trainer, output)
     return output

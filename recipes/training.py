@@ -130,6 +130,16 @@ def last_checkpoint(output: Path) -> str | None:
     return found
 
 
+def starting_weights(recipe: Recipe, resume: str | None, start: str | Path) -> str | Path:
+    """Where the model is loaded from: on resuming all weights, the checkpoint itself.
+
+    The trainer would load them by the names of the file, which for a Qwen-VL are not those of the module, and go on
+    from `start` without a word. Adapters and sharded checkpoints it does load.
+    """
+    whole = resume is not None and recipe.model.lora is None and any(Path(resume).glob("model*.safetensors"))
+    return resume if resume is not None and whole else start
+
+
 def finish(trainer: Any, output: Path) -> None:
     """Keeps the training history beside the final checkpoint and drops the intermediate ones, done with."""
     if trainer.accelerator.is_main_process:

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
 from reasoner.schema import Finding
+from rewards.judge import Judge, request
 from rewards.registry import Score, reward
 from rewards.steps import Claim, Sentence, read_reasoning
 from rewards.terms import Spoken, spoken
@@ -43,14 +46,54 @@ MENTIONED = 1.0
 EXCESS, SPARE = 1.0, 5.0
 
 
-@reward("process")
+def _ask_ahead(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    """Asks the judge about a whole chunk at once; each row then finds its reply in the cache."""
+    if settings["judge"] == "llm":
+        who = Judge(settings["url"], settings["model"], settings["judge_timeout_s"], settings["cache"])
+        who.ask([_request(row["completion"], row["reasoning"], row["report"], who) for row in rows if _scorable(**row)])
+
+
+def _scorable(*, reasoning: str | None, report: str | None, **_: Any) -> bool:
+    return bool(reasoning and report and reasoning.strip() and report.strip())
+
+
+def _request(completion: str, reasoning: str, report: str, who: Judge) -> dict[str, Any]:
+    return request(parse_completion(completion).reasoning, reasoning, report, who.model)
+
+
+@reward("process", settings=("judge", "url", "model", "judge_timeout_s", "cache"), prepare=_ask_ahead)
 def process(
-    completion: str, *, reasoning: str | None, report: str | None, labels: Mapping[str, str | None] | None = None
+    completion: str,
+    *,
+    reasoning: str | None,
+    report: str | None,
+    labels: Mapping[str, str | None] | None = None,
+    judge: str = "rules",
+    url: str = "",
+    model: str = "",
+    judge_timeout_s: float = 8.0,
+    cache: str = "~/.cache/cxr-reasoner/judge.sqlite",
 ) -> Score:
-    """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report."""
-    if not reasoning or not report or not reasoning.strip() or not report.strip():
+    """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report.
+
+    `judge` is `rules` (below; deterministic) or `llm` (`rewards.judge`; what it leaves unanswered falls back to the
+    rules, counted in the part `judge_fallback`).
+
+    Raises:
+        UserError: another judge, or no server for it.
+    """
+    if judge not in ("rules", "llm") or (judge == "llm" and not (url and model)):
+        raise UserError(f"reward 'process': judge {judge!r} must be rules, or llm with `url` and `model`")
+    if not _scorable(reasoning=reasoning, report=report):
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
-    return radrscore(parse_completion(completion).reasoning, reasoning, report, labels)
+    assert reasoning is not None and report is not None
+    text = parse_completion(completion).reasoning
+    if judge == "rules":
+        return radrscore(text, reasoning, report, labels)
+    score = Judge(url, model, judge_timeout_s, cache).score(text, request(text, reasoning, report, model))
+    fallback = score is None
+    score = score or radrscore(text, reasoning, report, labels)
+    return replace(score, parts={**score.parts, "judge_fallback": float(fallback)})
 
 
 def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
@@ -84,15 +127,17 @@ def _mean(credits: Sequence[float]) -> float:
 
 def _repeats(claims: Sequence[Claim], reference: Sequence[Claim]) -> set[int]:
     """Identities of the claims that only repeat. What the reference says twice may be said twice."""
-    allowed = Counter(_key(claim) for claim in reference)
-    made: dict[tuple, list[Claim]] = {}
+    allowed = Counter(map(_key, reference))
+    made: Counter[tuple] = Counter()
+    details: dict[tuple, set[tuple]] = {}
     repeats = set()
     for claim in claims:
-        key = _key(claim)
-        before = made.setdefault(key, [])
-        if len(before) >= max(1, allowed[key]) and any(_covers(other, claim) for other in before):
+        key, own = _key(claim), _details(claim)
+        known = details.setdefault(key, set())
+        if made[key] >= max(1, allowed[key]) and (own in known or any(_covers(other, own) for other in known)):
             repeats.add(id(claim))
-        before.append(claim)
+        made[key] += 1
+        known.add(own)
     return repeats
 
 
@@ -100,11 +145,14 @@ def _key(claim: Claim) -> tuple:
     return claim.concepts, claim.status
 
 
-def _covers(earlier: Claim, later: Claim) -> bool:
+def _details(claim: Claim) -> tuple:
+    finding = claim.findings[0]
+    return finding.laterality, finding.severity, finding.change
+
+
+def _covers(earlier: tuple, later: tuple) -> bool:
     """Whether the later claim adds no detail to the earlier one of the same concepts and status."""
-    a, b = earlier.findings[0], later.findings[0]
-    details = ("laterality", "severity", "change")
-    return all(getattr(b, name) in (None, getattr(a, name)) for name in details)
+    return all(b is None or a == b for a, b in zip(earlier, later, strict=True))
 
 
 def _factuality(claims: Sequence[Claim], repeats: set[int], report: Facts, labels: Labels) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,21 @@ class RewardFunction:
     columns: tuple[str, ...]
     defaults: dict[str, Any]
     settings: dict[str, Any]
+    prepare: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], None] | None = None
+    """Called with the rows of a chunk and the settings before they are scored one by one, to fetch what they need."""
 
 
 REGISTRY: dict[str, RewardFunction] = {}
 
 
-def reward(name: str, *, settings: Sequence[str] = ()) -> Callable[[RewardCallable], RewardCallable]:
+def reward(
+    name: str, *, settings: Sequence[str] = (), prepare: Callable[..., None] | None = None
+) -> Callable[[RewardCallable], RewardCallable]:
     """Registers a function as the reward `name`.
 
     Its keyword-only parameters are data-set columns, required unless they have a default; those named in `settings`
-    are set by the recipe (`grpo.reward_options.<name>`) instead.
+    are set by the recipe (`grpo.reward_options.<name>`) instead. `prepare(rows, settings)` is called before a chunk of
+    rows is scored one by one.
 
     Raises:
         UserError: a name that another file has taken, or a signature that cannot be called by name.
@@ -71,7 +76,7 @@ def reward(name: str, *, settings: Sequence[str] = ()) -> Callable[[RewardCallab
             raise UserError(
                 f"{code.co_filename}: the reward {name!r} exists in {taken.function.__code__.co_filename}; rename yours"
             )
-        REGISTRY[name] = _describe(name, function, settings)
+        REGISTRY[name] = replace(_describe(name, function, settings), prepare=prepare)
         return function
 
     return register
@@ -170,6 +175,12 @@ class RewardSet:
                     f"add it or take {name!r} out of `grpo.rewards`"
                 )
 
+    def prepare(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Lets each reward fetch what it needs for the rows that are scored next."""
+        for name, function in self._functions.items():
+            if function.prepare is not None:
+                function.prepare(rows, self._settings[name])
+
     def score(self, row: Mapping[str, Any]) -> dict[str, Score]:
         """Every reward of the row, which holds `completion` and the columns.
 
@@ -177,6 +188,7 @@ class RewardSet:
             UserError: a required column is missing.
             RewardError: a reward returned no Score or a value that is not finite.
         """
+        self.prepare([row])
         return {name: self.score_one(name, row) for name in self.weights}
 
     def score_one(self, name: str, row: Mapping[str, Any]) -> Score:

@@ -64,6 +64,7 @@ class Worker:
         """Scores in the order of `rows`, delivered every `delivery_s` seconds (0: each row by itself)."""
         done: list[Scored] = []
         delivered = time.monotonic()
+        self.rewards.prepare(rows)
         for row in rows:
             done.append(self.score_row(row))
             if time.monotonic() - delivered >= delivery_s:

@@ -8,24 +8,17 @@ what is missing.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import json
-import os
-import random
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reasoner.errors import UserError
 from reasoner.findings import extract_report, split_sentences
 from reasoner.findings.lexicon import load
+from reasoner.llm import Llm, ask
 from reasoner.mining.chains import merge
 from reasoner.mining.verify import faults, read, step_faults
 from reasoner.schema import Chain, Example, Finding, Step
@@ -37,8 +30,6 @@ SYSTEM = (
     "one sentence a line, and nothing else."
 )
 CACHE = "llm_cache.sqlite"
-#: Requests in a row without an answer after which a run stops; it goes on from there when called again.
-GIVE_UP = 20
 _LINE = re.compile(r"\s*(\d+)\s*[.):]\s*(\S.*?)\s*")
 _SENTENCE = re.compile(r"[A-Z][ -~]*[a-z)]\.")
 _STAMMER = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
@@ -59,42 +50,6 @@ _COMMON = frozenset(
 KNOWN = 0.75
 
 
-@dataclass(frozen=True)
-class Llm:
-    """A server and its model. The other fields change neither requests nor results."""
-
-    url: str = field(repr=False)
-    model: str
-    concurrency: int = field(default=16, repr=False)
-    """Requests at a time, of each worker."""
-    retries: int = field(default=4, repr=False)
-    timeout_s: float = field(default=120.0, repr=False)
-    backoff_s: float = field(default=0.5, repr=False)
-    """Wait before the first retry; doubled before each further one."""
-
-    @property
-    def base(self) -> str:
-        url = self.url.rstrip("/")
-        return url if url.endswith("/v1") else url + "/v1"
-
-
-def check(llm: Llm) -> None:
-    """Raises `UserError` when the server does not answer or does not serve the model."""
-    import httpx
-
-    try:
-        reply = httpx.get(f"{llm.base}/models", headers=_headers(), timeout=20)
-        reply.raise_for_status()
-        served = [entry["id"] for entry in reply.json()["data"]]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-        why = str(error) or type(error).__name__
-        raise UserError(
-            f"{llm.url}: no OpenAI-compatible server answers there ({why}); start one or mend --llm"
-        ) from None
-    if llm.model not in served:
-        raise UserError(f"{llm.url} serves {', '.join(served) or 'no model'}, not '{llm.model}'; mend --llm-model")
-
-
 def refine(examples: Sequence[Example], llm: Llm, folder: Path) -> tuple[list[Example], Counter[str]]:
     """The examples with their chains reworded where that is safe, and what became of them.
 
@@ -107,8 +62,7 @@ def refine(examples: Sequence[Example], llm: Llm, folder: Path) -> tuple[list[Ex
     Raises:
         UserError: the server stopped answering.
     """
-    with closing(Cache(folder / CACHE)) as cached:
-        replies = asyncio.run(_ask_all([request(example.steps, llm.model) for example in examples], llm, cached))
+    replies = ask([request(example.steps, llm.model) for example in examples], llm, folder / CACHE)
     counts: Counter[str] = Counter()
     refined = []
     for example, reply in zip(examples, replies, strict=True):
@@ -181,82 +135,3 @@ def _lines(reply: str, count: int) -> list[str] | None:
     if len(matches) != count or any(m is None or int(m[1]) != n for n, m in enumerate(matches, 1)):
         return None
     return [m[2] for m in matches if m is not None]
-
-
-class Cache:
-    """Replies by the hash of their request, in a SQLite file that several processes may write."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._db.execute("CREATE TABLE IF NOT EXISTS replies (request TEXT PRIMARY KEY, reply TEXT NOT NULL)")
-
-    def get(self, body: dict[str, Any]) -> str | None:
-        row = self._db.execute("SELECT reply FROM replies WHERE request = ?", (_hash(body),)).fetchone()
-        return row[0] if row else None
-
-    def put(self, body: dict[str, Any], reply: str) -> None:
-        # The first reply stays: another worker may have used it.
-        self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (_hash(body), reply))
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def _hash(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _headers() -> dict[str, str]:
-    key = os.environ.get("OPENAI_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-async def _ask_all(bodies: Sequence[dict[str, Any]], llm: Llm, cached: Cache) -> list[str | None]:
-    import httpx
-
-    wanted = {_hash(body): body for body in bodies if cached.get(body) is None}
-    asking = _Asking(llm, cached)
-    limits = httpx.Limits(max_connections=llm.concurrency)
-    async with httpx.AsyncClient(headers=_headers(), timeout=llm.timeout_s, limits=limits) as client:
-        queue = iter(list(wanted.values()))
-
-        async def work() -> None:
-            for body in queue:  # one iterator: each takes what comes next
-                await asking.ask(client, body)
-
-        await asyncio.gather(*(work() for _ in range(min(llm.concurrency, len(wanted)))))
-    return [cached.get(body) for body in bodies]
-
-
-class _Asking:
-    """Requests with retries; stops the run when the server is gone."""
-
-    def __init__(self, llm: Llm, cached: Cache) -> None:
-        self.llm, self.cached, self.unanswered = llm, cached, 0
-
-    async def ask(self, client: Any, body: dict[str, Any]) -> None:
-        """Puts the reply into the cache; leaves nothing there when none can be had."""
-        import httpx
-
-        for attempt in range(self.llm.retries + 1):
-            wait = self.llm.backoff_s * 2**attempt * random.uniform(0.5, 1.5)
-            try:
-                reply = await client.post(f"{self.llm.base}/chat/completions", json=body)
-                self.unanswered = 0
-                if reply.status_code == 200:
-                    self.cached.put(body, reply.json()["choices"][0]["message"]["content"] or "")
-                    return
-                if reply.status_code != 429 and reply.status_code < 500:
-                    return  # the request itself is refused, for ever
-                after = reply.headers.get("retry-after", "")
-                wait = max(wait, min(float(after), 60.0)) if after.isdigit() else wait
-            except httpx.TransportError:
-                self.unanswered += 1
-                if self.unanswered >= GIVE_UP:
-                    raise UserError(
-                        f"{self.llm.url} stopped answering; start it again and repeat the command: it goes on from here"
-                    ) from None
-            except (ValueError, KeyError, IndexError, TypeError):
-                pass  # not the reply of such a server: perhaps the next one is
-            if attempt < self.llm.retries:
-                await asyncio.sleep(wait)

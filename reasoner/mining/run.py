@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
+from reasoner.llm import Llm, check
 from reasoner.mining import refine
 from reasoner.mining.balance import Balance
 from reasoner.mining.chains import STYLES, merge
@@ -47,7 +48,7 @@ class Settings:
     tasks: dict[str, float]
     style: str = "concise"
     seed: int = 0
-    llm: refine.Llm | None = None
+    llm: Llm | None = None
 
 
 def mine(
@@ -59,7 +60,7 @@ def mine(
     seed: int = 0,
     workers: int | None = None,
     balance: float | None = None,
-    llm: refine.Llm | None = None,
+    llm: Llm | None = None,
 ) -> dict[str, Any]:
     """Mines a source into `output` and returns the summary that is also in `output/summary.json`.
 
@@ -94,7 +95,7 @@ def mine(
     shards.open(fingerprint(source, partitions, settings, output))
     missing = [number for number in range(len(partitions)) if not shards.done(number)]
     if llm is not None and missing:
-        refine.check(llm)
+        check(llm)
     if len(missing) < len(partitions):
         print(f"mining goes on: {len(partitions) - len(missing)} of {len(partitions)} parts are there", file=sys.stderr)
     with _progress(f"mining {source.name}", len(partitions), len(partitions) - len(missing)) as advance:

@@ -22,10 +22,11 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, labels_of
+from reasoner.llm import Llm, check
 from reasoner.mining import refine
 from reasoner.mining.chains import merge
 from reasoner.mining.questions import Read, build_examples
-from reasoner.mining.refine import Llm, reworded, says_the_same
+from reasoner.mining.refine import reworded, says_the_same
 from reasoner.mining.run import mine
 from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example, Step, Study
@@ -206,19 +207,19 @@ def test_refused_and_hopeless_requests_fall_back(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_gone_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine, "GIVE_UP", 3)
+    monkeypatch.setattr("reasoner.llm.GIVE_UP", 3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         gone = Llm(f"http://127.0.0.1:{free.getsockname()[1]}", "model", backoff_s=0.01)
     with pytest.raises(UserError, match="stopped answering"):
         refine.refine([example()], gone, tmp_path)
     with pytest.raises(UserError, match="no OpenAI-compatible server answers"):
-        refine.check(gone)
+        check(gone)
     with (
         server(lambda lines, number: (200, "")) as web,
         pytest.raises(UserError, match="serves model, not 'other'"),
     ):
-        refine.check(replace(llm(web), model="other"))
+        check(replace(llm(web), model="other"))
 
 
 def mine_with(folder: Path, chosen: Llm) -> dict[str, Any]:
@@ -272,7 +273,7 @@ def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
         deadline = time.monotonic() + 600
         while True:
             try:
-                refine.check(chosen)
+                check(chosen)
                 break
             except UserError:
                 log.seek(0)
