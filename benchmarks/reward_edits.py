@@ -179,7 +179,7 @@ def read_reports(path: Path, limit: int | None) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    data = Path(os.environ.get("CXR_REASONER_DATA", "shared/data")) / "iu"
+    data = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "iu"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reports", type=Path, default=data / "indiana_reports.csv")
     parser.add_argument("--gold", type=Path, default=data / "gold_dev.csv")
@@ -188,6 +188,9 @@ def main() -> None:
         "--wrong", type=Path, help="write the edits that moved the wrong parts here; patient text, keep it"
     )
     args = parser.parse_args()
+    if not args.reports.is_file():
+        print(f"skipped: no reports in {args.reports}; give --reports and --gold, or set CXR_REASONER_DATA")
+        return
     reports = read_reports(args.reports, args.limit)
     with args.gold.open(encoding="utf-8") as file:
         gold = {row["uid"]: row for row in csv.DictReader(file)}

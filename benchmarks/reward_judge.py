@@ -110,12 +110,15 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    data = Path(os.environ.get("CXR_REASONER_DATA", "shared/data"))
+    data = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=data / "radrscore_dev" / "openi_judged.jsonl")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="write every number here as well")
     args = parser.parse_args()
+    if not args.rows.is_file():
+        print(f"skipped: no judged rows in {args.rows}; give --rows, or set CXR_REASONER_DATA")
+        return
     with args.rows.open(encoding="utf-8") as file:
         result = measure([json.loads(line) for line in file if line.strip()], args.resamples)
     print(table(result))
