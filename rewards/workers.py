@@ -29,7 +29,8 @@ _DELIVERY_S = 0.05
 _START_LIMIT_S = 120.0
 #: Latencies kept for the percentiles.
 _REMEMBERED = 10_000
-_CHUNKS_PER_WORKER = 4
+#: Few chunks, since handing one out costs as much as scoring some ten short rows; several, so that none waits long.
+_CHUNKS_PER_WORKER, _CHUNK_ROWS = 4, 64
 
 Row = Mapping[str, Any]
 
@@ -272,7 +273,9 @@ class _Batch:
         self.results: list[dict[str, Score] | None] = [None] * len(rows)
         self.deaths: Counter[int] = Counter()
         self.jobs: dict[int, _Job] = {}
-        size = max(1, math.ceil(len(rows) / (len(pool._actors) * _CHUNKS_PER_WORKER)))
+        workers = len(pool._actors)
+        chunks = workers * min(_CHUNKS_PER_WORKER, max(1, len(rows) // (workers * _CHUNK_ROWS)))
+        size = max(1, math.ceil(len(rows) / chunks))
         #: (row numbers, whether to deliver each by itself)
         self.queue: deque[tuple[list[int], bool]] = deque(
             (list(range(first, min(first + size, len(rows)))), False) for first in range(0, len(rows), size)
