@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +148,9 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
     examples: list[Row] = []
     rejected: list[Row] = []
     for item in source.read(partition):
-        rows: Any = [("rejected", vars(item))] if isinstance(item, Rejected) else _rows(item, settings)
+        rows: Iterable[tuple[str, Row]] = [("rejected", vars(item))]
+        if isinstance(item, Study):
+            rows = mine_study(item, settings.tasks, settings.style, settings.seed)
         for kind, record in rows:
             {"study": studies, "example": examples, "rejected": rejected}[kind].append(record)
     if settings.llm is not None:
@@ -165,10 +167,6 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
         by_split.setdefault(row["split"], []).append(_relative(row, root))
     tables |= {split: to_table(rows, EXAMPLE) for split, rows in by_split.items()}
     Shards(output / "shards").write(number, tables, {"counts": counts.state(), "rejected": rejected})
-
-
-def _rows(study: Study, settings: Settings) -> Iterator[tuple[str, Row]]:
-    return mine_study(study, settings.tasks, settings.style, settings.seed)
 
 
 def _mined(

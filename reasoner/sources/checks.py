@@ -13,7 +13,7 @@ from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.schema import Example, Rejected, Study
-from reasoner.sources.files import Row
+from reasoner.sources.files import PACKED, Row
 from reasoner.sources.language import foreign_language
 
 #: The first bytes of PNG, JPEG, BMP, TIFF (both orders), WebP (RIFF) and GIF.
@@ -81,13 +81,34 @@ def bucket(patient_id: str, count: int) -> int:
     return zlib.crc32(patient_id.encode()) % count
 
 
-def needs_input(source: str, input: str | Path | None, what: str) -> Path:
-    if input is None:
-        raise UserError(f"source '{source}' needs an input: --input {what}")
-    path = Path(input)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; source '{source}' needs {what}")
-    return path
+class Collection:
+    """A source that reads files: `input` is the file or folder of them, `images` the folder of the pictures where it is
+    not a usual one. `what` tells a user what the input should be."""
+
+    name: str
+    what: str
+
+    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
+        if input is None:
+            raise UserError(f"source '{self.name}' needs an input: --input {self.what}")
+        self.input, self.images = Path(input), images
+
+    def path(self) -> Path:
+        """The input. Raises `UserError` when there is no such file or folder."""
+        if not self.input.exists():
+            raise UserError(f"{self.input}: no such file or folder; source '{self.name}' needs {self.what}")
+        return self.input
+
+    def json_files(self) -> list[Path]:
+        """The JSON and JSON-lines files that the input is or holds, in order."""
+        path = self.path()
+        if path.is_file():
+            return [path]
+        endings = tuple(f"{form}{packed}" for form in (".json", ".jsonl") for packed in PACKED)
+        files = sorted(file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
+        if not files:
+            raise UserError(f"{path}: no .json or .jsonl file in it; source '{self.name}' needs {self.what}")
+        return files
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import (
+    Collection,
     Item,
     Pictures,
     admit,
     bucket,
     each,
-    needs_input,
     number,
     official_split,
     split_of,
@@ -44,16 +44,12 @@ SECTIONS = {
 _STUDY = re.compile(r"(patient\w+)[/\\](study\w+)", re.IGNORECASE)
 
 
-class ChexpertPlusSource:
+class ChexpertPlusSource(Collection):
     """Args: input: the CSV or its folder. images: the folder that `path_to_image` is relative to; by default the CSV's,
     or its `PNG`, if any picture is there."""
 
     name = "chexpert_plus"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError("source 'chexpert_plus' needs an input: --input df_chexpert_plus_240401.csv or its folder")
-        self.input, self.images = Path(input), images
+    what = "df_chexpert_plus_240401.csv or its folder"
 
     def partitions(self) -> Sequence[Partition]:
         """Shares of the patients: `{part, of}`."""
@@ -96,7 +92,7 @@ class ChexpertPlusSource:
         yield from each(self.name, (Row(rows[0].where, key) for key, rows in studies.items()), build)
 
     def _file(self) -> Path:
-        path = needs_input(self.name, self.input, "df_chexpert_plus_240401.csv or its folder")
+        path = self.path()
         found = path if path.is_file() else find_file([path], "df_chexpert_plus*.csv", "*chexpert_plus*.csv", "*.csv")
         if found is None:
             raise UserError(f"{path}: no df_chexpert_plus_240401.csv in it; give the CSV as the input")

@@ -14,22 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reasoner.errors import UserError
 from reasoner.schema import Example, Rejected, Study, Turn
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import (
+    Collection,
     Item,
     Pictures,
     admit,
     each,
     get,
-    needs_input,
     official_split,
     split_of,
     text,
     texts,
 )
-from reasoner.sources.files import PACKED, json_keys, json_parts, read_json, require
+from reasoner.sources.files import json_keys, json_parts, read_json, require
 
 BYTES = 8 * 2**20  # per partition
 FIELDS = ("content", "data_dict", "cxrtrek_data", "messages", "image", "images", "study_id", "pat_id", "source", "id")
@@ -39,23 +38,18 @@ TWO_IMAGES = "The first image is the current one, the second the reference. "
 _PLACEHOLDER = re.compile(r"\s*(?:[A-Z][^.:?!]*:)?\s*<image>\s*\.?\s*")
 #: A study number that counts within its patient, as CheXpert's.
 _WITHIN = re.compile(r"(?:study)?\d{1,4}", re.IGNORECASE)
-WHAT = "a JSON file of CXRTrek, or the folder with such files"
 
 
-class CxrtrekSource:
+class CxrtrekSource(Collection):
     """Args: input: a JSON file or the folder of such files. images: the folder that the pictures' paths are relative
     to; by default the input's, if any picture is there."""
 
     name = "cxrtrek"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError(f"source 'cxrtrek' needs an input: --input {WHAT}")
-        self.input, self.images = Path(input), images
+    what = "a JSON file of CXRTrek, or the folder with such files"
 
     def partitions(self) -> Sequence[Partition]:
         """Byte ranges of the files: `{file, start, stop, number}`."""
-        files = json_files(self.name, self.input, WHAT)
+        files = self.json_files()
         for path in files:
             keys = json_keys(path, FIELDS)
             if "data_dict" not in keys and "cxrtrek_data" not in keys:
@@ -136,18 +130,6 @@ class CxrtrekSource:
         )
         checked = admit(replace(study, report=report or " ".join(e.answer for e in examples)), where, required=pictures)
         yield replace(checked, report=report) if isinstance(checked, Study) else checked
-
-
-def json_files(source: str, input: Path, what: str) -> list[Path]:
-    """The JSON and JSON-lines files that `input` is or holds, in order."""
-    path = needs_input(source, input, what)
-    if path.is_file():
-        return [path]
-    endings = tuple(f"{form}{packed}" for form in (".json", ".jsonl") for packed in PACKED)
-    files = sorted(file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
-    if not files:
-        raise UserError(f"{path}: no .json or .jsonl file in it; source '{source}' needs {what}")
-    return files
 
 
 def _inner(entry: Any) -> dict[str, Any]:

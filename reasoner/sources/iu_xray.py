@@ -18,29 +18,24 @@ from xml.etree import ElementTree
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Item, Pictures, admit, each, needs_input, split_of
+from reasoner.sources.checks import Collection, Item, Pictures, admit, each, split_of
 from reasoner.sources.files import Row, csv_header, csv_parts, decode, find_file, open_bytes, read_csv, require
 from reasoner.sources.sections import compose
 
 ROWS = 500  # per partition
 REPORTS, PROJECTIONS = "indiana_reports.csv", "indiana_projections.csv"
 SECTIONS = ("indication", "comparison", "findings", "impression")
-WHAT = f"a folder with {REPORTS} (and {PROJECTIONS}), or with the ecgen *.xml files"
 
 
-class IuXraySource:
+class IuXraySource(Collection):
     """Args: input: see above. images: the folder of the pictures; by default `images` below the input, if there."""
 
     name = "iu_xray"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError(f"source 'iu_xray' needs an input: --input FOLDER with {REPORTS} or *.xml")
-        self.input, self.images = Path(input), images
+    what = f"a folder with {REPORTS} (and {PROJECTIONS}), or with the ecgen *.xml files"
 
     def partitions(self) -> Sequence[Partition]:
         """Ranges of rows of the CSV, `{offset, line, count}`, or lists of XML files, `{files}`."""
-        path = needs_input(self.name, self.input, WHAT)
+        path = self.path()
         reports = self._reports()
         if reports is not None:
             require(reports, csv_header(reports), ("uid", *SECTIONS))
@@ -57,7 +52,7 @@ class IuXraySource:
         else:
             files = [path] if path.is_file() else sorted(path.rglob("*.xml"), key=lambda p: (len(p.name), p.name))
             if not files:
-                raise UserError(f"{path}: neither {REPORTS} nor *.xml; source 'iu_xray' needs {WHAT}")
+                raise UserError(f"{path}: neither {REPORTS} nor *.xml; source 'iu_xray' needs {self.what}")
             names = (name for file in files for name in _xml_images(file))
             parts = [{"files": [str(file) for file in files[i : i + ROWS]]} for i in range(0, len(files), ROWS)]
         pictures = self._pictures().present(self.images, names)

@@ -16,36 +16,35 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Item, check_images, check_report, each, needs_input, split_of
+from reasoner.sources.checks import Collection, Item, check_images, check_report, each, split_of
 from reasoner.sources.files import Row, decode, json_keys, open_bytes, require
 from reasoner.sources.sections import split_headings
 
 LINES = 1000  # per partition
 REQUIRED = ("study_id", "report")
-WHAT = "a JSON-lines file, or the folder with such files"
 _IDS = ("study_id", "patient_id", "prior_study_id")
 _LISTS = ("images", "views", "prior_images")
 #: Not for users to set: made by the miner, or by sources that bring their own questions.
 _OURS = ("given",)
 
 
-class JsonlSource:
+class JsonlSource(Collection):
     """Args: input: the `.jsonl` file (or `.jsonl.gz`), or a folder of them. require_images: whether each row must name
     images; by default when any does. `patient_id` defaults to the study's, `split` to a share by patient."""
 
     name = "jsonl"
+    what = "a JSON-lines file, or the folder with such files"
 
     def __init__(self, input: str | Path | None, output: str | Path, *, require_images: bool | None = None) -> None:
-        if input is None:
-            raise UserError("source 'jsonl' needs an input: --input FILE.jsonl")
-        self.path, self.require_images = Path(input), require_images
+        super().__init__(input, output)
+        self.require_images = require_images
 
     def partitions(self) -> Sequence[Partition]:
         """Ranges of lines with their byte offsets: `{file, offset, line, count, images}`."""
-        path = needs_input(self.name, self.path, WHAT)
+        path = self.path()
         files = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
         if not files:
-            raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {WHAT}")
+            raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {self.what}")
         parts: list[Partition] = []
         with_images = False
         for file in files:

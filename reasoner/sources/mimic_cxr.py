@@ -18,12 +18,11 @@ from pathlib import Path
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Item, Pictures, admit, each, needs_input, number, official_split, split_of
+from reasoner.sources.checks import Collection, Item, Pictures, admit, each, number, official_split, split_of
 from reasoner.sources.files import Row, canonical, csv_header, find_file, read_csv, read_text, require
 from reasoner.sources.sections import compose, split_headings
 
 PATIENTS = 2000  # per partition; each reads the official files once and keeps its own patients' rows
-WHAT = "the folder with files/pNN/pNNNNNNNN/sNNNNNNNN.txt"
 #: Official file -> the columns that are needed of it.
 TABLES: dict[str, tuple[str, ...]] = {
     "metadata": ("dicom_id", "subject_id", "study_id"),
@@ -46,34 +45,34 @@ class _Official:
     labels: dict[str, str | None] | None = None
 
 
-class MimicCxrSource:
+class MimicCxrSource(Collection):
     """Args: input: see above. images: the folder that holds the pictures' `files`, by default the input's, if any is
     there. labels: whose labels to keep for comparison, chexpert or negbio."""
 
     name = "mimic_cxr"
+    what = "the folder with files/pNN/pNNNNNNNN/sNNNNNNNN.txt"
 
     def __init__(
         self, input: str | Path | None, output: str | Path, *, images: str | None = None, labels: str = "chexpert"
     ) -> None:
-        if input is None:
-            raise UserError(f"source 'mimic_cxr' needs an input: --input {WHAT}")
+        super().__init__(input, output, images=images)
         if labels not in ("chexpert", "negbio"):
             raise UserError(f"source 'mimic_cxr': option 'labels' is '{labels}'; choose chexpert or negbio")
-        self.input, self.images, self.labels = Path(input), images, labels
+        self.labels = labels
 
     def partitions(self) -> Sequence[Partition]:
         """Lists of patients' folders: `{patients}`; a single report: `{report}`."""
-        path = needs_input(self.name, self.input, WHAT)
+        path = self.path()
         for table, columns in TABLES.items():
             if (file := self._table(table)) is not None:
                 require(file, csv_header(file), columns)
         if path.is_file():
             if not _STUDY.search(path.name):
-                raise UserError(f"{path}: not a report of MIMIC-CXR; give {WHAT}")
+                raise UserError(f"{path}: not a report of MIMIC-CXR; give {self.what}")
             return [{"report": str(path), "patients": [str(path.parent)], "pictures": self.images is not None}]
         patients = sorted(_patients(path))
         if not patients:
-            raise UserError(f"{path}: no files/pNN/pNNNNNNNN/sNNNNNNNN.txt below it; give {WHAT}, reports unpacked")
+            raise UserError(f"{path}: no files/pNN/pNNNNNNNN/sNNNNNNNN.txt there; give {self.what}, reports unpacked")
         official = self._official({folder.name[1:] for folder in patients[:50]})
         names = (self._image(s[0], s[1], d) for s, known in official.items() for d, _ in known.images)
         pictures = self._pictures().present(self.images, names)

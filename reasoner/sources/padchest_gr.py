@@ -14,25 +14,20 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import Box, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Item, Pictures, admit, each, get, needs_input, official_split, split_of, text
+from reasoner.sources.checks import Collection, Item, Pictures, admit, each, get, official_split, split_of, text
 from reasoner.sources.files import csv_header, find_file, json_keys, json_parts, read_csv, read_json, require
 from reasoner.sources.sections import compose
 
 BYTES = 4 * 2**20  # per partition
 FIELDS = ("StudyID", "ImageID", "PreviousStudyID", "PreviousImageID", "findings")
-WHAT = "grounded_reports_*.json or the folder with it and master_table.csv"
 
 
-class PadchestGrSource:
+class PadchestGrSource(Collection):
     """Args: input: the JSON file or its folder. images: the folder of the pictures; by default those that the release
     unpacks to, if any picture is there."""
 
     name = "padchest_gr"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError(f"source 'padchest_gr' needs an input: --input {WHAT}")
-        self.input, self.images = Path(input), images
+    what = "grounded_reports_*.json or the folder with it and master_table.csv"
 
     def partitions(self) -> Sequence[Partition]:
         """Byte ranges of the JSON file: `{start, stop, number}`."""
@@ -60,10 +55,10 @@ class PadchestGrSource:
         yield from each(self.name, read_json(self._file(), FIELDS, **place), build)
 
     def _file(self) -> Path:
-        path = needs_input(self.name, self.input, WHAT)
+        path = self.path()
         found = path if path.is_file() else find_file([path], "grounded_reports*.json", "*.json", "*.jsonl")
         if found is None:
-            raise UserError(f"{path}: no grounded_reports_*.json in it; source 'padchest_gr' needs {WHAT}")
+            raise UserError(f"{path}: no grounded_reports_*.json in it; source 'padchest_gr' needs {self.what}")
         return found
 
     def _master(self) -> Path | None:

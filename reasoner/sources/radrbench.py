@@ -14,11 +14,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from reasoner.errors import UserError
 from reasoner.prompts import TAGS
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import (
+    Collection,
     Item,
     Pictures,
     check_images,
@@ -30,7 +30,6 @@ from reasoner.sources.checks import (
     text,
     texts,
 )
-from reasoner.sources.cxrtrek import json_files
 from reasoner.sources.files import json_keys, json_parts, read_json, require
 
 BYTES = 8 * 2**20  # per partition
@@ -39,27 +38,22 @@ REPORT = ("report", "original_report", "gt_report")
 IMAGES = ("image_path", "images", "image", "image_paths")
 ID = ("id", "item_id", "question_id", "_key")
 FIELDS = ("question", "answer", *REASONING, *REPORT, *IMAGES, *ID, "options", "dataset_name", "task", "split")
-WHAT = "a JSON file of questions, or the folder with such files"
 #: What names of tasks contain -> our task, in the order of trying.
 TASKS = (("temporal", "temporal"), ("binary", "binary"), ("single", "single"), ("anomal", "anomaly"),
          ("multi", "multiple"), ("report", "report"))  # fmt: skip
 _PATIENT = re.compile(r"(patient\d+|(?<![A-Za-z0-9])p\d{8}|CXR\d+)(?!\d)")
 
 
-class RadrbenchSource:
+class RadrbenchSource(Collection):
     """Args: input: a JSON file or the folder of such files. images: the folder that the pictures' paths are relative
     to; by default the input's, if any picture is there."""
 
     name = "radrbench"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError(f"source 'radrbench' needs an input: --input {WHAT}")
-        self.input, self.images = Path(input), images
+    what = "a JSON file of questions, or the folder with such files"
 
     def partitions(self) -> Sequence[Partition]:
         """Byte ranges of the files: `{file, start, stop, number}`."""
-        files = json_files(self.name, self.input, WHAT)
+        files = self.json_files()
         for path in files:
             require(path, json_keys(path, FIELDS), ("question", "answer"))
         rows = (row.value for path in files for row in read_json(path, FIELDS) if isinstance(row.value, dict))

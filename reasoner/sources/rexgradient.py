@@ -18,13 +18,13 @@ from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.checks import (
+    Collection,
     Item,
     Pictures,
     admit,
     bucket,
     each,
     get,
-    needs_input,
     official_split,
     split_of,
     text,
@@ -37,21 +37,16 @@ BYTES = 64 * 2**20
 REQUIRED = ("Findings", "Impression")
 IDS = ("id", "studyid", "studyinstanceuid", "accessionnumber", "key")
 FORMS = ("_view_position.json", "_metadata.json", ".jsonl", ".json", "_metadata.csv", ".csv")
-WHAT = "train_metadata.csv (or .json) or the folder with it"
 _VIEWS = {"PA": "frontal pa", "POSTERO_ANTERIOR": "frontal pa", "AP": "frontal ap", "ANTERO_POSTERIOR": "frontal ap",
           "AP AXIAL": "frontal ap", "LATERAL": "lateral", "LL": "lateral", "RL": "lateral"}  # fmt: skip
 
 
-class RexgradientSource:
+class RexgradientSource(Collection):
     """Args: input: a metadata file or the folder of them. images: the folder that `ImagePath` is relative to; by
     default the metadata's or the one above, if any picture is there."""
 
     name = "rexgradient"
-
-    def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
-        if input is None:
-            raise UserError(f"source 'rexgradient' needs an input: --input {WHAT}")
-        self.input, self.images = Path(input), images
+    what = "train_metadata.csv (or .json) or the folder with it"
 
     def partitions(self) -> Sequence[Partition]:
         """Shares of the patients of each file: `{file, part, of}`."""
@@ -105,7 +100,7 @@ class RexgradientSource:
         yield from each(self.name, studies.values(), build)
 
     def _files(self) -> list[Path]:
-        path = needs_input(self.name, self.input, WHAT)
+        path = self.path()
         if path.is_file():
             return [path]
         best: dict[str, tuple[int, Path]] = {}
@@ -119,7 +114,7 @@ class RexgradientSource:
                 if form is not None and "bbox" not in name and form < best.get(split, (len(FORMS), path))[0]:
                     best[split] = (form, file)
         if not best:
-            raise UserError(f"{path}: no train_metadata.csv or .json in it; source 'rexgradient' needs {WHAT}")
+            raise UserError(f"{path}: no train_metadata.csv or .json in it; source 'rexgradient' needs {self.what}")
         return [file for _, file in sorted(best.values(), key=lambda found: found[1].name)]
 
     def _pictures(self) -> Pictures:
