@@ -116,7 +116,14 @@ def main() -> None:
     with RewardPool({"process": 1.0}, workers=args.workers, timeout_s=30.0) as pool:
         pool.score(rows[: GROUP * args.workers])
         rate(f"RadRScore, pool of {args.workers}, first batch", count, lambda: pool.score(rows), time.perf_counter)
-        rate(f"RadRScore, pool of {args.workers}, next batch", count, lambda: pool.score(other), time.perf_counter)
+        for name, evidence in (("numbers", False), ("with evidence", True)):
+            more = make_rows(count, words, seed=2 + evidence)
+            rate(
+                f"RadRScore, pool of {args.workers}, next batch, {name}",
+                count,
+                lambda more=more, evidence=evidence: pool.score(more, evidence=evidence),  # type: ignore[misc]
+                time.perf_counter,
+            )
 
 
 if __name__ == "__main__":

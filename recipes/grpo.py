@@ -61,8 +61,12 @@ class RewardBridge:
     many training processes there are, the main one alone has a `pool` and scores for all: one dispatch per step.
     """
 
-    def __init__(self, pool: RewardPool | None, weights: dict[str, float], rollouts: Path, log_every: int):
+    def __init__(
+        self, pool: RewardPool | None, weights: dict[str, float], rollouts: Path, log_every: int, credits: bool = False
+    ):
+        """`credits`: evidence is wanted for every batch (`steps`), not only for those that are written."""
         self.pool, self.weights, self.rollouts, self.log_every = pool, weights, rollouts, log_every
+        self._credits = credits
         self._completions: Any = None
         self._scores: list[dict[str, Score]] = []
 
@@ -91,23 +95,24 @@ class RewardBridge:
             row = {name: columns[name][number] for name in REWARD_COLUMNS if name in columns}
             row["labels"] = json.loads(row["labels"]) if row.get("labels") else None
             rows.append({**row, "completion": completion[-1]["content"]})
-        self._scores, metrics = self._score_for_all(rows)
+        step = columns["trainer_state"].global_step
+        written = bool(self.log_every) and step % self.log_every == 0
+        self._scores, metrics = self._score_for_all(rows, evidence=written or self._credits)
         for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
             values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
             columns["log_metric"](f"parts/{part}", sum(values) / len(values))
         for name, value in metrics.items():
             columns["log_metric"](f"reward_pool/{name}", value)
-        step = columns["trainer_state"].global_step
-        if self.log_every and step % self.log_every == 0:
+        if written:
             self._write_rollouts(step, rows, columns["image_paths"])
 
-    def _score_for_all(self, rows: list[dict]) -> tuple[list[dict[str, Score]], dict[str, float]]:
+    def _score_for_all(self, rows: list[dict], evidence: bool) -> tuple[list[dict[str, Score]], dict[str, float]]:
         """The scores of this process's rows, and the pool's metrics. An error of the pool is raised everywhere."""
         everyone = gather_object(rows)
         answer: list[Any] = [None]
         if self.pool is not None:
             try:
-                answer = [(self.pool.score(everyone), self.pool.metrics())]
+                answer = [(self.pool.score(everyone, evidence=evidence), self.pool.metrics())]
             except Exception as error:  # the others would wait for this process until their collective times out
                 answer = [error]
         broadcast_object_list(answer)
@@ -190,7 +195,13 @@ def run(recipe: Recipe) -> Path:
             placement=recipe.grpo.reward_placement,
             options=recipe.grpo.reward_options,
         )
-    bridge = RewardBridge(pool, recipe.grpo.rewards, output / "rollouts", recipe.grpo.log_rollouts_every)
+    bridge = RewardBridge(
+        pool,
+        recipe.grpo.rewards,
+        output / "rollouts",
+        recipe.grpo.log_rollouts_every,
+        credits=recipe.grpo.step_credit > 0,
+    )
     if args.process_index == 0:
         start_tracking(recipe, "grpo")
     dtype = resolve_dtype(recipe.model.dtype)

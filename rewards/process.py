@@ -11,17 +11,16 @@ earns nothing again. Verified labels, where the study has them, outweigh the rep
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
-from reasoner.schema import Finding
 from rewards.judge import Judge, request
 from rewards.registry import Score, reward
-from rewards.steps import Claim, Sentence, read_reasoning
+from rewards.steps import Claim, Fact, Sentence, read_reasoning
 from rewards.terms import Spoken, spoken
 from rewards.verdicts import (
     SILENT,
@@ -103,79 +102,115 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of
     `words` in their text).
     """
-    gold, verified = read_reference(reference), Labels(labels)
+    gold = _gold(reference, report, tuple(labels.items()) if labels else ())
     sentences = read_reasoning(text)
-    claims = [claim for sentence in sentences for claim in sentence.claims]
-    repeats = _repeats(claims, gold.facts.claims)
-    entries = [
-        *_factuality(claims, repeats, facts_of_report(report), verified),
-        *_completeness(sentences, claims, gold, verified),
-        *_effectiveness(sentences, repeats, gold.facts, verified),
-    ]
-    parts = {part: _share([e for e in entries if e["part"] == part and e["credit"] is not None]) for part in PARTS}
-    return Score(sum(parts.values()) / len(PARTS), tuple(entries), parts)
+    facts, steps = _judged(sentences, gold)
+    recalled = list(_completeness(sentences, gold.reference, gold.labels))
+    parts = dict(zip(PARTS, map(_share, (facts, recalled, steps)), strict=True))
+    return Score(sum(parts.values()) / len(PARTS), (*facts, *recalled, *steps), parts)
 
 
 def _share(entries: Sequence[Entry]) -> float:
-    weight = sum(entry["weight"] for entry in entries)
-    return sum(entry["credit"] * entry["weight"] for entry in entries) / weight if weight else 0.0
+    """The mean credit by weight; what only repeats (credit None) does not count."""
+    earned = total = 0.0
+    for entry in entries:
+        if entry["credit"] is not None:
+            earned += entry["credit"] * entry["weight"]
+            total += entry["weight"]
+    return earned / total if total else 0.0
 
 
 def _mean(credits: Sequence[float]) -> float:
     return sum(credits) / len(credits) if credits else 0.0
 
 
-def _repeats(claims: Sequence[Claim], reference: Sequence[Claim]) -> set[int]:
-    """Identities of the claims that only repeat. What the reference says twice may be said twice."""
-    allowed = Counter(map(_key, reference))
-    made: Counter[tuple] = Counter()
-    details: dict[tuple, set[tuple]] = {}
-    repeats = set()
-    for claim in claims:
-        key, own = _key(claim), _details(claim)
-        known = details.setdefault(key, set())
-        if made[key] >= max(1, allowed[key]) and (own in known or any(_covers(other, own) for other in known)):
-            repeats.add(id(claim))
-        made[key] += 1
-        known.add(own)
-    return repeats
+class _Judgement(NamedTuple):
+    """A claim against the report (`verdict` on `fact`) and against the reference chain."""
+
+    verdict: Verdict
+    fact: Match
+    backed: Match
 
 
-def _key(claim: Claim) -> tuple:
-    return claim.concepts, claim.status
+class _Gold:
+    """What is known of a row. Its completions make much the same claims: each is judged once for all of them."""
+
+    def __init__(self, reference: Reference, report: Facts, labels: Labels) -> None:
+        self.reference, self.report, self.labels = reference, report, labels
+        self._judged: dict[int, _Judgement] = {}
+
+    def judge(self, claim: Claim) -> _Judgement:
+        judged = self._judged.get(claim.meaning)
+        if judged is None:
+            fact = _consistent(claim, self.report, self.labels)
+            verdict = _verdict(fact)
+            if not fact.said:  # the report is silent: normal
+                fact = Match(1.0 if claim.status == "absent" else 0.0)
+                verdict = "supported" if fact.credit else "unsupported"
+            judged = _Judgement(verdict, fact, _backed(claim, self.reference.facts, self.labels))
+            self._judged[claim.meaning] = judged
+        return judged
 
 
-def _details(claim: Claim) -> tuple:
-    finding = claim.findings[0]
-    return finding.laterality, finding.severity, finding.change
+@lru_cache(maxsize=256)
+def _gold(reference: str, report: str, labels: tuple[tuple[str, str | None], ...]) -> _Gold:
+    return _Gold(read_reference(reference), facts_of_report(report), Labels(dict(labels)))
 
 
-def _covers(earlier: tuple, later: tuple) -> bool:
-    """Whether the later claim adds no detail to the earlier one of the same concepts and status."""
-    return all(b is None or a == b for a, b in zip(earlier, later, strict=True))
+def _judged(sentences: Sequence[Sentence], gold: _Gold) -> tuple[list[Entry], list[Entry]]:
+    """The claims for factuality, and the sentences that make some for effectiveness."""
+    facts: list[Entry] = []
+    steps: list[Entry] = []
+    heard: dict[int, set[tuple]] = {}
+    spare = dict(gold.reference.times)  # what the reference says twice may be said twice
+    for sentence in sentences:
+        backed: list[Match] = []
+        for claim in sentence.claims:
+            subject = claim.subject
+            known = heard.get(subject)
+            if known is None:
+                heard[subject] = {claim.details}
+            else:
+                left = spare[subject] = spare.get(subject, 1) - 1
+                repeats = left <= 0 and _adds_nothing(claim.details, known)
+                known.add(claim.details)
+                if repeats:
+                    facts.append(_entry("factuality", "repeated", None, claim, "", sentence.start))
+                    continue
+            verdict, fact, match = gold.judge(claim)
+            facts.append(_entry("factuality", verdict, fact.credit, claim, fact.words, sentence.start))
+            backed.append(match)
+        if backed:
+            match = backed[0] if len(backed) == 1 else _together(backed)
+            steps.append(_entry("effectiveness", _verdict(match), match.credit, sentence, match.words))
+        elif sentence.claims:
+            steps.append(_entry("effectiveness", "repeated", 0.0, sentence, ""))
+    return facts, steps
 
 
-def _factuality(claims: Sequence[Claim], repeats: set[int], report: Facts, labels: Labels) -> Iterator[Entry]:
-    for claim in claims:
-        if id(claim) in repeats:
-            yield _entry("factuality", "repeated", None, claim, "")
-            continue
-        match = _consistent(claim, report, labels)
-        verdict = _verdict(match)
-        if not match.said:  # the report is silent: normal
-            match = Match(1.0 if claim.status == "absent" else 0.0)
-            verdict = "supported" if match.credit else "unsupported"
-        yield _entry("factuality", verdict, match.credit, claim, match.words)
+def _adds_nothing(own: tuple, known: Set[tuple]) -> bool:
+    """Whether an earlier claim of the same concepts and status gives all these details."""
+    return own in known or any(all(b is None or a == b for a, b in zip(earlier, own, strict=True)) for earlier in known)
+
+
+def _together(matches: Sequence[Match]) -> Match:
+    words = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
+    other = next((match.other for match in matches if match.said), None)
+    return Match(_mean([match.credit for match in matches]), words, other)
 
 
 def _consistent(claim: Claim, report: Facts, labels: Labels) -> Match:
     """The claim against the report and the labels: absences stand together, alternatives stand by the best."""
-    matches = [_verified(finding, report.match(finding), labels) for finding in claim.findings]
+    matches = [report.match(finding) for finding in claim.facts]
+    if labels.labels:
+        matches = [_verified(finding, said, labels) for finding, said in zip(claim.facts, matches, strict=True)]
     if claim.status != "absent":
-        return max(matches, key=lambda match: match.credit)
-    said = [match._replace(credit=1.0) if _denied(match) else match for match in matches if match.said]
-    worst = min(said, key=lambda match: match.credit, default=SILENT)
-    if claim.general and not any(m.credit < 1.0 for m in map(labels.match, claim.findings) if m):
+        return _best(matches)
+    matches = [Match(1.0, match.words, match.other) if _denied(match) else match for match in matches]
+    if len(matches) == 1:
+        return matches[0]
+    worst = min((match for match in matches if match.said), key=lambda match: match.credit, default=SILENT)
+    if claim.general and not any(m.credit < 1.0 for m in map(labels.match, claim.facts) if m):
         return report.restates(claim) or worst
     return worst
 
@@ -185,7 +220,7 @@ def _denied(match: Match) -> bool:
     return match.other is not None and match.other.status == "absent"
 
 
-def _verified(finding: Finding, said: Match, labels: Labels) -> Match:
+def _verified(finding: Fact, said: Match, labels: Labels) -> Match:
     """The report's word on the finding, corrected by the labels where they know better."""
     known = labels.match(finding)
     if known is None:
@@ -198,7 +233,7 @@ def _verified(finding: Finding, said: Match, labels: Labels) -> Match:
     return said if said.credit > 0.0 or _wrong_side(finding, said) else known
 
 
-def _wrong_side(finding: Finding, said: Match) -> bool:
+def _wrong_side(finding: Fact, said: Match) -> bool:
     other = said.other
     return other is not None and other.status != "absent" and apart(finding.laterality, other.laterality)
 
@@ -210,31 +245,29 @@ class _Recall(NamedTuple):
     match: Match
 
 
-def _completeness(
-    sentences: Sequence[Sentence], claims: Sequence[Claim], reference: Reference, labels: Labels
-) -> Iterator[Entry]:
+def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: Labels) -> Iterator[Entry]:
     """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
-    facts, said = Facts.of(claims), spoken(sentences)
+    claims = [claim for sentence in sentences for claim in sentence.claims]
+    facts, said = Facts(claims, reference.about), spoken(sentences, reference.pairs)
     room = EXCESS * reference.terms + SPARE
     focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
     for topic in reference.topics:
         asked = [claim for claim in topic.claims if not _refuted(claim, labels)]
         if topic.claims and not asked:  # nobody should be asked to recall what verified labels deny
             continue
-        recalls = {claim: _recall(claim, facts, said) for claim in asked}
-        weight, got = _weigh(topic, recalls, said)
+        recalls = [_recall(claim, facts, said) for claim in asked]
+        factor = _mean([recall.factor for recall in recalls]) if recalls else 1.0
+        weight, got = _weigh(topic, asked, factor, said)
         if weight:
             credit = focus * got / weight
-            matches = [recall.match for recall in recalls.values()]
-            best = max(matches, key=lambda match: (match.credit, match.said), default=SILENT)
-            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, weight)
+            best = _best([recall.match for recall in recalls]) if recalls else SILENT
+            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, 0, weight)
 
 
-def _weigh(topic: Topic, recalls: Mapping[Claim, _Recall], said: Spoken) -> tuple[float, float]:
+def _weigh(topic: Topic, asked: Sequence[Claim], factor: float, said: Spoken) -> tuple[float, float]:
     """What the new terms of a reference sentence weigh, and how much of that the completion earns."""
-    factor = _mean([recall.factor for recall in recalls.values()]) if recalls else 1.0
-    claimed = {f"concept:{finding.concept}" for claim in recalls for finding in claim.findings}
-    general = sum(claim.general for claim in recalls)
+    claimed = {f"concept:{concept}" for claim in asked for concept in claim.concepts}
+    general = sum(claim.general for claim in asked)
     weight, got = float(general), factor * general
     for term in topic.single:
         worth = CONCEPT if term.startswith("concept:") else 1.0
@@ -248,19 +281,19 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
     restated = facts.restates(claim) if claim.general else None
     if restated:
         return _Recall(1.0, restated)
-    matches = [facts.match(finding) for finding in claim.findings]
-    credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, claim.findings, strict=True)]
-    best = max(matches, key=lambda match: (match.credit, match.said))
+    matches = [facts.match(finding) for finding in claim.facts]
+    credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, claim.facts, strict=True)]
+    best = _best(matches)
     if claim.general:
         return _Recall(_mean(credits), best)
     if best.said:
         return _Recall(max(credits) ** 0.5, best)  # a detail that differs is missed among the terms as well
-    named = any(f"concept:{finding.concept}" in said.single for finding in claim.findings)
+    named = any(f"concept:{finding.concept}" in said.single for finding in claim.facts)
     return _Recall(MENTIONED * named, best)
 
 
 def _refuted(claim: Claim, labels: Labels) -> bool:
-    return any(match.credit == 0.0 for match in map(labels.match, claim.findings) if match)
+    return any(match.credit == 0.0 for match in map(labels.match, claim.facts) if match)
 
 
 def _recalled(credit: float, best: Match) -> Verdict:
@@ -269,28 +302,11 @@ def _recalled(credit: float, best: Match) -> Verdict:
     return _verdict(best._replace(credit=credit)) if best.said else "missed"
 
 
-def _effectiveness(
-    sentences: Sequence[Sentence], repeats: set[int], reference: Facts, labels: Labels
-) -> Iterator[Entry]:
-    for step in sentences:
-        if not step.claims:
-            continue
-        fresh = [claim for claim in step.claims if id(claim) not in repeats]
-        if not fresh:
-            yield _entry("effectiveness", "repeated", 0.0, step, "")
-            continue
-        matches = [_backed(claim, reference, labels) for claim in fresh]
-        credit = _mean([match.credit for match in matches])
-        against = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
-        verdict = _verdict(max(matches, key=lambda match: match.said)._replace(credit=credit))
-        yield _entry("effectiveness", verdict, credit, step, against)
-
-
 def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
     """The claim against the reference chain; a finding that the chain omits but the labels verify is backed too."""
     matches = []
-    for finding in claim.findings:
-        match, known = reference.match(finding), labels.match(finding)
+    for finding in claim.facts:
+        match, known = reference.match(finding), labels.match(finding) if labels.labels else None
         if (known is not None and known.credit == 0.0) or (
             known is not None
             and finding.status == "present"
@@ -299,11 +315,18 @@ def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
         ):
             match = known
         matches.append(match)
-    best = max(matches, key=lambda match: (match.credit, match.said))
+    best = _best(matches)
     if claim.status != "absent":
         return best
+    if len(matches) == 1:
+        return best
     refuted = next((match for match in matches if match.said and match.credit == 0.0), None)
-    return refuted or best._replace(credit=_mean([match.credit for match in matches]))
+    return refuted or Match(_mean([match.credit for match in matches]), best.words, best.other)
+
+
+def _best(matches: Sequence[Match]) -> Match:
+    """The one of the highest credit, of equals the first that has words for it."""
+    return matches[0] if len(matches) == 1 else max(matches, key=lambda match: (match.credit, match.said))
 
 
 def _verdict(match: Match) -> Verdict:
@@ -315,15 +338,21 @@ def _verdict(match: Match) -> Verdict:
 
 
 def _entry(
-    part: str, verdict: Verdict, credit: float | None, claim: Claim | Sentence, against: str, weight: float = 1.0
+    part: str,
+    verdict: Verdict,
+    credit: float | None,
+    said: Claim | Sentence,
+    against: str,
+    offset: int = 0,
+    weight: float = 1.0,
 ) -> Entry:
     return {
         "part": part,
         "verdict": verdict,
         "credit": credit,
         "weight": weight,
-        "words": claim.words,
+        "words": said.words,
         "against": against,
-        "start": claim.start,
-        "end": claim.end,
+        "start": offset + said.start,
+        "end": offset + said.end,
     }

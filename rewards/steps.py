@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 from reasoner.findings import split_sentences
@@ -74,11 +75,11 @@ _MODAL_CLAUSE = re.compile(
 )
 #: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
 _HEADING = re.compile(
-    r"^[ \t]*(?:[-*•#>][ \t]*|\d{1,2}[.)][ \t]*)*"
+    r"[ \t]*(?:[-*•#>][ \t]*|\d{1,2}[.)][ \t]*)*"
     r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|$))"
     r"|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
     r"|#+[^\n]*$)",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _NONE = re.compile(
     r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
@@ -98,36 +99,68 @@ _SOME = re.compile(
 _BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
 
 
-class Claim(NamedTuple):
-    """What one phrase asserts: its findings share a status and the words `text[start:end]`.
+class Fact(NamedTuple):
+    """What of a finding the rewards compare; a hashable key of it, too."""
 
-    A normal statement ("the lungs are clear") denies several concepts at once and is one claim.
+    concept: str
+    status: Status
+    laterality: str | None = None
+    severity: str | None = None
+    change: str | None = None
+
+    @classmethod
+    def of(cls, finding: Finding) -> Fact:
+        return cls(finding.concept, finding.status, finding.laterality, finding.severity, finding.change)
+
+
+_NUMBERS: dict[tuple, int] = {}
+_COUNT = count()
+
+
+def _number(meaning: tuple) -> int:
+    return _NUMBERS.setdefault(meaning, next(_COUNT))
+
+
+class Claim(NamedTuple):
+    """What one phrase asserts: its facts share a status and the words `sentence[start:end]`.
+
+    A normal statement ("the lungs are clear") denies several concepts at once and is one `general` claim: absences that
+    are implied rather than named. Claims of equal `subject` say the same of the same concepts; `details` are the side,
+    severity and change of the first; claims of equal `meaning` say the same altogether. Both are numbers, to be fast.
     """
 
-    findings: tuple[Finding, ...]
+    facts: tuple[Fact, ...]
     status: Status
     concepts: frozenset[str]
     words: str
     start: int
     end: int
+    general: bool
+    subject: int
+    details: tuple
+    meaning: int
 
     @classmethod
-    def of(cls, findings: Iterable[Finding], words: str, start: int) -> Claim:
-        found = tuple(findings)
-        return cls(found, found[0].status, frozenset(f.concept for f in found), words, start, start + len(words))
-
-    @property
-    def general(self) -> bool:
-        """A normal statement: absences that are implied rather than named."""
-        return len(self.findings) > 1 and self.status == "absent"
-
-    def moved(self, by: int) -> Claim:
-        return Claim(self.findings, self.status, self.concepts, self.words, self.start + by, self.end + by)
+    def of(cls, facts: Sequence[Fact], words: str, start: int) -> Claim:
+        first = facts[0]
+        concepts = frozenset(fact.concept for fact in facts)
+        return cls(
+            tuple(facts),
+            first.status,
+            concepts,
+            words,
+            start,
+            start + len(words),
+            len(facts) > 1 and first.status == "absent",
+            _number((concepts, first.status)),
+            (first.laterality, first.severity, first.change),
+            _number(tuple(facts)),
+        )
 
 
 class Sentence(NamedTuple):
-    """`words`, `text[start:end]` of a reasoning text, with its claims; without any it is a plan, general knowledge, or
-    a heading."""
+    """`words`, `text[start:end]` of a reasoning text, with its claims (their offsets are in `words`); without any it is
+    a plan, general knowledge, or a heading."""
 
     start: int
     end: int
@@ -137,11 +170,11 @@ class Sentence(NamedTuple):
 
 def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
     """Findings of `text`, grouped by the words that make them, in the order of the text."""
-    groups: dict[tuple[int, int, str], list[Finding]] = {}
+    groups: dict[tuple[int, int, str], list[Fact]] = {}
     for finding in findings:
         span = finding.evidence
         if span is not None:
-            groups.setdefault((span.start, span.end, finding.status), []).append(finding)
+            groups.setdefault((span.start, span.end, finding.status), []).append(Fact.of(finding))
     return tuple(Claim.of(group, text[start:end], start) for (start, end, _), group in groups.items())
 
 
@@ -156,12 +189,18 @@ def read_reasoning(text: str) -> list[Sentence]:
         if end - start < 2:  # the full stop that stands for a heading
             continue
         words = body[start:end]
-        claims: tuple[Claim, ...] = ()
-        if asserts(words):
-            claims = tuple(claim.moved(start) for claim in claims_of(words)) or _reply(words, start, sentences)
+        claims = _stated(words)
+        if claims is None:
+            claims = _reply(words, sentences)
         sentences.append(Sentence(start, end, claims, words))
     sentences += [Sentence(first, first + len(words), (), words) for first, words in headings]
     return sentences
+
+
+@lru_cache(maxsize=1 << 15)
+def _stated(sentence: str) -> tuple[Claim, ...] | None:
+    """The claims of a sentence; None if it asserts something that depends on what was said before."""
+    return (claims_of(sentence) or None) if asserts(sentence) else ()
 
 
 @lru_cache(maxsize=1 << 15)
@@ -170,13 +209,13 @@ def claims_of(sentence: str) -> tuple[Claim, ...]:
     return read_claims(sentence, read_sentence(sentence))
 
 
-def _reply(sentence: str, start: int, before: Sequence[Sentence]) -> tuple[Claim, ...]:
+def _reply(sentence: str, before: Sequence[Sentence]) -> tuple[Claim, ...]:
     """ "None is seen": a claim about what one of the sentences or headings just before it announced."""
     status = _answer(sentence)
     if status is None:
         return ()
     names = next(filter(None, (_named(earlier.words) for earlier in reversed(before[-REACH:]))), ())
-    return tuple(Claim.of([Finding(name, status)], sentence, start) for name in names)
+    return tuple(Claim.of([Fact(name, status)], sentence, 0) for name in names)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -193,12 +232,16 @@ def asserts(sentence: str) -> bool:
 def _blank_headings(text: str) -> tuple[str, list[tuple[int, str]]]:
     """The text with headings replaced by spaces, a full stop at the end, and (offset, heading) of each."""
     headings: list[tuple[int, str]] = []
-
-    def blank(match: re.Match[str]) -> str:
-        headings.append((match.start(), match.group()))
-        return " " * (len(match.group()) - 1) + "."
-
-    return _HEADING.sub(blank, text), headings
+    lines = text.split("\n")
+    start = 0
+    for number, line in enumerate(lines):
+        match = _HEADING.match(line)
+        if match:
+            words = match.group()
+            headings.append((start, words))
+            lines[number] = " " * (len(words) - 1) + "." + line[len(words) :]
+        start += len(line) + 1
+    return ("\n".join(lines) if headings else text), headings
 
 
 @lru_cache(maxsize=1 << 15)

@@ -9,7 +9,7 @@ words of argument ("upon examination", "which suggests") are no terms.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import NamedTuple
@@ -83,7 +83,7 @@ class Terms(NamedTuple):
 
 
 class Spoken(NamedTuple):
-    """The terms of a whole text, and the pairs that stand in one of its sentences."""
+    """The terms of a whole text, and which of the wanted pairs stand in one of its sentences."""
 
     single: set[str]
     pairs: set[tuple[str, str]]
@@ -121,15 +121,12 @@ def _term(roles: dict[str, str]) -> str | None:
     return None
 
 
-def spoken(sentences: Sequence[Sentence]) -> Spoken:
+def spoken(sentences: Sequence[Sentence], wanted: Set[tuple[str, str]]) -> Spoken:
     """All that a text speaks of to some end: plans, definitions and headings count if a claim follows within REACH."""
-    single: set[str] = set()
-    pairs: set[tuple[str, str]] = set()
+    found: list[Terms] = []
     wait = REACH  # how many sentences ahead the next claim is
     for sentence in reversed(sentences):
         wait = 0 if sentence.claims else wait + 1
         if wait <= REACH or asserts(sentence.words):
-            found = terms(sentence.words)
-            single |= found.single
-            pairs |= found.together
-    return Spoken(single, pairs)
+            found.append(terms(sentence.words))
+    return Spoken(set().union(*[f.single for f in found]), set().union(*[f.together & wanted for f in found]))

@@ -5,15 +5,14 @@ Credit is graded; the table of credits is in `docs/rewards.md`, its numbers are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from reasoner.findings import concept_class, extract_report, parents
+from reasoner.findings import concept_class, extract_report, kin, parents
 from reasoner.findings.lexicon import load
-from reasoner.schema import Finding
-from rewards.steps import Claim, Sentence, read_claims, read_reasoning
+from rewards.steps import Claim, Fact, Sentence, read_claims, read_reasoning
 from rewards.terms import terms
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
@@ -41,7 +40,7 @@ class Match(NamedTuple):
 
     credit: float
     words: str = ""
-    other: Finding | None = None
+    other: Fact | None = None
 
     @property
     def said(self) -> bool:
@@ -50,71 +49,80 @@ class Match(NamedTuple):
 
 
 SILENT = Match(0.0)
+OPPOSITE: dict[str, str] = {"present": "absent", "absent": "present"}
 #: A finding and the words that state it.
-Stated = tuple[Finding, str]
+Stated = tuple[Fact, str]
 
 
-@dataclass(frozen=True)
 class Facts:
-    """What a text says, ready to be asked about one finding after another."""
+    """What a text says, ready to be asked about one finding after another.
 
-    claims: tuple[Claim, ...]
-    _named: dict[str, list[Stated]] = field(default_factory=dict)
-    _below: dict[str, list[Stated]] = field(default_factory=dict)
-    _normal: list[tuple[frozenset[str], str]] = field(default_factory=list)
-    _known: dict[tuple, Match] = field(default_factory=dict)
+    Args:
+        claims: of the text, in its order.
+        about: the concepts that matter to what will be asked, each with those of its ancestors that will be asked
+            about; by default all.
+    """
 
-    @classmethod
-    def of(cls, claims: Sequence[Claim]) -> Facts:
-        facts = cls(tuple(claims))
-        # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
-        there = {f.concept for claim in claims if claim.status != "absent" for f in claim.findings}
-        there |= {ancestor for concept in there for ancestor in parents(concept)}
+    def __init__(self, claims: Iterable[Claim], about: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._named: dict[str, list[Stated]] = {}
+        self._below: dict[str, list[Stated]] = {}
+        self._normal: list[tuple[frozenset[str], str]] = []
+        self._known: dict[Fact, Match] = {}
+        distinct: dict[int, Claim] = {}
         for claim in claims:
+            distinct.setdefault(claim.meaning, claim)
+        # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
+        there = {f.concept for claim in distinct.values() if claim.status != "absent" for f in claim.facts}
+        there.update(*map(parents, there))
+        for claim in distinct.values():
             if claim.general:
-                facts._normal.append((claim.concepts, claim.words))
-            for finding in claim.findings:
-                if claim.general and finding.concept in there:
+                self._normal.append((claim.concepts, claim.words))
+            for fact in claim.facts:
+                ancestors = parents(fact.concept) if about is None else about.get(fact.concept)
+                if ancestors is None or (claim.general and fact.concept in there):
                     continue
-                facts._named.setdefault(finding.concept, []).append((finding, claim.words))
-                for ancestor in parents(finding.concept):
-                    facts._below.setdefault(ancestor, []).append((finding, claim.words))
-        return facts
+                stated = fact, claim.words
+                self._named.setdefault(fact.concept, []).append(stated)
+                for ancestor in ancestors:
+                    self._below.setdefault(ancestor, []).append(stated)
 
-    def match(self, claim: Finding) -> Match:
+    def match(self, claim: Fact) -> Match:
         """The best that the text has to say on the finding: on its concept, else on narrower, else on wider ones."""
-        key = (claim.concept, claim.status, claim.laterality, claim.severity, claim.change)
-        match = self._known.get(key)
+        match = self._known.get(claim)
         if match is None:
-            match = self._known[key] = self._match(claim)
+            match = self._known[claim] = self._match(claim)
         return match
 
-    def _match(self, claim: Finding) -> Match:
-        said = _on_same(claim, self._named.get(claim.concept, ()))
-        if said is None:
-            said = _on_narrower(claim, self._below.get(claim.concept, ()))
-        if said is None:
-            wider = (_on_wider(claim, self._named.get(ancestor, ())) for ancestor in parents(claim.concept))
-            said = next(filter(None, wider), None)
-        return said or SILENT
+    def _match(self, claim: Fact) -> Match:
+        about = self._named.get(claim.concept)
+        match = _on_same(claim, about) if about else None
+        if match is None:
+            about = self._below.get(claim.concept)
+            match = _on_narrower(claim, about) if about else None
+        for ancestor in parents(claim.concept) if match is None else ():
+            about = self._named.get(ancestor)
+            match = _on_wider(claim, about) if about else None
+            if match is not None:
+                break
+        return match or SILENT
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement that the text makes too, with the words of its own."""
         words = next((words for concepts, words in self._normal if claim.concepts <= concepts), None)
-        return Match(1.0, words, claim.findings[0]) if words else None
+        return Match(1.0, words, claim.facts[0]) if words else None
 
-    def opposes(self, gold: Finding) -> bool:
+    def opposes(self, gold: Fact) -> bool:
         """Whether the text names the finding with the opposite status, on the same side."""
-        opposite = {"present": "absent", "absent": "present"}.get(gold.status)
-        return any(
-            said.status == opposite and not apart(said.laterality, gold.laterality)
-            for said, _ in self._named.get(gold.concept, ())
-        )
+        about = self._named.get(gold.concept)
+        if about is None or gold.status not in OPPOSITE:
+            return False
+        opposite = OPPOSITE[gold.status]
+        return any(said.status == opposite and not apart(said.laterality, gold.laterality) for said, _ in about)
 
 
 @lru_cache(maxsize=4096)
 def facts_of_report(report: str) -> Facts:
-    return Facts.of(read_claims(report, extract_report(report)))
+    return Facts(read_claims(report, extract_report(report)))
 
 
 class Topic(NamedTuple):
@@ -127,11 +135,18 @@ class Topic(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A reference chain, read once for all completions of its row."""
+    """A reference chain, read once for all completions of its row.
+
+    `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
+    `pairs` those of all topics; `times` how often it makes each claim.
+    """
 
     facts: Facts
     topics: tuple[Topic, ...]
     terms: int
+    about: dict[str, tuple[str, ...]]
+    pairs: frozenset[tuple[str, str]]
+    times: Counter[int]
 
 
 @lru_cache(maxsize=4096)
@@ -146,52 +161,60 @@ def read_reference(text: str) -> Reference:
         seen |= found.single | found.pairs | {_said(claim) for claim in sentence.claims}
         if topic.claims or topic.single or topic.pairs:
             topics.append(topic)
-    facts = Facts.of([claim for sentence in sentences for claim in sentence.claims])
-    return Reference(facts, tuple(topics), sum(len(topic.single) for topic in topics))
+    said = [claim for sentence in sentences for claim in sentence.claims]
+    concepts = {concept for claim in said for concept in claim.concepts}
+    return Reference(
+        Facts(said),
+        tuple(topics),
+        sum(len(topic.single) for topic in topics),
+        {name: tuple(a for a in parents(name) if a in concepts) for name in set().union(*map(kin, concepts))},
+        frozenset(pair for topic in topics for pair in topic.pairs),
+        Counter(claim.subject for claim in said),
+    )
 
 
 def _said(claim: Claim) -> tuple:
-    return claim.concepts, claim.status, claim.findings[0].laterality
+    return claim.concepts, claim.status, claim.facts[0].laterality
 
 
-def _on_same(claim: Finding, said: Sequence[Stated]) -> Match | None:
+def _on_same(claim: Fact, about: Sequence[Stated]) -> Match | None:
     """The same concept in both; None when the text speaks only of the other side."""
-    there = [(other, words) for other, words in said if other.status != "absent"]
+    side, denial = claim.laterality, claim.status == "absent"
     best: Match | None = None
-    for other, words in said:
-        if "absent" in (claim.status, other.status) and apart(claim.laterality, other.laterality):
+    for other, words in about:
+        if (denial or other.status == "absent") and apart(side, other.laterality):
             continue
-        if (
-            other.status == "absent"
-            and other.laterality
-            and not claim.laterality
-            and (there or claim.status != "absent")
-        ):
+        if other.status == "absent" and other.laterality and not side and not (denial and _all_denied(about)):
             continue  # "no right effusion" backs no plain denial beside a left one, and refutes no plain assertion
         credit = agreement(claim, other)
         if best is None or credit > best.credit:
             best = Match(credit, words, other)
-    if best and best.credit == 1.0 and claim.status == "absent":
-        asserted = [s for s in there if s[0].status == "present" and not apart(claim.laterality, s[0].laterality)]
+    if best and denial and best.credit == 1.0:
+        asserted = [s for s in about if s[0].status == "present" and not apart(side, s[0].laterality)]
         return Match(DISPUTED, asserted[0][1], asserted[0][0]) if asserted else best
     return best
 
 
-def _on_narrower(claim: Finding, said: Sequence[Stated]) -> Match | None:
+def _all_denied(about: Sequence[Stated]) -> bool:
+    return all(other.status == "absent" for other, _ in about)
+
+
+def _on_narrower(claim: Fact, about: Sequence[Stated]) -> Match | None:
     """Only kinds of the concept are spoken of: one that is there implies it, the absence of one says little."""
-    there = [(other, words) for other, words in said if other.status != "absent"]
     if claim.status != "absent":
-        matches = [Match(VAGUER * agreement(claim, other), words, other) for other, words in there]
+        matches = [
+            Match(VAGUER * agreement(claim, other), words, other) for other, words in about if other.status != "absent"
+        ]
         return max(matches, key=lambda match: match.credit, default=None)
-    there = [(other, words) for other, words in there if not apart(claim.laterality, other.laterality)]
+    there = [s for s in about if s[0].status != "absent" and not apart(claim.laterality, s[0].laterality)]
     if there:
         hedged = all(other.status == "uncertain" for other, _ in there)
         other, words = there[0]
         return Match(HEDGED["absent", "uncertain"] if hedged else 0.0, words, other)
-    return next((Match(NARROWER, words, other) for other, words in said if other.status == "absent"), None)
+    return next((Match(NARROWER, words, other) for other, words in about if other.status == "absent"), None)
 
 
-def _on_wider(claim: Finding, said: Sequence[Stated]) -> Match | None:
+def _on_wider(claim: Fact, said: Sequence[Stated]) -> Match | None:
     """Only an ancestor is spoken of: its absence implies this one's, its presence leaves this one open."""
     best: Match | None = None
     for other, words in said:
@@ -206,7 +229,7 @@ def _on_wider(claim: Finding, said: Sequence[Stated]) -> Match | None:
     return best
 
 
-def agreement(a: Finding, b: Finding) -> float:
+def agreement(a: Fact, b: Fact) -> float:
     """How far finding b backs finding a of the same concept, in [0, 1]: status, then side, severity, change."""
     credit = 1.0 if a.status == b.status else HEDGED.get((a.status, b.status), 0.0)
     if credit == 0.0 or a.status == "absent" or b.status == "absent":
@@ -215,7 +238,7 @@ def agreement(a: Finding, b: Finding) -> float:
 
 
 def apart(a: str | None, b: str | None) -> bool:
-    return {a, b} == {"left", "right"}
+    return (a == "left" and b == "right") or (a == "right" and b == "left")
 
 
 def _side(a: str | None, b: str | None) -> float:
@@ -243,7 +266,7 @@ class Labels:
     def __init__(self, labels: Mapping[str, str | None] | None):
         self.labels = labels or {}
 
-    def match(self, claim: Finding) -> Match | None:
+    def match(self, claim: Fact) -> Match | None:
         """None where the labels say nothing about the finding's class."""
         if not self.labels:
             return None
@@ -253,11 +276,11 @@ class Labels:
             narrower = next((n for n in classes_below().get(name, ()) if self.labels.get(n) == "present"), None)
             if narrower:
                 credit = VAGUER * HEDGED.get((claim.status, "present"), 1.0)
-                return Match(credit, f"verified: {narrower} present", Finding(claim.concept, "present"))
+                return Match(credit, f"verified: {narrower} present", Fact(claim.concept, "present"))
         if status is None:
             return None
         credit = 1.0 if status == claim.status else HEDGED.get((claim.status, status), 0.0)
-        return Match(credit, f"verified: {name} {status}", Finding(claim.concept, status))  # type: ignore[arg-type]
+        return Match(credit, f"verified: {name} {status}", Fact(claim.concept, status))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=1)

@@ -1,12 +1,14 @@
 """Rewards on Ray actors: batched, in order, and whole whatever happens to an actor or a row.
 
 Actors stream their scores back, so the driver knows how far each has come. An actor that dies or hangs is replaced and
-what it had not delivered is done again, row by row, which finds the row to blame. Text only: pixels never travel.
+what it had not delivered is done again, each row by itself, which finds the row to blame. Text only: pixels never
+travel.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import math
 import os
@@ -14,7 +16,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +25,7 @@ from rewards.registry import RewardError, RewardSet, Score
 
 log = logging.getLogger(__name__)
 
-#: How often an actor delivers what it has, in seconds, until a failure asks for every row on its own.
+#: How often an actor delivers what it has, in seconds.
 _DELIVERY_S = 0.05
 #: Starting an actor includes starting Python and reading the lexicon, on a machine that may be busy.
 _START_LIMIT_S = 120.0
@@ -56,19 +58,21 @@ class Worker:
     ):
         self.rewards = RewardSet.build(spec, files, options)
         self.retries = retries
+        gc.freeze()  # what is loaded by now stays: no need to look through it for garbage again and again
 
     def ready(self) -> int:
         """The process id, once the rewards are loaded."""
         return os.getpid()
 
-    def score(self, rows: Sequence[Row], delivery_s: float) -> Iterator[list[Scored]]:
-        """Scores in the order of `rows`, delivered every `delivery_s` seconds (0: each row by itself)."""
+    def score(self, rows: Sequence[Row], evidence: bool = True) -> Iterator[list[Scored]]:
+        """Scores in the order of `rows`, delivered every so often."""
         done: list[Scored] = []
         delivered = time.monotonic()
         self.rewards.prepare(rows)
         for row in rows:
-            done.append(self.score_row(row))
-            if time.monotonic() - delivered >= delivery_s:
+            scored = self.score_row(row)
+            done.append(scored if evidence else _without_evidence(scored))
+            if time.monotonic() - delivered >= _DELIVERY_S:
                 yield done
                 done, delivered = [], time.monotonic()
         if done:
@@ -93,6 +97,12 @@ class Worker:
         return Scored(scores, time.perf_counter() - start, errors)
 
 
+def _without_evidence(scored: Scored) -> Scored:
+    """Reasons for None stay."""
+    scores = {name: s if s.value is None else Score(s.value, (), s.parts) for name, s in scored.scores.items()}
+    return replace(scored, scores=scores)
+
+
 def _failed(why: str) -> Score:
     return Score(None, ({"verdict": "failed", "why": why},))
 
@@ -103,7 +113,7 @@ class _Job:
 
     pending: deque[int]
     stream: Any
-    single: bool
+    alone: bool
     deadline: float
 
 
@@ -179,8 +189,9 @@ class RewardPool:
             if self._started_ray:
                 ray.shutdown()
 
-    def score(self, rows: Sequence[Row]) -> list[dict[str, Score]]:
-        """Every reward of every row, in order.
+    def score(self, rows: Sequence[Row], *, evidence: bool = True) -> list[dict[str, Score]]:
+        """Every reward of every row, in order; without `evidence` that of None alone. (It is most of what travels:
+        fetching it takes as long as finding it.)
 
         A reward that cannot score a row has value None there, with the reason as evidence, and is counted.
 
@@ -195,7 +206,7 @@ class RewardPool:
             return []
         self.rewards.check_columns(set.intersection(*(set(row) for row in rows)))
         start = time.monotonic()
-        batch = _Batch(self, [{c: row[c] for c in self._columns if c in row} for row in rows])
+        batch = _Batch(self, [{c: row[c] for c in self._columns if c in row} for row in rows], evidence)
         results = batch.run()
         self._batch_s, self._queued = time.monotonic() - start, float(batch.queued)
         self._counts["rows"] += len(rows)
@@ -267,8 +278,8 @@ class RewardPool:
 class _Batch:
     """One call of `RewardPool.score`: chunks on actors until every row has its scores."""
 
-    def __init__(self, pool: RewardPool, rows: list[dict[str, Any]]):
-        self.pool, self.rows = pool, rows
+    def __init__(self, pool: RewardPool, rows: list[dict[str, Any]], evidence: bool):
+        self.pool, self.rows, self.evidence = pool, rows, evidence
         self.end, self.queued = time.monotonic() + pool.batch_timeout_s, 0
         self.results: list[dict[str, Score] | None] = [None] * len(rows)
         self.deaths: Counter[int] = Counter()
@@ -276,10 +287,7 @@ class _Batch:
         workers = len(pool._actors)
         chunks = workers * min(_CHUNKS_PER_WORKER, max(1, len(rows) // (workers * _CHUNK_ROWS)))
         size = max(1, math.ceil(len(rows) / chunks))
-        #: (row numbers, whether to deliver each by itself)
-        self.queue: deque[tuple[list[int], bool]] = deque(
-            (list(range(first, min(first + size, len(rows)))), False) for first in range(0, len(rows), size)
-        )
+        self.queue = deque(range(first, min(first + size, len(rows))) for first in range(0, len(rows), size))
 
     def run(self) -> list[dict[str, Score]]:
         import ray
@@ -287,7 +295,7 @@ class _Batch:
         try:
             while self.queue or self.jobs:
                 self._dispatch()
-                self.queued = max(self.queued, sum(len(numbers) for numbers, _ in self.queue))
+                self.queued = max(self.queued, sum(map(len, self.queue)))
                 owner = {job.stream: index for index, job in self.jobs.items()}
                 due = min(self.end, *(job.deadline for job in self.jobs.values()))
                 ready, _ = ray.wait(list(owner), num_returns=1, timeout=max(0.0, due - time.monotonic()))
@@ -327,11 +335,10 @@ class _Batch:
     def _dispatch(self) -> None:
         for index, actor in enumerate(self.pool._actors):
             if index not in self.jobs and self.queue:
-                numbers, single = self.queue.popleft()
-                stream = actor.score.options(num_returns="streaming").remote(
-                    [self.rows[n] for n in numbers], 0.0 if single else _DELIVERY_S
-                )
-                self.jobs[index] = _Job(deque(numbers), stream, single, self._deadline())
+                numbers = self.queue.popleft()
+                rows = [self.rows[n] for n in numbers]
+                stream = actor.score.options(num_returns="streaming").remote(rows, self.evidence)
+                self.jobs[index] = _Job(deque(numbers), stream, len(numbers) == 1, self._deadline())
 
     def _deadline(self) -> float:
         return time.monotonic() + self.pool.timeout_s + _DELIVERY_S
@@ -360,12 +367,11 @@ class _Batch:
         job.deadline = self._deadline()
 
     def _recover(self, index: int, *, timed_out: bool) -> None:
-        """Replaces the actor of a job and queues what it had not delivered; gives up on a row found guilty."""
+        """Replaces the actor of a job and queues each row that it had not delivered by itself (it may have scored some
+        of them: what a dying actor sends does not always arrive); gives up on a row found guilty."""
         job = self.jobs.pop(index)
         self.pool._replace(index)
-        if not job.pending:
-            return
-        if job.single or len(job.pending) == 1:
+        if job.alone and job.pending:
             guilty = job.pending[0]
             self.deaths[guilty] += 1
             if timed_out or self.deaths[guilty] > self.pool.retries:
@@ -373,8 +379,7 @@ class _Batch:
                 self._fail(guilty, why, timed_out=timed_out)
                 job.pending.popleft()
         self.pool._counts["retries"] += len(job.pending)
-        if job.pending:
-            self.queue.appendleft((list(job.pending), True))
+        self.queue.extendleft(range(number, number + 1) for number in reversed(job.pending))
 
 
 def _cause(error: Any) -> Exception:

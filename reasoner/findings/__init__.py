@@ -2,7 +2,7 @@
 
 from reasoner.findings.extract import extract_report, extract_text
 from reasoner.findings.labels import labels_of
-from reasoner.findings.lexicon import QUALITY, concept_class, parents, region
+from reasoner.findings.lexicon import QUALITY, concept_class, kin, parents, region
 from reasoner.findings.text import split_sections, split_sentences
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "concept_class",
     "extract_report",
     "extract_text",
+    "kin",
     "labels_of",
     "parents",
     "region",

@@ -204,3 +204,9 @@ def parents(concept: str) -> tuple[str, ...]:
                 found.append(parent)
                 queue.append(parent)
     return tuple(found)
+
+
+@cache
+def kin(concept: str) -> frozenset[str]:
+    """The concept with its ancestors and descendants: all that a text may say on it."""
+    return frozenset({concept, *parents(concept), *(name for name in load().concepts if concept in parents(name))})

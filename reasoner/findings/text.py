@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 #: Sections by the headers that open them. What lies before any header is taken for findings.
@@ -24,9 +25,10 @@ _INLINE_NAMES = {"HISTORY": "indication", "CONCLUSION": "impression"}
 FINDING_SECTIONS = ("findings", "impression")
 
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
-#: list item, a semicolon.
+#: list item, a semicolon. A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?]+(?=[\s)\"'<]|$)|\.(?=[A-Z][a-z])|;|\n(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|\s(?=\d{1,2}[.)] +[A-Z])"
+    r"[.!?;\n0-9](?:(?<=[.!?])[.!?]*(?=[\s)\"'<]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"|(?<=\n)(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|(?<=\s\d)(?=\d?[.)] +[A-Z]))"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
@@ -71,14 +73,24 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
     spans: list[tuple[int, int]] = []
     begin = start
     for match in _BREAK.finditer(text, start, stop):
-        if match.group()[0] == "." and _ABBREVIATION.search(text, max(begin, match.start() - 8), match.start()):
-            if text[begin : match.start()].strip().isdigit():  # the number of a list item
-                begin = match.end()
+        at, after = match.span()
+        mark = text[at]
+        if mark == "." and _abbreviated(text[at - 9 if at - begin > 9 else max(begin - 1, 0) : at]):
+            if text[begin:at].strip().isdigit():  # the number of a list item
+                begin = after
             continue
-        _append(spans, text, begin, match.end())
-        begin = match.end()
+        if mark.isdigit():
+            after = at
+        _append(spans, text, begin, after)
+        begin = after
     _append(spans, text, begin, stop)
     return spans
+
+
+@lru_cache(maxsize=1 << 14)
+def _abbreviated(end: str) -> bool:
+    """Whether a word that a full stop may follow stands at the end of these few characters."""
+    return _ABBREVIATION.search(end) is not None
 
 
 def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
@@ -88,10 +100,10 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
         _append(spans, text, start, cut)
         start = cut
     body = text[start:end]
-    stripped = body.strip()
-    if stripped:
-        left = start + len(body) - len(body.lstrip())
-        spans.append((left, left + len(stripped)))
+    rest = body.lstrip()
+    left, words = end - len(rest), rest.rstrip()
+    if words:
+        spans.append((left, left + len(words)))
 
 
 def tokenize(text: str) -> list[Token]:

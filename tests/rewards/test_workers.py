@@ -72,6 +72,15 @@ def test_a_batch_comes_back_in_order_and_equal_to_the_process_itself(pool, file)
     assert 0 < metrics["latency_p50_ms"] <= metrics["latency_p99_ms"]
 
 
+def test_evidence_stays_with_the_workers_where_nobody_wants_it(pool, file):
+    rows = rows_of(20)
+    bare, full = pool.score(rows, evidence=False), pool.score(rows)
+    numbers = [{name: (s.value, s.parts) for name, s in row.items()} for row in full]
+    assert [{name: (s.value, s.parts) for name, s in row.items()} for row in bare] == numbers
+    assert any(s.evidence for row in full for s in row.values())
+    assert not any(s.evidence for row in bare for s in row.values() if s.value is not None)
+
+
 @pytest.mark.parametrize(("fault", "timeouts"), [("hang", 1), ("sleep", 1), ("die", 0)])
 def test_a_row_that_hangs_or_kills_its_worker_is_found_and_costs_no_other(pool, fault, timeouts):
     before = pool.metrics()
