@@ -14,12 +14,13 @@ from statistics import fmean
 from reasoner.data import load_examples
 from reasoner.findings import labels_of
 from reasoner.prompts import format_completion
-from reasoner.schema import CLASSES, NO_FINDING, Example, present_classes
+from reasoner.schema import CLASSES, NO_FINDING, Example, Step, present_classes
 from recipes.config import load_recipe
 from rewards.registry import RewardSet, gated_total
 
-#: The share of reference steps that the mediocre reader gets to.
-READ = 0.7
+#: The share of reference steps that the mediocre reader gets to, and of those the share where he sees what another
+#: patient has there.
+READ, MISTAKEN = 0.7, 0.15
 NAMES = [name for name in CLASSES if name != NO_FINDING]
 DENY_ALL = " ".join(f"No {name.lower()}." for name in NAMES)
 LIST_ALL = " ".join(f"There is {name.lower()}." for name in NAMES)
@@ -28,21 +29,25 @@ HEDGE_ALL = " ".join(f"There may be {name.lower()}." for name in NAMES)
 Policy = Callable[[Example, random.Random], str]
 
 
-def mediocre(example: Example, rng: random.Random) -> str:
-    """Some of the reference's steps, and the answer that follows from them."""
-    steps = [step for step in example.steps if rng.random() < READ]
-    found = labels_of(finding for step in steps for finding in step.findings)
-    return format_completion(" ".join(step.text for step in steps) or "-", ", ".join(present_classes(found)))
-
-
 def policies(train: list[Example]) -> Mapping[str, Policy]:
+    elsewhere: dict[str, list[Step]] = {}
+    for example in train:
+        for step in example.steps:
+            elsewhere.setdefault(step.stage, []).append(step)
+
+    def mediocre(example: Example, rng: random.Random) -> str:
+        steps = [step for step in example.steps if rng.random() < READ]
+        steps = [rng.choice(elsewhere[step.stage]) if rng.random() < MISTAKEN else step for step in steps]
+        found = labels_of(finding for step in steps for finding in step.findings)
+        return format_completion(" ".join(step.text for step in steps) or "-", ", ".join(present_classes(found)))
+
     def prior(example: Example, rng: random.Random) -> str:
         other = rng.choice(train)
         return format_completion(other.reasoning, other.answer)
 
     return {
         "the reference itself": lambda e, rng: format_completion(e.reasoning, e.answer),
-        f"honest, reads {READ:.0%} of the steps": mediocre,
+        f"honest, reads {READ:.0%} of the steps, {MISTAKEN:.0%} of them another patient's": mediocre,
         "label prior: another study's chain and answer": prior,
         "denies everything, `No Finding`": lambda e, rng: format_completion(DENY_ALL, NO_FINDING),
         "hedges everything, `No Finding`": lambda e, rng: format_completion(HEDGE_ALL, NO_FINDING),
