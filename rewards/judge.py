@@ -1,10 +1,10 @@
-"""A language model as judge of the process, instead of the rules: ChestX-Reasoner's judgements (arXiv 2504.20930,
-section 3.4) from any OpenAI-compatible server.
+"""What a judge of the process is, instead of the rules, and the language model as one: ChestX-Reasoner's judgements
+(arXiv 2504.20930, section 3.4) from any OpenAI-compatible server.
 
-The judge lists the key findings of the reference and whether each is recalled (completeness), the claims of the
-completion and whether the report bears each out (factuality), and its steps and whether the reference supports each
-(effectiveness). Every request goes out once: replies are cached on disk. What the judge does not answer in time, or
-not in the form asked for, is None here, and the rules score it.
+The language model lists the key findings of the reference and whether each is recalled (completeness), the claims of
+the completion and whether the report bears each out (factuality), and its steps and whether the reference supports
+each (effectiveness). Every request goes out once: replies are cached on disk. What the judge does not answer in time,
+or not in the form asked for, is None here, and the rules score it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from reasoner.errors import UserError
 from reasoner.llm import Llm, ask, remembered
@@ -39,7 +39,29 @@ _LISTS = {
 _JSON = re.compile(r"\{.*\}", re.DOTALL)
 
 
-class Judge(NamedTuple):
+class Case(NamedTuple):
+    """What is judged: a reasoning text, the reference chain and the report."""
+
+    text: str
+    reference: str
+    report: str
+
+
+class Judge(Protocol):
+    """Judges a chunk at once, and then gives out one score after another."""
+
+    def ask(self, cases: Sequence[Case]) -> None:
+        """Finds out what `score` needs, as far as the time allows; without cases (before a run) what can be made ready.
+
+        Raises:
+            UserError: this judge cannot be had at all.
+        """
+
+    def score(self, case: Case) -> Score | None:
+        """What was found out before; None where that is nothing."""
+
+
+class LlmJudge(NamedTuple):
     """A server, its model, and how long one round of requests may take in seconds."""
 
     url: str
@@ -51,25 +73,22 @@ class Judge(NamedTuple):
     def path(self) -> Path:
         return Path(self.cache).expanduser()
 
-    def ask(self, bodies: Sequence[dict[str, Any]]) -> None:
-        """Puts the judge's replies into the cache, those that come in time."""
+    def ask(self, cases: Sequence[Case]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # One attempt, within the time that the pool allows for a completion: the rules stand in for the rest.
         server = Llm(self.url, self.model, retries=0, timeout_s=self.timeout_s)
         with suppress(UserError):  # gone; the rules go on, and `judge_fallback` tells
-            ask(bodies, server, self.path)
+            ask([self._request(case) for case in cases], server, self.path)
 
-    def score(self, text: str, body: dict[str, Any]) -> Score | None:
-        """What the judge said of `text` when asked before; None when it did not, or not in the form asked for."""
-        reply = remembered(body, self.path) if self.path.is_file() else None
-        return None if reply is None else judged(reply, text)
+    def score(self, case: Case) -> Score | None:
+        reply = remembered(self._request(case), self.path) if self.path.is_file() else None
+        return None if reply is None else judged(reply, case.text)
 
-
-def request(text: str, reference: str, report: str, model: str) -> dict[str, Any]:
-    """The body of the request about one reasoning text."""
-    shown = f"REPORT:\n{report}\n\nREFERENCE:\n{reference}\n\nREASONING:\n{text}"
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": shown}]
-    return {"model": model, "messages": messages, "temperature": 0, "seed": 0, "max_tokens": 2048}
+    def _request(self, case: Case) -> dict[str, Any]:
+        """The body of the request about one reasoning text."""
+        shown = f"REPORT:\n{case.report}\n\nREFERENCE:\n{case.reference}\n\nREASONING:\n{case.text}"
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": shown}]
+        return {"model": self.model, "messages": messages, "temperature": 0, "seed": 0, "max_tokens": 2048}
 
 
 def judged(reply: str, text: str) -> Score | None:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
-from rewards.judge import Judge, request
+from rewards.judge import Case, Judge, LlmJudge
+from rewards.radeval import RadEvalJudge
 from rewards.registry import Score, reward
 from rewards.steps import Claim, Fact, Sentence, read_reasoning
 from rewards.terms import Spoken, spoken
@@ -46,21 +47,44 @@ EXCESS, SPARE = 1.0, 5.0
 
 
 def _ask_ahead(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Asks the judge about a whole chunk at once; each row then finds its reply in the cache."""
-    if settings["judge"] == "llm":
-        who = Judge(settings["url"], settings["model"], settings["judge_timeout_s"], settings["cache"])
-        who.ask([_request(row["completion"], row["reasoning"], row["report"], who) for row in rows if _scorable(**row)])
+    """Asks the judge about a whole chunk at once; each row then finds its answer."""
+    judge = _judge(**settings)
+    if judge is not None:
+        judge.ask([_case(**row) for row in rows if _scorable(**row)])
 
 
 def _scorable(*, reasoning: str | None, report: str | None, **_: Any) -> bool:
     return bool(reasoning and report and reasoning.strip() and report.strip())
 
 
-def _request(completion: str, reasoning: str, report: str, who: Judge) -> dict[str, Any]:
-    return request(parse_completion(completion).reasoning, reasoning, report, who.model)
+def _case(*, completion: str, reasoning: str, report: str, **_: Any) -> Case:
+    return Case(parse_completion(completion).reasoning, reasoning, report)
 
 
-@reward("process", settings=("judge", "url", "model", "judge_timeout_s", "cache"), prepare=_ask_ahead)
+def _judge(
+    *,
+    judge: str,
+    url: str,
+    model: str,
+    metric: str,
+    gpus: float,
+    actors: int,
+    judge_timeout_s: float,
+    cache: str,
+) -> Judge | None:
+    if judge == "rules":
+        return None
+    if judge == "llm" and url and model:
+        return LlmJudge(url, model, judge_timeout_s, cache)
+    if judge == "radeval":
+        return RadEvalJudge(metric, gpus, actors, judge_timeout_s).checked()
+    raise UserError(f"reward 'process': judge {judge!r} must be rules, radeval, or llm with `url` and `model`")
+
+
+_SETTINGS = ("judge", "url", "model", "metric", "gpus", "actors", "judge_timeout_s", "cache")
+
+
+@reward("process", settings=_SETTINGS, prepare=_ask_ahead)
 def process(
     completion: str,
     *,
@@ -70,28 +94,40 @@ def process(
     judge: str = "rules",
     url: str = "",
     model: str = "",
+    metric: str = "radgraph",
+    gpus: float = 0.25,
+    actors: int = 1,
     judge_timeout_s: float = 8.0,
     cache: str = "~/.cache/cxr-reasoner/judge.sqlite",
 ) -> Score:
     """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report.
 
-    `judge` is `rules` (below; deterministic) or `llm` (`rewards.judge`; what it leaves unanswered falls back to the
-    rules, counted in the part `judge_fallback`).
+    `judge` is `rules` (below; deterministic), `llm` (`rewards.judge`) or `radeval` (`rewards.radeval`: not RadRScore
+    but a metric of that package). What these two leave unanswered falls back to the rules, counted in the part
+    `judge_fallback`.
 
     Raises:
-        UserError: another judge, or no server for it.
+        UserError: another judge, no server for it, or wrong settings of it.
     """
-    if judge not in ("rules", "llm") or (judge == "llm" and not (url and model)):
-        raise UserError(f"reward 'process': judge {judge!r} must be rules, or llm with `url` and `model`")
+    who = _judge(
+        judge=judge,
+        url=url,
+        model=model,
+        metric=metric,
+        gpus=gpus,
+        actors=actors,
+        judge_timeout_s=judge_timeout_s,
+        cache=cache,
+    )
     if not _scorable(reasoning=reasoning, report=report):
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
     assert reasoning is not None and report is not None
-    text = parse_completion(completion).reasoning
-    if judge == "rules":
-        return radrscore(text, reasoning, report, labels)
-    score = Judge(url, model, judge_timeout_s, cache).score(text, request(text, reasoning, report, model))
+    case = _case(completion=completion, reasoning=reasoning, report=report)
+    if who is None:
+        return radrscore(case.text, reasoning, report, labels)
+    score = who.score(case)
     fallback = score is None
-    score = score or radrscore(text, reasoning, report, labels)
+    score = score or radrscore(case.text, reasoning, report, labels)
     return replace(score, parts={**score.parts, "judge_fallback": float(fallback)})
 
 

@@ -50,7 +50,8 @@ class RewardFunction:
     defaults: dict[str, Any]
     settings: dict[str, Any]
     prepare: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], None] | None = None
-    """Called with the rows of a chunk and the settings before they are scored one by one, to fetch what they need."""
+    """Called with the rows of a chunk and the settings before they are scored one by one, to fetch what they need; and
+    without rows before a run, to start what that takes."""
 
 
 REGISTRY: dict[str, RewardFunction] = {}

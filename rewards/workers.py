@@ -155,11 +155,12 @@ class RewardPool:
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
         self._batch_s = self._queued = 0.0
         self._warned: set[str] = set()
-        self._started_ray = _ensure_ray(workers)
+        self._started_ray = ensure_ray(workers)
         self._actors: list[Any] = []
         self._open = True
         atexit.register(self.close)
         try:
+            self.rewards.prepare(())
             self._actors = [self._start(i) for i in range(workers)]
             for index in range(workers):
                 self._await(index)
@@ -388,7 +389,7 @@ def _cause(error: Any) -> Exception:
     return cause if isinstance(cause, UserError | RewardError) else error
 
 
-def _ensure_ray(workers: int) -> bool:
+def ensure_ray(workers: int) -> bool:
     """Joins the running Ray, the cluster of RAY_ADDRESS, or starts a local one; whether this call did either."""
     import ray
 
