@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -171,9 +172,10 @@ class Evaluator:
         self.metric, self.call_limit_s = metric, call_limit_s
         self.problem = ""
         try:
-            from radeval import RadEval
+            import radeval
 
-            self.evaluator = RadEval(metrics=[metric], per_sample=True, show_progress=False)
+            sys.modules.setdefault("RadEval", radeval)  # its RadGraph imports by the former name (RadEval issue 27)
+            self.evaluator = radeval.RadEval(metrics=[metric], per_sample=True, show_progress=False)
         except ImportError as error:
             self.problem = f"{error}; run `pip install 'cxr-reasoner[radeval]'` on every node of the cluster"
         except Exception as error:  # weights that cannot be had, a model that does not fit

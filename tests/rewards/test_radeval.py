@@ -28,6 +28,8 @@ class RadEval:
         (self.metric,) = metrics
         if self.metric == "green":
             raise OSError("no weights of GREEN")
+        if self.metric == "radgraph":
+            import RadEval.graph  # as 2.2.1 does, by the package's former name
         self.f1chexbert_scorer = self
 
     def get_labels(self, reports, mode="rrg", on_batch_done=None):
@@ -43,6 +45,8 @@ class RadEval:
         if any("hang" in text for text in hyps):
             time.sleep(3600)
         values = [overlap(set(a.split()), set(b.split())) for a, b in zip(refs, hyps, strict=True)]
+        if self.metric == "radgraph":
+            return {"radgraph_simple": [0.5] * len(refs), "radgraph_partial": values}
         if self.metric == "bleu":
             return {"bleu": [None if "odd" in text else value for text, value in zip(hyps, values)]}
         return {"rouge1": [0.5] * len(refs), "rouge2": [0.5] * len(refs), "rougeL": values}
@@ -60,6 +64,7 @@ def calls(tmp_path_factory):
     folder = tmp_path_factory.mktemp("path")
     (folder / "radeval").mkdir()
     (folder / "radeval" / "__init__.py").write_text(PACKAGE)
+    (folder / "radeval" / "graph.py").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder), prepend=":")
         ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -133,6 +138,12 @@ def test_a_call_that_hangs_costs_its_time_limit_and_the_actor_comes_back(calls):
     while judge.score(fine) is None and time.monotonic() < deadline:
         judge.ask([fine])
     assert judge.score(fine).parts["rougeL_report"] == overlap(fine.text, REPORT)
+
+
+def test_radgraph_loads_although_it_imports_by_the_packages_former_name(calls):
+    judge, case = RadEvalJudge("radgraph", 0, 1, 30.0), Case("the heart", REFERENCE, REPORT)
+    judge.ask([case])
+    assert judge.score(case).parts["radgraph_partial_report"] == overlap(case.text, REPORT)
 
 
 def test_chexbert_is_f1_over_labels(calls):
