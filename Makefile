@@ -63,7 +63,7 @@ complete: setup ## Control: SFT alone, on reports without omissions (phantom)
 	@$(REASONER) sft $(COMPLETE)
 	@$(REASONER) eval $(COMPLETE)
 
-ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (an hour)
+ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (over an hour)
 	@$(REASONER) mine $(EARLIER)
 	@$(TRAIN) sft $(EARLIER)
 	@$(BIN)/python scripts/ablation.py --recipe $(RECIPE) $(ARGS)

@@ -167,6 +167,8 @@ def run(recipe: Recipe) -> Path:
     rewards = (recipe.grpo.rewards, recipe.grpo.reward_files)
     if recipe.grpo.step_credit and "process" not in recipe.grpo.rewards:
         raise UserError("grpo.step_credit needs the reward 'process': add it to grpo.rewards (weight 0 will do)")
+    if recipe.grpo.step_credit and recipe.grpo.reward_options.get("process", {}).get("judge") == "radeval":
+        raise UserError("grpo.step_credit needs verdicts on steps, which judge radeval does not give: use rules or llm")
     RewardSet.build(*rewards, recipe.grpo.reward_options).check_columns(REWARD_COLUMNS)
     max_prompt = recipe.model.max_length
     args = trainer_arguments(
