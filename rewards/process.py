@@ -38,8 +38,6 @@ from rewards.verdicts import (
 
 PARTS = ("factuality", "completeness", "effectiveness")
 Entry = dict[str, Any]
-#: A concept weighs this much in completeness; every other term, a pair and a normal statement's place weigh 1.
-CONCEPT = 1.5
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
@@ -288,29 +286,43 @@ def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: L
     room = EXCESS * reference.terms + SPARE
     focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
     for topic in reference.topics:
-        asked = [claim for claim in topic.claims if not _refuted(claim, labels)]
-        if topic.claims and not asked:  # nobody should be asked to recall what verified labels deny
+        asked: Sequence[Claim] = topic.sentence.claims
+        if labels.labels:
+            asked = [claim for claim in asked if not _refuted(claim, labels)]
+        if topic.sentence.claims and not asked:  # nobody should be asked to recall what verified labels deny
             continue
         recalls = [_recall(claim, facts, said) for claim in asked]
-        factor = _mean([recall.factor for recall in recalls]) if recalls else 1.0
-        weight, got = _weigh(topic, asked, factor, said)
+        weight, got = _weigh(topic, asked, recalls, said)
         if weight:
             credit = focus * got / weight
             best = _best([recall.match for recall in recalls]) if recalls else SILENT
             yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, 0, weight)
 
 
-def _weigh(topic: Topic, asked: Sequence[Claim], factor: float, said: Spoken) -> tuple[float, float]:
-    """What the new terms of a reference sentence weigh, and how much of that the completion earns."""
-    claimed = {f"concept:{concept}" for claim in asked for concept in claim.concepts}
-    general = sum(claim.general for claim in asked)
-    weight, got = float(general), factor * general
-    for term in topic.single:
-        worth = CONCEPT if term.startswith("concept:") else 1.0
-        weight += worth
-        if term in said.single or term in claimed:
-            got += worth * factor
-    return weight + len(topic.pairs), got + factor * sum(pair in said.pairs for pair in topic.pairs)
+def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], said: Spoken) -> tuple[float, float]:
+    """What a reference sentence weighs, and how much of that the completion earns.
+
+    The words that name a finding fare as its claim does, all others as the best claim of the sentence, a pair as the
+    worse of its two. A claim recalled in full needs none of its words; else a word needs itself or another name of the
+    finding, a pair both of its words in one sentence.
+    """
+    best = max([recall.factor for recall in recalls], default=1.0)
+    places = got = 0.0
+    own: dict[str | None, float] = {}
+    for claim, recall in zip(asked, recalls, strict=True):
+        for concept in claim.concepts & topic.named:
+            own[f"concept:{concept}"] = max(own.get(f"concept:{concept}", 0.0), recall.factor)
+        if claim.general:
+            places, got = places + 1.0, got + recall.factor
+    if best:
+        single, together = said
+        for stem, worth, name in topic.stems:
+            if stem in single or name in single or own.get(name) == 1.0:
+                got += worth * own.get(name, best)
+        for pair, worth, name, other in topic.pairs:
+            if pair in together or (name == other and own.get(name) == 1.0):
+                got += worth * min(own.get(name, best), own.get(other, best))
+    return topic.weight + places, got
 
 
 def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:

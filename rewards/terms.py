@@ -1,9 +1,9 @@
-"""What a sentence speaks of: the radiological terms in it, whatever it says about them.
+"""What a sentence speaks of: its words of substance and the concepts that they name, whatever it says about them.
 
 Completeness asks how much of the reference came up at all, and concepts alone are too coarse for that: "a calcified
-granuloma in the right hilum" is more than a granuloma. A term is a concept of the lexicon, an anatomy, an attribute, or
-the stem of a word that the lexicon lacks. Neighbouring terms make a pair, recalled where one sentence holds both. The
-words of argument ("upon examination", "which suggests") are no terms.
+granuloma in the right hilum" is more than a granuloma. A term is the stem of a word; where the lexicon reads the word
+as part of a concept, the concept stands for it too. Neighbouring terms make a pair, recalled where one sentence holds
+both. The words of argument ("upon examination", "which suggests") are no terms.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
 from rewards.steps import REACH, Sentence, asserts, claims_of
 
-#: Kinds of attribute that are terms. A change is not: "increased density" and "denser" are the same observation.
-_ATTRIBUTES = ("side", "location", "severity")
-#: Of longer sentences only so many terms are paired with each other, which keeps them linear.
+#: Of longer sentences only so many stems are paired with each other, which keeps them linear.
 MOST = 24
-#: Concepts and organs that name no finding: "no abnormality", "the chest".
-_VAGUE = {"concept:cardiopulmonary_abnormality", "concept:lung_disease", "anatomy:study"}
+#: What is said of a finding, rather than its name.
+_ATTRIBUTES = {"side", "location", "severity"}
+#: Concepts that name no finding: "no abnormality".
+_VAGUE = {"concept:cardiopulmonary_abnormality", "concept:lung_disease"}
 _SUFFIXES = (
     "ically", "ations", "ation", "ings", "ing", "ities", "ity", "ical", "ies", "ed", "es", "al", "ly", "ic", "s", "y",
 )  # fmt: skip
@@ -75,8 +75,10 @@ _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word
 
 
 class Terms(NamedTuple):
-    """The terms of one sentence: single ones, pairs of neighbours, and pairs of any two."""
+    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; stems and concepts;
+    pairs of neighbouring stems, and of any two."""
 
+    stems: dict[str, str | None]
     single: frozenset[str]
     pairs: frozenset[tuple[str, str]]
     together: frozenset[tuple[str, str]]
@@ -91,34 +93,38 @@ class Spoken(NamedTuple):
 
 @lru_cache(maxsize=1 << 15)
 def terms(sentence: str) -> Terms:
-    """The terms of a sentence or heading. What it claims by an organ and an adjective ("the heart is enlarged") is the
-    concept it claims; a normal statement, which implies many, is left to the claim."""
+    """The terms of a sentence or heading. The organ and the adjective of a claim ("the heart is enlarged") name the
+    concept it claims; those of a normal statement, which implies many, name none."""
     tokens = tokenize(sentence)
-    claims = claims_of(sentence) if asserts(sentence) else ()
-    found: list[tuple[int, str]] = []
-    covered: set[int] = set()
+    claims = [claim for claim in claims_of(sentence) if not claim.general] if asserts(sentence) else []
+    concepts = {f"concept:{name}" for claim in claims for name in claim.concepts}
+    names: dict[int, str] = {}
+    cues: set[int] = set()
     for item in load().match(tokens):
-        term = _term(item.roles)
-        inside = any(claim.start <= tokens[item.first].start < claim.end for claim in claims)
-        if term or inside or any(kind.endswith("ward") or kind == "terminator" for kind in item.roles):
-            covered.update(range(item.first, item.last))
-        if term and not (inside and term.startswith("anatomy:")):
-            found.append((item.first, term))
-    found += [(0, f"concept:{name}") for claim in claims if not claim.general for name in claim.concepts]
-    words = [(i, t.text) for i, t in enumerate(tokens) if i not in covered and len(t.text) > 2 and t.text[0].isalpha()]
-    found += [(i, stem) for i, word in words if (stem := _stem(word)) not in _STEMS and word not in _STEMS]
-    order = [term for _, term in sorted(found) if term not in _VAGUE]
-    single = frozenset(order)
+        span, at = range(item.first, item.last), tokens[item.first].start
+        name: str | None = None
+        if "concept" in item.roles:
+            name = f"concept:{item.roles['concept']}"
+            concepts.add(name)
+        elif any(kind.endswith("ward") or kind == "terminator" for kind in item.roles):
+            cues.update(span)
+        elif not _ATTRIBUTES & item.roles.keys():
+            inside = [claim.facts[0].concept for claim in claims if claim.start <= at < claim.end]
+            name = f"concept:{inside[0]}" if inside else None
+        if name and name not in _VAGUE:
+            names.update(dict.fromkeys(span, name))
+    order: list[str] = []
+    stems: dict[str, str | None] = {}
+    for i, token in enumerate(tokens):
+        word = token.text
+        if len(word) > 2 and word[0].isalpha() and i not in cues and word not in _STEMS:
+            stem = _stem(word)
+            if stem not in _STEMS:
+                order.append(stem)
+                stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
-    together = pairs.union(combinations(sorted(single)[:MOST], 2))
-    return Terms(single, pairs, together)
-
-
-def _term(roles: dict[str, str]) -> str | None:
-    for kind in ("concept", "anatomy", *_ATTRIBUTES):
-        if kind in roles:
-            return f"{kind}:{roles[kind]}"
-    return None
+    together = pairs.union(combinations(sorted(stems)[:MOST], 2))
+    return Terms(stems, frozenset(concepts - _VAGUE).union(stems), pairs, together)
 
 
 def spoken(sentences: Sequence[Sentence], wanted: Set[tuple[str, str]]) -> Spoken:

@@ -126,19 +126,21 @@ def facts_of_report(report: str) -> Facts:
 
 
 class Topic(NamedTuple):
-    """A sentence of the reference with its claims and those of its terms that no earlier sentence has."""
+    """A sentence of the reference: its stems and pairs, each with its weight and the concept that it (each of the two)
+    helps to name; those concepts; the sum of the weights."""
 
     sentence: Sentence
-    claims: tuple[Claim, ...]
-    single: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...]
+    stems: tuple[tuple[str, float, str | None], ...]
+    pairs: tuple[tuple[tuple[str, str], float, str | None, str | None], ...]
+    named: frozenset[str]
+    weight: float
 
 
 class Reference(NamedTuple):
     """A reference chain, read once for all completions of its row.
 
     `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
-    `pairs` those of all topics; `times` how often it makes each claim.
+    `terms` counts its terms; `pairs` are those of all topics; `times` says how often it makes each claim.
     """
 
     facts: Facts
@@ -152,29 +154,34 @@ class Reference(NamedTuple):
 @lru_cache(maxsize=4096)
 def read_reference(text: str) -> Reference:
     sentences = read_reasoning(text)
-    seen: set = set()
+    times: Counter[str | tuple[str, str]] = Counter()
+    known: set[str] = set()
     topics = []
     for sentence in sentences:
         found = terms(sentence.words)
-        claims = tuple(c for c in sentence.claims if _said(c) not in seen)
-        topic = Topic(sentence, claims, tuple(sorted(found.single - seen)), tuple(sorted(found.pairs - seen)))
-        seen |= found.single | found.pairs | {_said(claim) for claim in sentence.claims}
-        if topic.claims or topic.single or topic.pairs:
-            topics.append(topic)
+        times.update((*found.stems, *found.pairs))
+        stems = tuple((stem, _another(times[stem]), name) for stem, name in found.stems.items())
+        pairs = tuple((p, _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
+        if sentence.claims or stems:
+            weight = sum(worth for _, worth, _ in stems) + sum(worth for _, worth, _, _ in pairs)
+            named = frozenset(name.removeprefix("concept:") for _, _, name in stems if name)
+            topics.append(Topic(sentence, stems, pairs, named, weight))
+        known |= found.single
     said = [claim for sentence in sentences for claim in sentence.claims]
     concepts = {concept for claim in said for concept in claim.concepts}
     return Reference(
         Facts(said),
         tuple(topics),
-        sum(len(topic.single) for topic in topics),
+        len(known),
         {name: tuple(a for a in parents(name) if a in concepts) for name in set().union(*map(kin, concepts))},
-        frozenset(pair for topic in topics for pair in topic.pairs),
+        frozenset(pair for topic in topics for pair, *_ in topic.pairs),
         Counter(claim.subject for claim in said),
     )
 
 
-def _said(claim: Claim) -> tuple:
-    return claim.concepts, claim.status, claim.facts[0].laterality
+def _another(times: int) -> float:
+    """What the n-th sentence with a term adds to its weight, which is the square root of their number."""
+    return float(times**0.5 - (times - 1) ** 0.5)
 
 
 def _on_same(claim: Fact, about: Sequence[Stated]) -> Match | None:

@@ -34,6 +34,9 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
+#: "isn't" is two words, whatever its apostrophe.
+_SPLIT = re.compile(rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|{_TOKEN.pattern}", re.IGNORECASE)
+_WHOLE = {"n't": "not", "n’t": "not", "ca": "can", "wo": "will"}
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
 
@@ -107,5 +110,8 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
 
 
 def tokenize(text: str) -> list[Token]:
-    """Words lower-cased, numbers, and the punctuation that matters to scope."""
-    return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    """Words lower-cased, contracted negations written out, numbers, and the punctuation that matters to scope."""
+    if "'t" not in text and "’t" not in text:
+        return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
+    return [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]

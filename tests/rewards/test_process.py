@@ -129,9 +129,47 @@ def test_a_normal_statement_recalls_what_it_implies():
     assert score("The lungs are clear.", report="FINDINGS: Normal chest.", chain=chain)["completeness"] == 1.0
 
 
+def completeness(text: str, chain: str) -> float:
+    return score(text, report="FINDINGS: Normal chest.", chain=chain)["completeness"]
+
+
+def test_another_name_of_a_finding_recalls_it_and_its_own_words_recall_more():
+    chain = "There is a hazy density in the left lung. The heart is enlarged."
+    other, same = "There is an opacity in the left lung. There is cardiomegaly.", chain
+    assert 0.5 < completeness(other, chain) < completeness(same, chain) == 1.0
+
+
+def test_what_is_denied_earns_nothing_beside_what_is_agreed():
+    chain = "There is a calcified granuloma, but no pleural effusion."
+    denied = completeness("There is no calcified granuloma. No pleural effusion.", chain)
+    silent = completeness("No pleural effusion.", chain)
+    assert denied == silent > 0.0
+    assert completeness("There is no calcified granuloma. There is a pleural effusion.", chain) == 0.0
+
+
+def test_a_pair_of_words_must_stand_in_one_sentence():
+    chain = "A tortuous aorta and a blunted angle are seen."
+    assert completeness("The angle is tortuous. The aorta is blunted.", chain) < completeness(chain, chain)
+
+
+def test_what_the_chain_returns_to_weighs_more_and_is_denied_as_often():
+    once = "There is an effusion. There is a fracture of the clavicle."
+    again = once + " Thus, there is a fracture of the clavicle."
+    assert completeness("There is a fracture of the clavicle.", again) > completeness(once[22:], once)
+    assert completeness("There is no fracture of the clavicle.", again) == 0.0
+
+
 def test_self_contradiction_is_not_recalled_in_full():
     both = score(CHAIN + " There is no pleural effusion.")
     assert both["completeness"] < 1.0 and both["factuality"] < 1.0
+
+
+@pytest.mark.parametrize(
+    "words", ["There isn't any pleural effusion.", "A pleural effusion isn’t seen.", "I can't see a pleural effusion."]
+)
+def test_contracted_negations_deny(words):
+    assert score(words, report="FINDINGS: No pleural effusion.", chain="No pleural effusion.")["factuality"] == 1.0
+    assert score(words)["factuality"] == 0.0
 
 
 def test_an_answer_in_the_next_sentence_counts():
