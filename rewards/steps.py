@@ -34,8 +34,17 @@ _PLAN = re.compile(
     rf"(?:to {_LOOK}|(?:we|i|one|let(?:'|’)?s|let us)\b[\w\s,'’]{{0,40}}?\b{_LOOK}|{_LOOK}\w*\b|for (?:signs|detecting)"
     rf"|(?:it is|it's) (?:important|essential|necessary))"
     rf"|\b(?:is|are|was|were|be) (?:\w+ )?(?:evaluated|assessed|examined|considered|checked|inspected|analy[sz]ed)\b"
-    rf"|\b(?:involves|requires|need to|should|will|must|tasks?)\b.{{0,60}}\b{_LOOK}",
+    rf"|\b(?:involves|requires|need to|should|will|must|tasks?)\b.{{0,60}}\b{_LOOK}"
+    r"|\b(?:we|i) (?:\w+ ){0,3}?(?:evaluat|assess|examin|check|look|inspect|consider|investigat|search|focus"
+    r"|seek|explor)|\b(?:options?|possibilities|choices) (?:\w+ ){0,3}?(?:include|are\b)|\bpossibilities:",
     re.IGNORECASE,
+)
+#: What a sentence announces before it speaks: "Regarding pneumonia, ...", "In assessing for X, ...", "Nodules: ...".
+_TOPIC = re.compile(
+    r"^\W*(?:(?:(?:first|second|third|next|then|finally|lastly|also)\w*,? )?(?:for|regarding|concerning|as for"
+    r"|considering|in regards? to|in terms of|with (?:regard|respect) to|(?:in|when|while|upon|on) \w+ing)\b[^,:;]*[,:]"
+    r"|[^,.:;]{3,80}:)(?= .{8})",
+    re.IGNORECASE | re.DOTALL,
 )
 #: What is so in general: "would appear as", "typically presents with", "can indicate".
 _GENERAL = re.compile(
@@ -76,7 +85,7 @@ _MODAL_CLAUSE = re.compile(
 #: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
 _HEADING = re.compile(
     r"[ \t]*(?:[-*•#>][ \t]*|\d{1,2}[.)][ \t]*)*"
-    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|$))"
+    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|\.?$))"
     r"|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
     r"|#+[^\n]*$)",
     re.IGNORECASE,
@@ -200,7 +209,13 @@ def read_reasoning(text: str) -> list[Sentence]:
 @lru_cache(maxsize=1 << 15)
 def _stated(sentence: str) -> tuple[Claim, ...] | None:
     """The claims of a sentence; None if it asserts something that depends on what was said before."""
-    return (claims_of(sentence) or None) if asserts(sentence) else ()
+    if not asserts(sentence):
+        return ()
+    opening = _TOPIC.match(sentence)
+    claims = claims_of(sentence)
+    if opening:
+        claims = tuple(claim for claim in claims if claim.start >= opening.end() or claim.status != "present")
+    return claims or None
 
 
 @lru_cache(maxsize=1 << 15)

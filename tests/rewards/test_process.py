@@ -172,6 +172,22 @@ def test_contracted_negations_deny(words):
     assert score(words)["factuality"] == 0.0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Regarding consolidation, the lungs are clear.",
+        "Next, in assessing for consolidation, the lungs are clear.",
+        "Consolidation: The lungs are clear throughout.",
+        "The options include consolidation and a mass. The lungs are clear.",
+        "- **Option A: consolidation in the left base**.\nThe lungs are clear.",
+        "For option A, a consolidation, we consider the bases. The lungs are clear.",
+    ],
+)
+def test_what_is_only_announced_is_not_claimed(words):
+    result = radrscore(words, "The lungs are clear.", "FINDINGS: The lungs are clear.")
+    assert result.parts["factuality"] == result.parts["effectiveness"] == 1.0
+
+
 def test_an_answer_in_the_next_sentence_counts():
     asked = "First, we check for scarring at the left base. None is seen."
     result = radrscore(asked, "No scarring.", "FINDINGS: Normal chest.")
