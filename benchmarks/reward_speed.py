@@ -29,6 +29,8 @@ FRAMES = (
     "First, we look at the costophrenic angles, where a {n} would appear as blunting.", "No fracture or {n} is seen.",
 )  # fmt: skip
 GROUP = 8
+BATCHES = 4
+Rows = list[dict[str, Any]]
 
 
 def sentence(rng: random.Random) -> str:
@@ -84,15 +86,19 @@ def rouge_l(completion: str, reference: str) -> float:
     return 2 * common / max(1, len(said) + len(gold))
 
 
-def rate(name: str, count: int, work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> None:
-    """CPU seconds of this process for work on one core; the clock for work on the pool."""
-    start = clock()
-    work()
-    seconds = clock() - start
-    print(f"{name:42s} {count / seconds:10,.0f} completions/s  {1000 * seconds / count:8.3f} ms each", flush=True)
+def rate(
+    name: str, batches: Sequence[Rows], work: Callable[[Rows], object], clock: Callable[[], float] = time.process_time
+) -> None:
+    """The best of the batches, as `timeit` does; CPU seconds of this process, or the clock for work on the pool."""
+    seconds = []
+    for rows in batches:
+        start = clock()
+        work(rows)
+        seconds.append((clock() - start) / len(rows))
+    print(f"{name:42s} {1 / min(seconds):10,.0f} completions/s  {1000 * min(seconds):8.3f} ms each", flush=True)
 
 
-def score_all(rows: Sequence[dict[str, Any]]) -> None:
+def score_all(rows: Rows) -> None:
     for row in rows:
         process(row["completion"], reasoning=row["reasoning"], report=row["report"])
 
@@ -103,27 +109,26 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    count, words = args.completions, args.words
-    rows, other = make_rows(count, words), make_rows(count, words, seed=1)
-    print(f"{count} completions of {words} words")
-    rate("regex list reward, one core", count, lambda: [regex_list_reward(r["completion"], r["answer"]) for r in rows])
-    rate("ROUGE-L, one core", count, lambda: [rouge_l(r["completion"], r["reasoning"]) for r in rows])
-    rate("RadRScore, one core, first batch", count, lambda: score_all(rows))
-    rate("RadRScore, one core, next batch", count, lambda: score_all(other))
+    first, *others = (make_rows(args.completions, args.words, seed) for seed in range(1 + BATCHES))
+    print(f"{args.completions} completions of {args.words} words; the best of {BATCHES} batches where they are more")
+    rate(
+        "regex list reward, one core",
+        others,
+        lambda rows: [regex_list_reward(r["completion"], r["answer"]) for r in rows],
+    )
+    rate("ROUGE-L, one core", others, lambda rows: [rouge_l(r["completion"], r["reasoning"]) for r in rows])
+    rate("RadRScore, one core, first batch", [first], score_all)
+    rate("RadRScore, one core, next batches", others, score_all)
     for size in (1_000, 10_000, 100_000):
-        long = {**rows[0], "completion": format_completion(text(random.Random(size), size // 6)[:size], "No Finding")}
-        rate(f"RadRScore, one completion of {size:,} characters", 1, lambda row=long: score_all([row]))  # type: ignore[misc]
+        texts = (text(random.Random(size + n), size // 6)[:size] for n in range(BATCHES))
+        long = [[{**first[0], "completion": format_completion(words, "No Finding")}] for words in texts]
+        rate(f"RadRScore, {size:,} characters", long, score_all)
     with RewardPool({"process": 1.0}, workers=args.workers, timeout_s=30.0) as pool:
-        pool.score(rows[: GROUP * args.workers])
-        rate(f"RadRScore, pool of {args.workers}, first batch", count, lambda: pool.score(rows), time.perf_counter)
-        for name, evidence in (("numbers", False), ("with evidence", True)):
-            more = make_rows(count, words, seed=2 + evidence)
-            rate(
-                f"RadRScore, pool of {args.workers}, next batch, {name}",
-                count,
-                lambda more=more, evidence=evidence: pool.score(more, evidence=evidence),  # type: ignore[misc]
-                time.perf_counter,
-            )
+        name = f"RadRScore, pool of {args.workers}"
+        rate(f"{name}, first batch", [first], pool.score, time.perf_counter)
+        rate(f"{name}, with evidence", others, pool.score, time.perf_counter)
+        more = [make_rows(args.completions, args.words, seed) for seed in range(1 + BATCHES, 1 + 2 * BATCHES)]
+        rate(f"{name}, numbers alone", more, lambda rows: pool.score(rows, evidence=False), time.perf_counter)
 
 
 if __name__ == "__main__":
