@@ -282,7 +282,7 @@ class _Recall(NamedTuple):
 def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: Labels) -> Iterator[Entry]:
     """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
     claims = [claim for sentence in sentences for claim in sentence.claims]
-    facts, said = Facts(claims, reference.about), spoken(sentences, reference.pairs)
+    facts, said = Facts(claims, reference.about), spoken(sentences, reference.paired)
     room = EXCESS * reference.terms + SPARE
     focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
     for topic in reference.topics:
@@ -311,16 +311,17 @@ def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], sai
     own: dict[str | None, float] = {}
     for claim, recall in zip(asked, recalls, strict=True):
         for concept in claim.concepts & topic.named:
-            own[f"concept:{concept}"] = max(own.get(f"concept:{concept}", 0.0), recall.factor)
+            term = f"concept:{concept}"
+            own[term] = max(own.get(term, 0.0), recall.factor)
         if claim.general:
             places, got = places + 1.0, got + recall.factor
     if best:
-        single, together = said
+        single, where = said
         for stem, worth, name in topic.stems:
             if stem in single or name in single or own.get(name) == 1.0:
                 got += worth * own.get(name, best)
-        for pair, worth, name, other in topic.pairs:
-            if pair in together or (name == other and own.get(name) == 1.0):
+        for (a, b), worth, name, other in topic.pairs:
+            if where.get(a, 0) & where.get(b, 0) or (name == other and own.get(name) == 1.0):
                 got += worth * min(own.get(name, best), own.get(other, best))
     return topic.weight + places, got
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 from functools import lru_cache
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
 from rewards.steps import REACH, Sentence, asserts, claims_of
 
-#: Of longer sentences only so many stems are paired with each other, which keeps them linear.
-MOST = 24
 #: What is said of a finding, rather than its name.
 _ATTRIBUTES = {"side", "location", "severity"}
 #: Concepts that name no finding: "no abnormality".
@@ -76,19 +74,18 @@ _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word
 
 class Terms(NamedTuple):
     """The terms of one sentence: its stems, each with the concept that it helps to name, if any; stems and concepts;
-    pairs of neighbouring stems, and of any two."""
+    pairs of neighbouring stems."""
 
     stems: dict[str, str | None]
     single: frozenset[str]
     pairs: frozenset[tuple[str, str]]
-    together: frozenset[tuple[str, str]]
 
 
 class Spoken(NamedTuple):
-    """The terms of a whole text, and which of the wanted pairs stand in one of its sentences."""
+    """The terms of a whole text, and for the wanted stems which of its sentences hold them: bit n is the n-th."""
 
     single: set[str]
-    pairs: set[tuple[str, str]]
+    where: dict[str, int]
 
 
 @lru_cache(maxsize=1 << 15)
@@ -123,16 +120,19 @@ def terms(sentence: str) -> Terms:
                 order.append(stem)
                 stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
-    together = pairs.union(combinations(sorted(stems)[:MOST], 2))
-    return Terms(stems, frozenset(concepts - _VAGUE).union(stems), pairs, together)
+    return Terms(stems, frozenset(concepts - _VAGUE).union(stems), pairs)
 
 
-def spoken(sentences: Sequence[Sentence], wanted: Set[tuple[str, str]]) -> Spoken:
+def spoken(sentences: Sequence[Sentence], wanted: Set[str]) -> Spoken:
     """All that a text speaks of to some end: plans, definitions and headings count if a claim follows within REACH."""
-    found: list[Terms] = []
+    found: list[frozenset[str]] = []
     wait = REACH  # how many sentences ahead the next claim is
     for sentence in reversed(sentences):
         wait = 0 if sentence.claims else wait + 1
         if wait <= REACH or asserts(sentence.words):
-            found.append(terms(sentence.words))
-    return Spoken(set().union(*[f.single for f in found]), set().union(*[f.together & wanted for f in found]))
+            found.append(terms(sentence.words).single)
+    where: dict[str, int] = {}
+    for n, single in enumerate(found):
+        for stem in single & wanted:
+            where[stem] = where.get(stem, 0) | 1 << n
+    return Spoken(set().union(*found), where)

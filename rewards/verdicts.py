@@ -140,14 +140,14 @@ class Reference(NamedTuple):
     """A reference chain, read once for all completions of its row.
 
     `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
-    `terms` counts its terms; `pairs` are those of all topics; `times` says how often it makes each claim.
+    `terms` counts its terms; `paired` are the stems in pairs; `times` says how often it makes each claim.
     """
 
     facts: Facts
     topics: tuple[Topic, ...]
     terms: int
     about: dict[str, tuple[str, ...]]
-    pairs: frozenset[tuple[str, str]]
+    paired: frozenset[str]
     times: Counter[int]
 
 
@@ -174,7 +174,7 @@ def read_reference(text: str) -> Reference:
         tuple(topics),
         len(known),
         {name: tuple(a for a in parents(name) if a in concepts) for name in set().union(*map(kin, concepts))},
-        frozenset(pair for topic in topics for pair, *_ in topic.pairs),
+        frozenset(stem for topic in topics for pair, *_ in topic.pairs for stem in pair),
         Counter(claim.subject for claim in said),
     )
 
