@@ -33,6 +33,7 @@ METRICS = {
     "ratescore": "ratescore",
     "rouge": "rougeL",
 }
+INSTALL = ".venv/bin/python -m pip install -c constraints.txt -e '.[radeval]'"
 NAMESPACE = "cxr-reasoner"
 #: Loading includes the download of weights where they are not at hand; GREEN's are 14 GB.
 _START_LIMIT_S = 1800.0
@@ -177,7 +178,7 @@ class Evaluator:
             sys.modules.setdefault("RadEval", radeval)  # its RadGraph imports by the former name (RadEval issue 27)
             self.evaluator = radeval.RadEval(metrics=[metric], per_sample=True, show_progress=False)
         except ImportError as error:
-            self.problem = f"{error}; run `pip install 'cxr-reasoner[radeval]'` on every node of the cluster"
+            self.problem = f"{error}; run `{INSTALL}` on every node of the cluster"
         except Exception as error:  # weights that cannot be had, a model that does not fit
             self.problem = f"{type(error).__name__}: {error}"
         self._busy, self._since = False, time.monotonic()
