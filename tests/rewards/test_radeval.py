@@ -174,9 +174,13 @@ def test_what_cannot_work_is_refused_before_a_run(calls, settings, message):
 def test_a_missing_package_is_refused_before_a_run(calls):
     package = calls.parent / "radeval"
     hidden = package.rename(calls.parent / "hidden")
+    package.with_suffix(".py").write_text(
+        """raise ModuleNotFoundError("No module named 'radeval'")"""
+    )  # nor a real one
     try:
         with pytest.raises(UserError, match=r"No module named 'radeval'.*pip install .*\[radeval\]"):
             RewardPool({"process": 1.0}, workers=1, options=options(metric="ratescore"))
     finally:
+        package.with_suffix(".py").unlink()
         hidden.rename(package)
     assert all(a["namespace"] == NAMESPACE for a in ray.util.list_named_actors(all_namespaces=True))
