@@ -103,8 +103,8 @@ def judged(reply: str, text: str) -> Score | None:
                 "credit": float(bool(item["good"])),
                 "words": str(item["words"]),
                 "against": "",
-                "start": max(0, text.find(str(item["words"]))),
-                "end": max(0, text.find(str(item["words"]))) + len(str(item["words"])),
+                "start": (start := max(0, text.find(str(item["words"])))),
+                "end": start + len(str(item["words"])),
                 "weight": 1.0,
             }
             for key, (part, verdict) in _LISTS.items()

@@ -60,16 +60,9 @@ def _case(*, completion: str, reasoning: str, report: str, **_: Any) -> Case:
 
 
 def _judge(
-    *,
-    judge: str,
-    url: str,
-    model: str,
-    metric: str,
-    gpus: float,
-    actors: int,
-    judge_timeout_s: float,
-    cache: str,
+    judge: str, url: str, model: str, metric: str, gpus: float, actors: int, judge_timeout_s: float, cache: str
 ) -> Judge | None:
+    """Who judges instead of the rules; None: nobody."""
     if judge == "rules":
         return None
     if judge == "llm" and url and model:
@@ -107,16 +100,7 @@ def process(
     Raises:
         UserError: another judge, no server for it, or wrong settings of it.
     """
-    who = _judge(
-        judge=judge,
-        url=url,
-        model=model,
-        metric=metric,
-        gpus=gpus,
-        actors=actors,
-        judge_timeout_s=judge_timeout_s,
-        cache=cache,
-    )
+    who = _judge(judge, url, model, metric, gpus, actors, judge_timeout_s, cache)
     if not _scorable(reasoning=reasoning, report=report):
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
     assert reasoning is not None and report is not None
@@ -235,9 +219,7 @@ def _together(matches: Sequence[Match]) -> Match:
 
 def _consistent(claim: Claim, report: Facts, labels: Labels) -> Match:
     """The claim against the report and the labels: absences stand together, alternatives stand by the best."""
-    matches = [report.match(finding) for finding in claim.facts]
-    if labels.labels:
-        matches = [_verified(finding, said, labels) for finding, said in zip(claim.facts, matches, strict=True)]
+    matches = [_verified(finding, report.match(finding), labels) for finding in claim.facts]
     if claim.status != "absent":
         return _best(matches)
     matches = [Match(1.0, match.words, match.other) if _denied(match) else match for match in matches]
@@ -296,7 +278,7 @@ def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: L
         if weight:
             credit = focus * got / weight
             best = _best([recall.match for recall in recalls]) if recalls else SILENT
-            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, 0, weight)
+            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, weight=weight)
 
 
 def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], said: Spoken) -> tuple[float, float]:
@@ -355,7 +337,7 @@ def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
     """The claim against the reference chain; a finding that the chain omits but the labels verify is backed too."""
     matches = []
     for finding in claim.facts:
-        match, known = reference.match(finding), labels.match(finding) if labels.labels else None
+        match, known = reference.match(finding), labels.match(finding)
         if (known is not None and known.credit == 0.0) or (
             known is not None
             and finding.status == "present"
@@ -365,9 +347,7 @@ def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
             match = known
         matches.append(match)
     best = _best(matches)
-    if claim.status != "absent":
-        return best
-    if len(matches) == 1:
+    if claim.status != "absent" or len(matches) == 1:
         return best
     refuted = next((match for match in matches if match.said and match.credit == 0.0), None)
     return refuted or Match(_mean([match.credit for match in matches]), best.words, best.other)

@@ -7,7 +7,6 @@ a GPU each and have fixed names, so that all reward workers of a cluster share t
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import sys
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
 from rewards.judge import Case
-from rewards.registry import Score
+from rewards.registry import Score, check_known
 from rewards.workers import ensure_ray
 
 #: RadEval's metrics that compare two texts on chest X-rays, higher is better, and the key of their value for one pair.
@@ -56,14 +55,10 @@ class RadEvalJudge(NamedTuple):
 
     def checked(self) -> RadEvalJudge:
         """Raises `UserError` where the settings are wrong whatever the cluster."""
-        where = "reward 'process', judge radeval"
-        if self.metric not in METRICS:
-            near = difflib.get_close_matches(str(self.metric), METRICS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(METRICS)}"
-            raise UserError(f"{where}: unknown metric {self.metric!r}; {hint}")
+        check_known(self.metric, METRICS, "metric of judge radeval:")
         if self.gpus < 0 or (self.gpus > 1 and self.gpus % 1) or self.actors < 1 or self.timeout_s <= 0:
             raise UserError(
-                f"{where}: needs gpus from 0 to 1 or whole, actors >= 1 and judge_timeout_s > 0, "
+                f"judge radeval: needs gpus from 0 to 1 or whole, actors >= 1 and judge_timeout_s > 0, "
                 f"found {self.gpus}, {self.actors} and {self.timeout_s}"
             )
         return self

@@ -148,13 +148,13 @@ class RewardSet:
         """
         load_rewards(files)
         for name, weight in spec.items():
-            _known(name, REGISTRY, "reward")
+            check_known(name, REGISTRY, "reward")
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
                 raise UserError(f"the weight of reward {name!r} must be a finite number, found {weight!r}")
         for name, settings in (options or {}).items():
-            _known(name, spec, "reward with options")
+            check_known(name, spec, "reward with options")
             for setting in settings:
-                _known(setting, REGISTRY[name].settings, f"option of reward {name!r}:")
+                check_known(setting, REGISTRY[name].settings, f"option of reward {name!r}:")
         return cls(spec, options or {})
 
     def columns(self) -> frozenset[str]:
@@ -228,7 +228,8 @@ def gated_total(scores: Mapping[str, Score], weights: Mapping[str, float]) -> fl
     return sum(weights.get(name, 0.0) * value for name, value in values.items() if value is not None)
 
 
-def _known(name: str, names: Iterable[str], what: str) -> None:
+def check_known(name: str, names: Iterable[str], what: str) -> None:
+    """Raises `UserError` with the nearest of `names` where `name` is none of them."""
     names = sorted(names)
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
