@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from reasoner.cluster import ensure_ray
 from reasoner.errors import UserError
 from rewards.judge import Case
 from rewards.registry import Score, check_known
-from rewards.workers import ensure_ray
 
 #: RadEval's metrics that compare two texts on chest X-rays, higher is better, and the key of their value for one pair.
 #: Left out: RadCliQ (lower is better), those for CT and mammography, those that pay per request (`judge: llm` does).

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
+from reasoner.cluster import ensure_ray
 from reasoner.errors import UserError
 from rewards.registry import RewardError, RewardSet, Score
 
@@ -387,20 +388,3 @@ def _cause(error: Any) -> Exception:
     """The worker's own error, where it is one of ours."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, UserError | RewardError) else error
-
-
-def ensure_ray(workers: int) -> bool:
-    """Joins the running Ray, the cluster of RAY_ADDRESS, or starts a local one; whether this call did either."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, **quiet)
-    else:
-        # Otherwise Ray hides the GPUs from workers of no GPU by an environment variable, with a warning.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
-    return True

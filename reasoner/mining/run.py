@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reasoner.cluster import ensure_ray
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.llm import Llm, check
@@ -248,21 +249,13 @@ def _ray(workers: int | None) -> Iterator[None]:
     import ray
     import ray.data
 
-    if ray.is_initialized():
-        yield
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, **quiet)
-    else:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+    started = ensure_ray(workers)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
-        ray.shutdown()
+        if started:
+            ray.shutdown()
 
 
 @contextmanager
