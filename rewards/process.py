@@ -11,16 +11,16 @@ earns nothing again. Verified labels, where the study has them, outweigh the rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
 from rewards.judge import Case, Judge, LlmJudge
 from rewards.radeval import RadEvalJudge
-from rewards.registry import Score, reward
+from rewards.registry import Deferred, Score, reward
 from rewards.steps import Claim, Fact, Sentence, read_reasoning
 from rewards.terms import Spoken, spoken
 from rewards.verdicts import (
@@ -38,6 +38,8 @@ from rewards.verdicts import (
 
 PARTS = ("factuality", "completeness", "effectiveness")
 Entry = dict[str, Any]
+#: What becomes an entry: credit (None: it only repeats), weight, verdict, whose words, the words against it, an offset.
+Mark = tuple[float | None, float, Verdict, Claim | Sentence, str, int]
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
@@ -124,17 +126,18 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     sentences = read_reasoning(text)
     facts, steps = _judged(sentences, gold)
     recalled = list(_completeness(sentences, gold.reference, gold.labels))
-    parts = dict(zip(PARTS, map(_share, (facts, recalled, steps)), strict=True))
-    return Score(sum(parts.values()) / len(PARTS), (*facts, *recalled, *steps), parts)
+    marks = dict(zip(PARTS, (facts, recalled, steps), strict=True))
+    parts = {part: _share(marked) for part, marked in marks.items()}
+    return Score(sum(parts.values()) / len(PARTS), Deferred(partial(_written, marks)), parts)
 
 
-def _share(entries: Sequence[Entry]) -> float:
+def _share(marks: Sequence[Mark]) -> float:
     """The mean credit by weight; what only repeats (credit None) does not count."""
     earned = total = 0.0
-    for entry in entries:
-        if entry["credit"] is not None:
-            earned += entry["credit"] * entry["weight"]
-            total += entry["weight"]
+    for credit, weight, _, _, _, _ in marks:
+        if credit is not None:
+            earned += credit * weight
+            total += weight
     return earned / total if total else 0.0
 
 
@@ -162,7 +165,7 @@ class _Gold:
         if judged is None:
             fact = _consistent(claim, self.report, self.labels)
             verdict = _verdict(fact)
-            if not fact.said:  # the report is silent: normal
+            if not fact.other:  # the report is silent: normal
                 fact = Match(1.0 if claim.status == "absent" else 0.0)
                 verdict = "supported" if fact.credit else "unsupported"
             judged = _Judgement(verdict, fact, _backed(claim, self.reference.facts, self.labels))
@@ -175,57 +178,50 @@ def _gold(reference: str, report: str, labels: tuple[tuple[str, str | None], ...
     return _Gold(read_reference(reference), facts_of_report(report), Labels(dict(labels)))
 
 
-def _judged(sentences: Sequence[Sentence], gold: _Gold) -> tuple[list[Entry], list[Entry]]:
+def _judged(sentences: Sequence[Sentence], gold: _Gold) -> tuple[list[Mark], list[Mark]]:
     """The claims for factuality, and the sentences that make some for effectiveness."""
-    facts: list[Entry] = []
-    steps: list[Entry] = []
-    heard: dict[int, set[tuple]] = {}
+    facts: list[Mark] = []
+    steps: list[Mark] = []
+    heard: set[int] = set()
     spare = dict(gold.reference.times)  # what the reference says twice may be said twice
     for sentence in sentences:
         backed: list[Match] = []
         for claim in sentence.claims:
-            subject = claim.subject
-            known = heard.get(subject)
-            if known is None:
-                heard[subject] = {claim.details}
-            else:
-                left = spare[subject] = spare.get(subject, 1) - 1
-                repeats = left <= 0 and _adds_nothing(claim.details, known)
-                known.add(claim.details)
-                if repeats:
-                    facts.append(_entry("factuality", "repeated", None, claim, "", sentence.start))
-                    continue
+            left = spare.get(claim.subject, 1)
+            spare[claim.subject] = left - 1
+            if claim.gist not in heard:
+                heard |= claim.implied
+            elif left <= 0:
+                facts.append((None, 1.0, "repeated", claim, "", sentence.start))
+                continue
             verdict, fact, match = gold.judge(claim)
-            facts.append(_entry("factuality", verdict, fact.credit, claim, fact.words, sentence.start))
+            facts.append((fact.credit, 1.0, verdict, claim, fact.words, sentence.start))
             backed.append(match)
         if backed:
             match = backed[0] if len(backed) == 1 else _together(backed)
-            steps.append(_entry("effectiveness", _verdict(match), match.credit, sentence, match.words))
+            steps.append((match.credit, 1.0, _verdict(match), sentence, match.words, 0))
         elif sentence.claims:
-            steps.append(_entry("effectiveness", "repeated", 0.0, sentence, ""))
+            steps.append((0.0, 1.0, "repeated", sentence, "", 0))
     return facts, steps
-
-
-def _adds_nothing(own: tuple, known: Set[tuple]) -> bool:
-    """Whether an earlier claim of the same concepts and status gives all these details."""
-    return own in known or any(all(b is None or a == b for a, b in zip(earlier, own, strict=True)) for earlier in known)
 
 
 def _together(matches: Sequence[Match]) -> Match:
     words = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
-    other = next((match.other for match in matches if match.said), None)
+    other = next((match.other for match in matches if match.other), None)
     return Match(_mean([match.credit for match in matches]), words, other)
 
 
 def _consistent(claim: Claim, report: Facts, labels: Labels) -> Match:
     """The claim against the report and the labels: absences stand together, alternatives stand by the best."""
-    matches = [_verified(finding, report.match(finding), labels) for finding in claim.facts]
+    matches = [report.match(finding) for finding in claim.facts]
+    if labels.labels:
+        matches = [_verified(finding, said, labels) for finding, said in zip(claim.facts, matches, strict=True)]
     if claim.status != "absent":
         return _best(matches)
     matches = [Match(1.0, match.words, match.other) if _denied(match) else match for match in matches]
     if len(matches) == 1:
         return matches[0]
-    worst = min((match for match in matches if match.said), key=lambda match: match.credit, default=SILENT)
+    worst = min((match for match in matches if match.other), key=lambda match: match.credit, default=SILENT)
     if claim.general and not any(m.credit < 1.0 for m in map(labels.match, claim.facts) if m):
         return report.restates(claim) or worst
     return worst
@@ -243,8 +239,8 @@ def _verified(finding: Fact, said: Match, labels: Labels) -> Match:
         return said
     if finding.status == "absent":
         # "No right effusion" beside a left one is a question of side, which labels do not know.
-        return said if said.said and finding.laterality and said.credit == 1.0 else known
-    if known.credit == 0.0 or not said.said:
+        return said if said.other and finding.laterality and said.credit == 1.0 else known
+    if known.credit == 0.0 or not said.other:
         return known
     return said if said.credit > 0.0 or _wrong_side(finding, said) else known
 
@@ -261,10 +257,10 @@ class _Recall(NamedTuple):
     match: Match
 
 
-def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: Labels) -> Iterator[Entry]:
+def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: Labels) -> Iterator[Mark]:
     """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
     claims = [claim for sentence in sentences for claim in sentence.claims]
-    facts, said = Facts(claims, reference.about), spoken(sentences, reference.paired)
+    facts, said = Facts(claims, reference.about), spoken(sentences)
     room = EXCESS * reference.terms + SPARE
     focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
     for topic in reference.topics:
@@ -278,7 +274,7 @@ def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: L
         if weight:
             credit = focus * got / weight
             best = _best([recall.match for recall in recalls]) if recalls else SILENT
-            yield _entry("completeness", _recalled(credit, best), credit, topic.sentence, best.words, weight=weight)
+            yield credit, weight, _recalled(credit, best), topic.sentence, best.words, 0
 
 
 def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], said: Spoken) -> tuple[float, float]:
@@ -298,12 +294,12 @@ def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], sai
         if claim.general:
             places, got = places + 1.0, got + recall.factor
     if best:
-        single, where = said
+        single = said.single
         for stem, worth, name in topic.stems:
             if stem in single or name in single or own.get(name) == 1.0:
                 got += worth * own.get(name, best)
         for (a, b), worth, name, other in topic.pairs:
-            if where.get(a, 0) & where.get(b, 0) or (name == other and own.get(name) == 1.0):
+            if (name == other and own.get(name) == 1.0) or said.together(a, b):
                 got += worth * min(own.get(name, best), own.get(other, best))
     return topic.weight + places, got
 
@@ -313,11 +309,14 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
     if restated:
         return _Recall(1.0, restated)
     matches = [facts.match(finding) for finding in claim.facts]
-    credits = [m.credit / 2 if facts.opposes(f) else m.credit for m, f in zip(matches, claim.facts, strict=True)]
+    credits = [
+        match.credit / 2 if match.credit and facts.opposes(finding) else match.credit
+        for match, finding in zip(matches, claim.facts, strict=True)
+    ]
     best = _best(matches)
     if claim.general:
         return _Recall(_mean(credits), best)
-    if best.said:
+    if best.other:
         return _Recall(max(credits) ** 0.5, best)  # a detail that differs is missed among the terms as well
     named = any(f"concept:{finding.concept}" in said.single for finding in claim.facts)
     return _Recall(MENTIONED * named, best)
@@ -328,60 +327,58 @@ def _refuted(claim: Claim, labels: Labels) -> bool:
 
 
 def _recalled(credit: float, best: Match) -> Verdict:
-    if credit and not best.said:
-        return "partial"
-    return _verdict(best._replace(credit=credit)) if best.said else "missed"
+    if best.other:
+        return _grade(credit)
+    return "partial" if credit else "missed"
 
 
 def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
-    """The claim against the reference chain; a finding that the chain omits but the labels verify is backed too."""
-    matches = []
-    for finding in claim.facts:
-        match, known = reference.match(finding), labels.match(finding)
-        if (known is not None and known.credit == 0.0) or (
-            known is not None
-            and finding.status == "present"
-            and match.credit == 0.0
-            and not _wrong_side(finding, match)
-        ):
-            match = known
-        matches.append(match)
+    """The claim against the reference chain and the labels."""
+    matches = [reference.match(finding) for finding in claim.facts]
+    if labels.labels:
+        matches = [_vouched(finding, said, labels) for finding, said in zip(claim.facts, matches, strict=True)]
     best = _best(matches)
     if claim.status != "absent" or len(matches) == 1:
         return best
-    refuted = next((match for match in matches if match.said and match.credit == 0.0), None)
+    refuted = next((match for match in matches if match.other and match.credit == 0.0), None)
     return refuted or Match(_mean([match.credit for match in matches]), best.words, best.other)
+
+
+def _vouched(finding: Fact, said: Match, labels: Labels) -> Match:
+    """The chain's word on the finding; where labels refute the finding, or verify what the chain omits, theirs."""
+    known = labels.match(finding)
+    if known is None:
+        return said
+    omitted = finding.status == "present" and said.credit == 0.0 and not _wrong_side(finding, said)
+    return known if known.credit == 0.0 or omitted else said
 
 
 def _best(matches: Sequence[Match]) -> Match:
     """The one of the highest credit, of equals the first that has words for it."""
-    return matches[0] if len(matches) == 1 else max(matches, key=lambda match: (match.credit, match.said))
+    return matches[0] if len(matches) == 1 else max(matches, key=lambda match: (match.credit, match.other is not None))
 
 
 def _verdict(match: Match) -> Verdict:
-    if not match.said:
-        return "unsupported"
-    if match.credit >= 1.0:
+    return _grade(match.credit) if match.other else "unsupported"
+
+
+def _grade(credit: float) -> Verdict:
+    if credit >= 1.0:
         return "supported"
-    return "partial" if match.credit > 0.0 else "contradicted"
+    return "partial" if credit > 0.0 else "contradicted"
 
 
-def _entry(
-    part: str,
-    verdict: Verdict,
-    credit: float | None,
-    said: Claim | Sentence,
-    against: str,
-    offset: int = 0,
-    weight: float = 1.0,
-) -> Entry:
-    return {
-        "part": part,
-        "verdict": verdict,
-        "credit": credit,
-        "weight": weight,
-        "words": said.words,
-        "against": against,
-        "start": offset + said.start,
-        "end": offset + said.end,
-    }
+def _written(marks: Mapping[str, Sequence[Mark]]) -> Iterator[Entry]:
+    """The evidence of each part, as `radrscore` describes it."""
+    for part, marked in marks.items():
+        for credit, weight, verdict, said, against, offset in marked:
+            yield {
+                "part": part,
+                "verdict": verdict,
+                "credit": credit,
+                "weight": weight,
+                "words": said.words,
+                "against": against,
+                "start": offset + said.start,
+                "end": offset + said.end,
+            }

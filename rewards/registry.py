@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,35 @@ class RewardError(Exception):
     """A reward broke its contract: it returned no Score, or one whose value is no finite number."""
 
 
+class Deferred(Sequence[dict[str, Any]]):
+    """Evidence that is written once somebody reads it or sends it on; in training most of it never is."""
+
+    def __init__(self, write: Callable[[], Iterable[dict[str, Any]]]):
+        self._write = write
+
+    @cached_property
+    def _entries(self) -> tuple[dict[str, Any], ...]:
+        return tuple(self._write())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._entries[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._entries == tuple(other)
+
+    def __reduce__(self) -> tuple:
+        return tuple, (self._entries,)
+
+
 @dataclass(frozen=True)
 class Score:
     """A reward's number with its reason. `value` None: abstained. `parts` are logged beside it, never summed."""
 
     value: float | None
-    evidence: tuple[dict[str, Any], ...] = ()
+    evidence: Sequence[dict[str, Any]] = ()
     parts: dict[str, float] = field(default_factory=dict)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import count, product
 from typing import NamedTuple
 
 from reasoner.findings import split_sentences
@@ -130,12 +131,14 @@ def _number(meaning: tuple) -> int:
     return _NUMBERS.setdefault(meaning, next(_COUNT))
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Claim:
     """What one phrase asserts: its facts share a status and the words `sentence[start:end]`.
 
     A normal statement ("the lungs are clear") denies several concepts at once and is one `general` claim: absences that
-    are implied rather than named. Claims of equal `subject` say the same of the same concepts; `details` are the side,
-    severity and change of the first; claims of equal `meaning` say the same altogether. Both are numbers, to be fast.
+    are implied rather than named. Claims of equal `subject` say the same of the same concepts, those of equal `gist`
+    with the same side, severity and change (of the first), those of equal `meaning` altogether; `implied` are the gists
+    of what it says at least: its own, and those with any of these details left out. All are numbers, to be fast.
     """
 
     facts: tuple[Fact, ...]
@@ -146,13 +149,16 @@ class Claim(NamedTuple):
     end: int
     general: bool
     subject: int
-    details: tuple
+    gist: int
+    implied: frozenset[int]
     meaning: int
 
     @classmethod
     def of(cls, facts: Sequence[Fact], words: str, start: int) -> Claim:
         first = facts[0]
         concepts = frozenset(fact.concept for fact in facts)
+        subject = _number((concepts, first.status))
+        details = (first.laterality, first.severity, first.change)
         return cls(
             tuple(facts),
             first.status,
@@ -161,13 +167,15 @@ class Claim(NamedTuple):
             start,
             start + len(words),
             len(facts) > 1 and first.status == "absent",
-            _number((concepts, first.status)),
-            (first.laterality, first.severity, first.change),
+            subject,
+            _number((subject, details)),
+            frozenset(_number((subject, vaguer)) for vaguer in product(*({None, detail} for detail in details))),
             _number(tuple(facts)),
         )
 
 
-class Sentence(NamedTuple):
+@dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
+class Sentence:
     """`words`, `text[start:end]` of a reasoning text, with its claims (their offsets are in `words`); without any it is
     a plan, general knowledge, or a heading."""
 

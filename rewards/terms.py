@@ -9,7 +9,8 @@ both. The words of argument ("upon examination", "which suggests") are no terms.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -82,10 +83,14 @@ class Terms(NamedTuple):
 
 
 class Spoken(NamedTuple):
-    """The terms of a whole text, and for the wanted stems which of its sentences hold them: bit n is the n-th."""
+    """The stems and concepts of a whole text, and those of each of its sentences that differ."""
 
     single: set[str]
-    where: dict[str, int]
+    by_sentence: set[frozenset[str]]
+
+    def together(self, a: str, b: str) -> bool:
+        """Whether one sentence speaks of both."""
+        return a in self.single and b in self.single and any(map({a, b}.issubset, self.by_sentence))
 
 
 @lru_cache(maxsize=1 << 15)
@@ -115,7 +120,7 @@ def terms(sentence: str) -> Terms:
     for i, token in enumerate(tokens):
         word = token.text
         if len(word) > 2 and word[0].isalpha() and i not in cues and word not in _STEMS:
-            stem = _stem(word)
+            stem = sys.intern(_stem(word))
             if stem not in _STEMS:
                 order.append(stem)
                 stems[stem] = stems.get(stem) or names.get(i)
@@ -123,16 +128,12 @@ def terms(sentence: str) -> Terms:
     return Terms(stems, frozenset(concepts - _VAGUE).union(stems), pairs)
 
 
-def spoken(sentences: Sequence[Sentence], wanted: Set[str]) -> Spoken:
+def spoken(sentences: Sequence[Sentence]) -> Spoken:
     """All that a text speaks of to some end: plans, definitions and headings count if a claim follows within REACH."""
-    found: list[frozenset[str]] = []
+    found: set[frozenset[str]] = set()
     wait = REACH  # how many sentences ahead the next claim is
     for sentence in reversed(sentences):
         wait = 0 if sentence.claims else wait + 1
         if wait <= REACH or asserts(sentence.words):
-            found.append(terms(sentence.words).single)
-    where: dict[str, int] = {}
-    for n, single in enumerate(found):
-        for stem in single & wanted:
-            where[stem] = where.get(stem, 0) | 1 << n
-    return Spoken(set().union(*found), where)
+            found.add(terms(sentence.words).single)
+    return Spoken(set().union(*found), found)

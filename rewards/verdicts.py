@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -35,7 +36,8 @@ DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
 _DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
 
 
-class Match(NamedTuple):
+@dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
+class Match:
     """`credit` in [0, 1] for agreeing with `other`, the finding that the other text states in `words`."""
 
     credit: float
@@ -67,7 +69,6 @@ class Facts:
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
         self._normal: list[tuple[frozenset[str], str]] = []
-        self._known: dict[Fact, Match] = {}
         distinct: dict[int, Claim] = {}
         for claim in claims:
             distinct.setdefault(claim.meaning, claim)
@@ -88,22 +89,18 @@ class Facts:
 
     def match(self, claim: Fact) -> Match:
         """The best that the text has to say on the finding: on its concept, else on narrower, else on wider ones."""
-        match = self._known.get(claim)
-        if match is None:
-            match = self._known[claim] = self._match(claim)
-        return match
-
-    def _match(self, claim: Fact) -> Match:
-        about = self._named.get(claim.concept)
+        concept = claim.concept
+        about = self._named.get(concept)
         match = _on_same(claim, about) if about else None
         if match is None:
-            about = self._below.get(claim.concept)
+            about = self._below.get(concept)
             match = _on_narrower(claim, about) if about else None
-        for ancestor in parents(claim.concept) if match is None else ():
-            about = self._named.get(ancestor)
-            match = _on_wider(claim, about) if about else None
-            if match is not None:
-                break
+        if match is None:
+            for ancestor in parents(concept):
+                about = self._named.get(ancestor)
+                match = _on_wider(claim, about) if about else None
+                if match is not None:
+                    return match
         return match or SILENT
 
     def restates(self, claim: Claim) -> Match | None:
@@ -140,14 +137,13 @@ class Reference(NamedTuple):
     """A reference chain, read once for all completions of its row.
 
     `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
-    `terms` counts its terms; `paired` are the stems in pairs; `times` says how often it makes each claim.
+    `terms` counts its terms; `times` says how often it makes each claim.
     """
 
     facts: Facts
     topics: tuple[Topic, ...]
     terms: int
     about: dict[str, tuple[str, ...]]
-    paired: frozenset[str]
     times: Counter[int]
 
 
@@ -174,7 +170,6 @@ def read_reference(text: str) -> Reference:
         tuple(topics),
         len(known),
         {name: tuple(a for a in parents(name) if a in concepts) for name in set().union(*map(kin, concepts))},
-        frozenset(stem for topic in topics for pair, *_ in topic.pairs for stem in pair),
         Counter(claim.subject for claim in said),
     )
 
@@ -189,13 +184,16 @@ def _on_same(claim: Fact, about: Sequence[Stated]) -> Match | None:
     side, denial = claim.laterality, claim.status == "absent"
     best: Match | None = None
     for other, words in about:
-        if (denial or other.status == "absent") and apart(side, other.laterality):
+        _, status, theirs, _, _ = other
+        if theirs and (denial or status == "absent") and apart(side, theirs):
             continue
-        if other.status == "absent" and other.laterality and not side and not (denial and _all_denied(about)):
+        if theirs and not side and status == "absent" and not (denial and _all_denied(about)):
             continue  # "no right effusion" backs no plain denial beside a left one, and refutes no plain assertion
         credit = agreement(claim, other)
         if best is None or credit > best.credit:
             best = Match(credit, words, other)
+            if credit == 1.0:
+                break
     if best and denial and best.credit == 1.0:
         asserted = [s for s in about if s[0].status == "present" and not apart(side, s[0].laterality)]
         return Match(DISPUTED, asserted[0][1], asserted[0][0]) if asserted else best
@@ -238,10 +236,12 @@ def _on_wider(claim: Fact, said: Sequence[Stated]) -> Match | None:
 
 def agreement(a: Fact, b: Fact) -> float:
     """How far finding b backs finding a of the same concept, in [0, 1]: status, then side, severity, change."""
-    credit = 1.0 if a.status == b.status else HEDGED.get((a.status, b.status), 0.0)
-    if credit == 0.0 or a.status == "absent" or b.status == "absent":
+    _, ours, side, severity, change = a
+    _, theirs, other_side, other_severity, other_change = b
+    credit = 1.0 if ours == theirs else HEDGED.get((ours, theirs), 0.0)
+    if credit == 0.0 or ours == "absent" or theirs == "absent":
         return credit
-    return credit * _side(a.laterality, b.laterality) * _severity(a.severity, b.severity) * _detail(a.change, b.change)
+    return credit * _side(side, other_side) * _severity(severity, other_severity) * _detail(change, other_change)
 
 
 def apart(a: str | None, b: str | None) -> bool:
