@@ -131,6 +131,13 @@ def _number(meaning: tuple) -> int:
     return _NUMBERS.setdefault(meaning, next(_COUNT))
 
 
+@lru_cache(maxsize=1 << 14)
+def _gists(subject: int, *details: str | None) -> tuple[int, frozenset[int]]:
+    """The numbers of a claim with these details, and of all that it implies."""
+    implied = frozenset(_number((subject, vaguer)) for vaguer in product(*({None, detail} for detail in details)))
+    return _number((subject, details)), implied
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What one phrase asserts: its facts share a status and the words `sentence[start:end]`.
@@ -158,7 +165,7 @@ class Claim:
         first = facts[0]
         concepts = frozenset(fact.concept for fact in facts)
         subject = _number((concepts, first.status))
-        details = (first.laterality, first.severity, first.change)
+        gist, implied = _gists(subject, first.laterality, first.severity, first.change)
         return cls(
             tuple(facts),
             first.status,
@@ -168,8 +175,8 @@ class Claim:
             start + len(words),
             len(facts) > 1 and first.status == "absent",
             subject,
-            _number((subject, details)),
-            frozenset(_number((subject, vaguer)) for vaguer in product(*({None, detail} for detail in details))),
+            gist,
+            implied,
             _number(tuple(facts)),
         )
 

@@ -174,6 +174,7 @@ def read_reference(text: str) -> Reference:
     )
 
 
+@lru_cache(maxsize=256)
 def _another(times: int) -> float:
     """What the n-th sentence with a term adds to its weight, which is the square root of their number."""
     return float(times**0.5 - (times - 1) ** 0.5)
