@@ -42,6 +42,8 @@ Entry = dict[str, Any]
 Mark = tuple[float | None, float, Verdict, Claim | Sentence, str, int]
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
+#: One that it gets wrong (status or side): not silence, and little more.
+MISREAD = 0.1
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
 EXCESS, SPARE = 1.0, 5.0
 
@@ -317,7 +319,8 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
     if claim.general:
         return _Recall(_mean(credits), best)
     if best.other:
-        return _Recall(max(credits) ** 0.5, best)  # a detail that differs is missed among the terms as well
+        factor = max(credits) ** 0.5 or MISREAD  # a root, since a detail that differs is missed among the terms as well
+        return _Recall(factor, best)
     named = any(f"concept:{finding.concept}" in said.single for finding in claim.facts)
     return _Recall(MENTIONED * named, best)
 
@@ -328,7 +331,7 @@ def _refuted(claim: Claim, labels: Labels) -> bool:
 
 def _recalled(credit: float, best: Match) -> Verdict:
     if best.other:
-        return _grade(credit)
+        return _grade(credit if best.credit else 0.0)
     return "partial" if credit else "missed"
 
 
