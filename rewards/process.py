@@ -118,7 +118,7 @@ def process(
 
 
 def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
-    """The score of a reasoning text with one evidence entry per claim, reference claim and step.
+    """The score of a reasoning text with one evidence entry per claim, reference sentence and step.
 
     An entry holds `part`, `verdict`, `credit` (0 to 1), `words` (of the completion, or of the reference for part
     completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of

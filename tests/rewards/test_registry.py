@@ -1,9 +1,10 @@
 import math
+import pickle
 
 import pytest
 
 from reasoner.errors import UserError
-from rewards.registry import REGISTRY, RewardError, RewardSet, Score, gate, gated_total, load_rewards
+from rewards.registry import REGISTRY, Deferred, RewardError, RewardSet, Score, gate, gated_total, load_rewards
 
 ROW = {"id": "a", "completion": "<think>x</think><answer>Edema</answer>", "answer": "Edema", "task": "abnormality_list"}
 
@@ -109,3 +110,18 @@ def test_the_gate_takes_what_a_malformed_completion_earned_and_leaves_its_penalt
     assert gated_total(scores(1.0), weights) == pytest.approx(0.2 + 0.8 - 0.05)
     assert gated_total(scores(0.0), weights) == pytest.approx(-0.05)
     assert gate("answer", {"answer": Score(0.8)}) == 0.8
+
+
+def test_deferred_evidence_is_written_once_and_only_when_it_is_read():
+    written = []
+
+    def write():
+        written.append(1)
+        yield {"verdict": "supported"}
+
+    score = Score(1.0, Deferred(write))
+    assert not written
+    assert list(score.evidence) == [score.evidence[0]] == [{"verdict": "supported"}] and len(written) == 1
+    assert score == Score(1.0, ({"verdict": "supported"},)) != Score(1.0, ())
+    sent = pickle.loads(pickle.dumps(score))
+    assert sent == score and isinstance(sent.evidence, tuple) and len(written) == 1
