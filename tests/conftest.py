@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +23,72 @@ for name, value in {
     "MPLBACKEND": "Agg",
 }.items():
     os.environ.setdefault(name, value)
+
+
+#: What a server says to a prompt and the number of the request: HTTP status and content.
+Answer = Callable[[str, int], tuple[int, str]]
+
+
+class OpenAiServer(ThreadingHTTPServer):
+    """A small OpenAI-compatible server; counts what it was `asked`, and the `most` that it was asked at once."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: Answer):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer = answer
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.lock = threading.Lock()
+        self.asked = self.busy = self.most = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: OpenAiServer
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.reply(200, {"data": [{"id": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        web = self.server
+        with web.lock:
+            web.asked += 1
+            number = web.asked
+            web.busy += 1
+            web.most = max(web.most, web.busy)
+        status, content = web.answer(body["messages"][-1]["content"], number)
+        with web.lock:
+            web.busy -= 1
+        self.reply(status, {"choices": [{"message": {"content": content}}]})
+
+    def reply(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def openai_server() -> Iterator[Callable[[Answer], OpenAiServer]]:
+    """Starts servers that answer as they are told, and stops them after the test."""
+    started: list[OpenAiServer] = []
+
+    def start(answer: Answer) -> OpenAiServer:
+        started.append(OpenAiServer(answer))
+        return started[-1]
+
+    yield start
+    for web in started:
+        web.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,10 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,7 @@ from reasoner.schema import Chain, Example, Step, Study
 from reasoner.sources import open_source
 
 REPORT = "FINDINGS: Small left pleural effusion. The heart is enlarged. Possible nodule in the right upper lobe."
-Answer = Callable[[list[str], int], tuple[int, Any]]
+Serve = Callable[[Callable[[str, int], tuple[int, str]]], Any]
 
 
 def example(report: str = REPORT, style: str = "systematic") -> Example:
@@ -54,58 +51,12 @@ def sentences_of(row: Example) -> list[str]:
     return [step.text for step in row.steps if step.findings]
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    answer: Answer
-    asked: int = 0
-    busy: int = 0
-    most: int = 0
+def lines_of(prompt: str) -> list[str]:
+    return [line.partition(". ")[2] for line in prompt.splitlines()]
 
 
-@contextmanager
-def server(answer: Answer) -> Iterator[Server]:
-    """A small OpenAI-compatible server; `answer` takes the sentences and the number of the request."""
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": "model"}]})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                web.asked += 1
-                number = web.asked
-                web.busy += 1
-                web.most = max(web.most, web.busy)
-            lines = [line.partition(". ")[2] for line in body["messages"][1]["content"].splitlines()]
-            status, content = web.answer(lines, number)
-            with lock:
-                web.busy -= 1
-            self.reply(status, {"choices": [{"message": {"content": content}}]})
-
-        def reply(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    web = Server(("127.0.0.1", 0), Handler)
-    web.answer = answer
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    try:
-        yield web
-    finally:
-        web.shutdown()
-        web.server_close()
-
-
-def llm(web: Server, **options: Any) -> Llm:
-    return Llm(f"http://127.0.0.1:{web.server_port}", "model", **({"backoff_s": 0.01} | options))
+def llm(url: str, **options: Any) -> Llm:
+    return Llm(url, "model", **({"backoff_s": 0.01} | options))
 
 
 def test_fluent_words_are_taken() -> None:
@@ -167,10 +118,10 @@ def test_a_bad_sentence_keeps_its_rule_made_words() -> None:
     assert not says_the_same(row.steps[sent[2]], "There is a massive right pneumothorax.")
 
 
-def test_requests_run_side_by_side_within_the_bound_and_are_cached(tmp_path: Path) -> None:
-    def answer(lines: list[str], number: int) -> tuple[int, str]:
+def test_requests_run_side_by_side_within_the_bound_and_are_cached(tmp_path: Path, openai_server: Serve) -> None:
+    def answer(prompt: str, number: int) -> tuple[int, str]:
         time.sleep(0.05)
-        return 200, fluent(lines)
+        return 200, fluent(lines_of(prompt))
 
     rows = [
         replace(row, id=f"e{i}")
@@ -178,35 +129,36 @@ def test_requests_run_side_by_side_within_the_bound_and_are_cached(tmp_path: Pat
         for row in [example(f"{REPORT} Left rib {i} fracture.", style="question")]
     ]
     rows = [example(REPORT.replace("Small", size)) for size in ("Small", "Large", "Moderate", "Tiny")] + rows
-    with server(answer) as web:
-        first, counts = refine.refine(rows, llm(web, concurrency=3), tmp_path)
-        asked = web.asked
-        again, _ = refine.refine(rows, llm(web, concurrency=3), tmp_path)
-        assert 1 < web.most <= 3
-        assert counts.total() == len(rows) and counts["failed"] == 0
-        assert asked == web.asked <= len(rows), "the second time all comes from the cache"
+    web = openai_server(answer)
+    first, counts = refine.refine(rows, llm(web.url, concurrency=3), tmp_path)
+    asked = web.asked
+    again, _ = refine.refine(rows, llm(web.url, concurrency=3), tmp_path)
+    assert 1 < web.most <= 3
+    assert counts.total() == len(rows) and counts["failed"] == 0
+    assert asked == web.asked <= len(rows), "the second time all comes from the cache"
     assert first == again
     assert any(a.reasoning != b.reasoning for a, b in zip(first, rows, strict=True))
 
 
-def test_busy_servers_are_asked_again(tmp_path: Path) -> None:
-    def answer(lines: list[str], number: int) -> tuple[int, str]:
-        return ((429, ""), (503, ""))[number % 2] if number <= 3 else (200, fluent(lines))
+def test_busy_servers_are_asked_again(tmp_path: Path, openai_server: Serve) -> None:
+    def answer(prompt: str, number: int) -> tuple[int, str]:
+        return ((429, ""), (503, ""))[number % 2] if number <= 3 else (200, fluent(lines_of(prompt)))
 
-    with server(answer) as web:
-        _, counts = refine.refine([example()], llm(web), tmp_path)
-        assert (web.asked, counts) == (4, {"accepted": 1})
-
-
-def test_refused_and_hopeless_requests_fall_back(tmp_path: Path) -> None:
-    row = example()
-    for status, tries in ((400, 1), (500, 3)):
-        with server(lambda lines, number, status=status: (status, "")) as web:  # type: ignore[misc]
-            rows, counts = refine.refine([row], llm(web, retries=2), tmp_path)
-            assert rows == [row] and counts == {"failed": 1} and web.asked == tries
+    web = openai_server(answer)
+    _, counts = refine.refine([example()], llm(web.url), tmp_path)
+    assert (web.asked, counts) == (4, {"accepted": 1})
 
 
-def test_a_server_that_is_gone_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("status", "tries"), [(400, 1), (500, 3)])
+def test_refused_and_hopeless_requests_fall_back(tmp_path: Path, openai_server: Serve, status: int, tries: int) -> None:
+    row, web = example(), openai_server(lambda prompt, number: (status, ""))
+    rows, counts = refine.refine([row], llm(web.url, retries=2), tmp_path)
+    assert rows == [row] and counts == {"failed": 1} and web.asked == tries
+
+
+def test_a_server_that_is_gone_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, openai_server: Serve
+) -> None:
     monkeypatch.setattr("reasoner.llm.GIVE_UP", 3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -215,11 +167,9 @@ def test_a_server_that_is_gone_stops_the_run(tmp_path: Path, monkeypatch: pytest
         refine.refine([example()], gone, tmp_path)
     with pytest.raises(UserError, match="no OpenAI-compatible server answers"):
         check(gone)
-    with (
-        server(lambda lines, number: (200, "")) as web,
-        pytest.raises(UserError, match="serves model, not 'other'"),
-    ):
-        check(replace(llm(web), model="other"))
+    web = openai_server(lambda prompt, number: (200, ""))
+    with pytest.raises(UserError, match="serves model, not 'other'"):
+        check(replace(llm(web.url), model="other"))
 
 
 def mine_with(folder: Path, chosen: Llm) -> dict[str, Any]:
@@ -232,12 +182,11 @@ def mine_with(folder: Path, chosen: Llm) -> dict[str, Any]:
 SIZES = ("Small", "Large", "Moderate", "Tiny")
 
 
-def test_mining_counts_what_became_of_the_chains(tmp_path: Path) -> None:
-    def answer(lines: list[str], number: int) -> tuple[int, str]:
-        return 200, fluent(lines) if any("small" in line for line in lines) else "fnord"
+def test_mining_counts_what_became_of_the_chains(tmp_path: Path, openai_server: Serve) -> None:
+    def answer(prompt: str, number: int) -> tuple[int, str]:
+        return 200, fluent(lines_of(prompt)) if "small" in prompt else "fnord"
 
-    with server(answer) as web:
-        summary = mine_with(tmp_path / "out", llm(web))
+    summary = mine_with(tmp_path / "out", llm(openai_server(answer).url))
     assert summary["refined"] == {"accepted": 1, "rejected": 3} and summary["llm"] == "model"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -27,33 +25,15 @@ REPLY = {
 
 
 @pytest.fixture
-def server():
-    """An OpenAI-compatible server that says `server.content`, and counts how often it is asked."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            web.asked += 1
-            data = json.dumps({"choices": [{"message": {"content": web.content}}]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.asked, web.content = 0, "Sure: " + json.dumps(REPLY)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    yield web
-    web.shutdown()
-    web.server_close()
+def server(openai_server):
+    """Says `server.content`, and counts how often it is asked."""
+    web = openai_server(lambda prompt, number: (200, web.content))
+    web.content = "Sure: " + json.dumps(REPLY)
+    return web
 
 
 def options(web, tmp_path) -> dict:
-    url = f"http://127.0.0.1:{web.server_port}"
-    return {"process": {"judge": "llm", "url": url, "model": "m", "cache": str(tmp_path / "judge.sqlite")}}
+    return {"process": {"judge": "llm", "url": web.url, "model": "m", "cache": str(tmp_path / "judge.sqlite")}}
 
 
 def row(text: str = TEXT) -> dict:
@@ -84,8 +64,7 @@ def test_the_pool_asks_about_a_chunk_at_once_and_survives_a_server_that_is_gone(
     with RewardPool({"process": 1.0}, workers=1, options=options(server, tmp_path)) as pool:
         scores = pool.score(rows)
         assert server.asked == 12 and all(s["process"].parts["judge_fallback"] == 0.0 for s in scores)
-    server.shutdown()
-    server.server_close()
+    server.stop()
     gone = options(server, tmp_path / "other")
     with RewardPool({"process": 1.0}, workers=1, options=gone) as pool:
         assert all(s["process"].parts["judge_fallback"] == 1.0 for s in pool.score(rows))
