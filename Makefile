@@ -78,7 +78,7 @@ lint: setup ## ruff and mypy
 
 bench: setup ## Speed measurements
 	@$(REASONER) mine --recipe phantom --if-needed
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 doctor: setup ## What this machine has and what to fix
 	@$(REASONER) doctor

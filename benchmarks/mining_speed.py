@@ -1,6 +1,6 @@
 """Reports per second per core: extraction, the whole mining, and medspaCy's ConText on the same reports.
 
-    python benchmarks/mining_speed.py [--data FOLDER] [--reports 3800] [--large 400000] [--workers 2]
+    python -m benchmarks.mining_speed [--data FOLDER] [--reports 3800] [--large 400000] [--workers 2]
 
 `--data` names a folder in the layout of source `iu_xray`; without one, reports are put together from the hand-written
 sentences of the tests. medspaCy is measured where it is installed (`pip install -e .[bench]`). Rates per core are by
@@ -25,12 +25,12 @@ from typing import Any
 
 import psutil
 
+from benchmarks import DATA
 from reasoner.findings import extract_report
 from reasoner.findings.extract import read_sentence
 from reasoner.findings.lexicon import load
 
 SUITE = Path(__file__).parents[1] / "tests" / "reasoner" / "data"
-DATA = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "iu"
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 1.0}
 SECTIONS = ("indication", "comparison", "findings", "impression")
 #: medspaCy is slow: it gets a sample.
@@ -142,7 +142,7 @@ def memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, default=DATA / "iu")
     parser.add_argument("--reports", type=int, default=3800)
     parser.add_argument("--large", type=int, default=0, help="also mine this many reports and print the memory")
     parser.add_argument("--workers", type=int, default=2)

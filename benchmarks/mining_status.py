@@ -1,6 +1,6 @@
 """Status (present, absent, uncertain) on the hand-written sentences: our scopes beside medspaCy's ConText.
 
-    python benchmarks/mining_status.py        (needs `pip install -e .[bench]`)
+    python -m benchmarks.mining_status        (needs `pip install -e .[bench]`)
 
 medspaCy gets our terms as targets and its own ConText rules. Counted are expectations of the suite whose concept both
 find by name in the sentence, so that neither is charged for the other's lexicon; "resolved" counts as absent.
@@ -13,8 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mining_speed import SUITE, context_pipeline
-
+from benchmarks.mining_speed import SUITE, context_pipeline
 from reasoner.findings import extract_report, extract_text
 
 

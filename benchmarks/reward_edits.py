@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import DATA
 from reasoner.findings import extract_report
 from reasoner.findings.lexicon import parents
 from reasoner.mining.chains import build_chain, merge
@@ -179,10 +179,9 @@ def read_reports(path: Path, limit: int | None) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    data = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "iu"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reports", type=Path, default=data / "indiana_reports.csv")
-    parser.add_argument("--gold", type=Path, default=data / "gold_dev.csv")
+    parser.add_argument("--reports", type=Path, default=DATA / "iu" / "indiana_reports.csv")
+    parser.add_argument("--gold", type=Path, default=DATA / "iu" / "gold_dev.csv")
     parser.add_argument("--limit", type=int, help="only the first so many reports")
     parser.add_argument(
         "--wrong", type=Path, help="write the edits that moved the wrong parts here; patient text, keep it"

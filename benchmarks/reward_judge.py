@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import DATA
 from reasoner.prompts import parse_completion
 from rewards.process import PARTS, radrscore
 
@@ -110,9 +110,8 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    data = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, default=data / "radrscore_dev" / "openi_judged.jsonl")
+    parser.add_argument("--rows", type=Path, default=DATA / "radrscore_dev" / "openi_judged.jsonl")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="write every number here as well")
     args = parser.parse_args()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -173,11 +172,9 @@ def test_evaluation_counts(tmp_path: Path, mined: Mined) -> None:
     assert result["micro_f1"] == pytest.approx(2 / 3)
 
 
-def test_real_reports() -> None:
+def test_real_reports(data_dir: Path) -> None:
     """The floors of the label quality on the public Indiana reports; see docs/mining.md for the table."""
-    root = Path(os.environ.get("CXR_REASONER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "iu"
-    if not root.is_dir():
-        pytest.skip("no real reports: set CXR_REASONER_DATA to a folder with iu/gold_dev.csv")
+    root = data_dir / "iu"
     with (root / "indiana_reports.csv").open(newline="") as file:
         reports = {
             row["uid"]: f"FINDINGS: {row['findings']}\n\nIMPRESSION: {row['impression']}"
