@@ -42,8 +42,6 @@ Entry = dict[str, Any]
 Mark = tuple[float | None, float, Verdict, Claim | Sentence, str, int]
 #: A concept that the completion speaks of without a claim that could be read.
 MENTIONED = 1.0
-#: One that it gets wrong (status or side): not silence, and little more.
-MISREAD = 0.1
 #: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
 EXCESS, SPARE = 1.0, 5.0
 
@@ -319,8 +317,7 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
     if claim.general:
         return _Recall(_mean(credits), best)
     if best.other:
-        factor = max(credits) ** 0.5 or MISREAD  # a root, since a detail that differs is missed among the terms as well
-        return _Recall(factor, best)
+        return _Recall(max(credits) ** (1 / 3), best)  # a detail that differs is missed among the terms as well
     named = any(f"concept:{finding.concept}" in said.single for finding in claim.facts)
     return _Recall(MENTIONED * named, best)
 
@@ -331,7 +328,7 @@ def _refuted(claim: Claim, labels: Labels) -> bool:
 
 def _recalled(credit: float, best: Match) -> Verdict:
     if best.other:
-        return _grade(credit if best.credit else 0.0)
+        return _grade(credit)
     return "partial" if credit else "missed"
 
 

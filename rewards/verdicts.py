@@ -157,7 +157,7 @@ def read_reference(text: str) -> Reference:
         found = terms(sentence.words)
         times.update((*found.stems, *found.pairs))
         stems = tuple((stem, _another(times[stem]), name) for stem, name in found.stems.items())
-        pairs = tuple((p, _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
+        pairs = tuple((p, 2 * _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
         if sentence.claims or stems:
             weight = sum(worth for _, worth, _ in stems) + sum(worth for _, worth, _, _ in pairs)
             named = frozenset(name.removeprefix("concept:") for _, _, name in stems if name)

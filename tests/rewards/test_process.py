@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasoner.prompts import format_completion
-from rewards.process import MISREAD, PARTS, process, radrscore
+from rewards.process import PARTS, process, radrscore
 from rewards.registry import Score
 
 REPORT = (
@@ -139,14 +139,14 @@ def test_another_name_of_a_finding_recalls_it_and_its_own_words_recall_more():
     assert 0.5 < completeness(other, chain) < completeness(same, chain) == 1.0
 
 
-def test_what_is_denied_earns_next_to_nothing_and_less_than_silence_in_all():
+def test_what_is_denied_earns_nothing_beside_what_is_agreed():
     chain = "There is a calcified granuloma, but no pleural effusion."
     denied = score("There is no calcified granuloma. No pleural effusion.", report=f"FINDINGS: {chain}", chain=chain)
     silent = score("No pleural effusion.", report=f"FINDINGS: {chain}", chain=chain)
-    assert 0.0 < silent["completeness"] < denied["completeness"] <= silent["completeness"] + MISREAD
+    assert denied["completeness"] == silent["completeness"] > 0.0
     assert denied["factuality"] < silent["factuality"]
     assert sum(map(denied.get, PARTS)) < sum(map(silent.get, PARTS))
-    assert completeness("There is no calcified granuloma. There is a pleural effusion.", chain) <= MISREAD
+    assert completeness("There is no calcified granuloma. There is a pleural effusion.", chain) == 0.0
 
 
 def test_a_pair_of_words_must_stand_in_one_sentence():
@@ -158,7 +158,7 @@ def test_what_the_chain_returns_to_weighs_more_and_is_denied_as_often():
     once = "There is an effusion. There is a fracture of the clavicle."
     again = once + " Thus, there is a fracture of the clavicle."
     assert completeness("There is a fracture of the clavicle.", again) > completeness(once[22:], once)
-    assert completeness("There is no fracture of the clavicle.", again) <= MISREAD
+    assert completeness("There is no fracture of the clavicle.", again) == 0.0
 
 
 def test_self_contradiction_is_not_recalled_in_full():
