@@ -103,13 +103,19 @@ def score_all(rows: Rows) -> None:
         process(row["completion"], reasoning=row["reasoning"], report=row["report"])
 
 
+def explain_all(rows: Rows) -> None:
+    for row in rows:
+        list(process(row["completion"], reasoning=row["reasoning"], report=row["report"]).evidence)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--completions", type=int, default=1000)
     parser.add_argument("--words", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    first, *others = (make_rows(args.completions, args.words, seed) for seed in range(1 + BATCHES))
+    first, *batches = (make_rows(args.completions, args.words, seed) for seed in range(1 + 3 * BATCHES))
+    others, explained, more = (batches[n : n + BATCHES] for n in range(0, 3 * BATCHES, BATCHES))
     print(f"{args.completions} completions of {args.words} words; the best of {BATCHES} batches where they are more")
     rate(
         "regex list reward, one core",
@@ -119,6 +125,7 @@ def main() -> None:
     rate("ROUGE-L, one core", others, lambda rows: [rouge_l(r["completion"], r["reasoning"]) for r in rows])
     rate("RadRScore, one core, first batch", [first], score_all)
     rate("RadRScore, one core, next batches", others, score_all)
+    rate("RadRScore, one core, evidence read", explained, explain_all)
     for size in (1_000, 10_000, 100_000):
         texts = (text(random.Random(size + n), size // 6)[:size] for n in range(BATCHES))
         long = [[{**first[0], "completion": format_completion(words, "No Finding")}] for words in texts]
@@ -127,7 +134,6 @@ def main() -> None:
         name = f"RadRScore, pool of {args.workers}"
         rate(f"{name}, first batch", [first], pool.score, time.perf_counter)
         rate(f"{name}, with evidence", others, pool.score, time.perf_counter)
-        more = [make_rows(args.completions, args.words, seed) for seed in range(1 + BATCHES, 1 + 2 * BATCHES)]
         rate(f"{name}, numbers alone", more, lambda rows: pool.score(rows, evidence=False), time.perf_counter)
 
 
