@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import random
 import re
 import tempfile
@@ -24,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import ray
 
 from benchmarks import DATA
+from reasoner.cluster import ensure_ray
 from reasoner.findings import extract_report
 from reasoner.findings.extract import read_sentence
 from reasoner.findings.lexicon import load
@@ -164,15 +165,8 @@ def main() -> None:
     rate("extraction, caches empty", base, extract_report, beside)
     rate("extraction, the same reports again", base, extract_report, beside)
     rate("extraction, every report perturbed", fresh, extract_report, beside)
-    try:
-        import ray
-
-        rate("whole mining without Ray, every report perturbed", list(synthesise(base, len(base), 1)), mine_one, beside)
-    except ImportError:
-        print("Ray is not installed: no end-to-end run")
-        return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(num_cpus=args.workers, include_dashboard=False, log_to_driver=False)
+    rate("whole mining without Ray, every report perturbed", list(synthesise(base, len(base), 1)), mine_one, beside)
+    ensure_ray(args.workers)
     steps = [args.reports]
     if args.large:
         steps += [n for n in (args.large // 100, args.large // 10, args.large) if n]

@@ -98,14 +98,11 @@ def rate(
     print(f"{name:42s} {1 / min(seconds):10,.0f} completions/s  {1000 * min(seconds):8.3f} ms each", flush=True)
 
 
-def score_all(rows: Rows) -> None:
+def score_all(rows: Rows, evidence: bool = False) -> None:
     for row in rows:
-        process(row["completion"], reasoning=row["reasoning"], report=row["report"])
-
-
-def explain_all(rows: Rows) -> None:
-    for row in rows:
-        list(process(row["completion"], reasoning=row["reasoning"], report=row["report"]).evidence)
+        score = process(row["completion"], reasoning=row["reasoning"], report=row["report"])
+        if evidence:
+            list(score.evidence)
 
 
 def main() -> None:
@@ -125,7 +122,7 @@ def main() -> None:
     rate("ROUGE-L, one core", others, lambda rows: [rouge_l(r["completion"], r["reasoning"]) for r in rows])
     rate("RadRScore, one core, first batch", [first], score_all)
     rate("RadRScore, one core, next batches", others, score_all)
-    rate("RadRScore, one core, evidence read", explained, explain_all)
+    rate("RadRScore, one core, evidence read", explained, lambda rows: score_all(rows, evidence=True))
     for size in (1_000, 10_000, 100_000):
         texts = (text(random.Random(size + n), size // 6)[:size] for n in range(BATCHES))
         long = [[{**first[0], "completion": format_completion(words, "No Finding")}] for words in texts]

@@ -129,7 +129,7 @@ class RewardBridge:
             record |= {k: row[k] for k in ("id", "task", "question", "completion", "reasoning", "answer", "report")}
             record |= {name: score.value for name, score in scores.items()}
             record["parts"] = json.dumps({k: v for s in scores.values() for k, v in s.parts.items()})
-            record["evidence"] = json.dumps({name: score.evidence for name, score in scores.items()})
+            record["evidence"] = json.dumps({name: list(score.evidence) for name, score in scores.items()})
             table.append(record)
         self.rollouts.mkdir(parents=True, exist_ok=True)
         rank = PartialState().process_index

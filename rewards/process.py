@@ -40,10 +40,8 @@ PARTS = ("factuality", "completeness", "effectiveness")
 Entry = dict[str, Any]
 #: What becomes an entry: credit (None: it only repeats), weight, verdict, whose words, the words against it, an offset.
 Mark = tuple[float | None, float, Verdict, Claim | Sentence, str, int]
-#: A concept that the completion speaks of without a claim that could be read.
-MENTIONED = 1.0
-#: A completion may speak of this many times as many terms as the reference, and SPARE more, before recall is diluted.
-EXCESS, SPARE = 1.0, 5.0
+#: A completion may speak of this many more terms than the reference before recall is diluted.
+SPARE = 5.0
 
 
 def _ask_ahead(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
@@ -261,7 +259,7 @@ def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: L
     """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
     claims = [claim for sentence in sentences for claim in sentence.claims]
     facts, said = Facts(claims, reference.about), spoken(sentences)
-    room = EXCESS * reference.terms + SPARE
+    room = reference.terms + SPARE
     focus = min(1.0, (room / max(1, len(said.single))) ** 0.5)
     for topic in reference.topics:
         asked: Sequence[Claim] = topic.sentence.claims
@@ -318,8 +316,8 @@ def _recall(claim: Claim, facts: Facts, said: Spoken) -> _Recall:
         return _Recall(_mean(credits), best)
     if best.other:
         return _Recall(max(credits) ** (1 / 3), best)  # a detail that differs is missed among the terms as well
-    named = any(f"concept:{finding.concept}" in said.single for finding in claim.facts)
-    return _Recall(MENTIONED * named, best)
+    # Spoken of without a claim that could be read: its words count as they are.
+    return _Recall(float(any(f"concept:{finding.concept}" in said.single for finding in claim.facts)), best)
 
 
 def _refuted(claim: Claim, labels: Labels) -> bool:

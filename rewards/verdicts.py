@@ -31,6 +31,8 @@ HEDGED: dict[tuple[str, str], float] = {
 }
 #: A denial where the text both denies and asserts: reports deny by habit and assert on purpose.
 DISPUTED = 0.5
+#: What a pair of words weighs beside a word: its two.
+PAIR = 2.0
 #: A detail that only one of the two gives; one that both give, differently (a wrong side is 0: another finding).
 DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
 _DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
@@ -38,16 +40,12 @@ _DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "m
 
 @dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
 class Match:
-    """`credit` in [0, 1] for agreeing with `other`, the finding that the other text states in `words`."""
+    """`credit` in [0, 1] for agreeing with `other`, the finding that the other text states in `words`; None where it is
+    silent."""
 
     credit: float
     words: str = ""
     other: Fact | None = None
-
-    @property
-    def said(self) -> bool:
-        """False where the other text is silent."""
-        return self.other is not None
 
 
 SILENT = Match(0.0)
@@ -157,7 +155,7 @@ def read_reference(text: str) -> Reference:
         found = terms(sentence.words)
         times.update((*found.stems, *found.pairs))
         stems = tuple((stem, _another(times[stem]), name) for stem, name in found.stems.items())
-        pairs = tuple((p, 2 * _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
+        pairs = tuple((p, PAIR * _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
         if sentence.claims or stems:
             weight = sum(worth for _, worth, _ in stems) + sum(worth for _, worth, _, _ in pairs)
             named = frozenset(name.removeprefix("concept:") for _, _, name in stems if name)
@@ -174,7 +172,6 @@ def read_reference(text: str) -> Reference:
     )
 
 
-@lru_cache(maxsize=256)
 def _another(times: int) -> float:
     """What the n-th sentence with a term adds to its weight, which is the square root of their number."""
     return float(times**0.5 - (times - 1) ** 0.5)

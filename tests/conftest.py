@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks import DATA
+
 # Before anything imports them: no network, no tracking service, no usage reports.
 for name, value in {
     "WANDB_MODE": "disabled",
@@ -93,8 +95,6 @@ def openai_server() -> Iterator[Callable[[Answer], OpenAiServer]]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Real reports: `CXR_REASONER_DATA`, else `shared/data` beside the repository."""
-    folder = Path(os.environ.get("CXR_REASONER_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no real reports in {folder}; set CXR_REASONER_DATA to run this test")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"no real reports in {DATA}; set CXR_REASONER_DATA to run this test")
+    return DATA
