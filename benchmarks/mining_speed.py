@@ -31,7 +31,7 @@ from reasoner.findings import extract_report
 from reasoner.findings.extract import read_sentence
 from reasoner.findings.lexicon import load
 
-SUITE = Path(__file__).parents[1] / "tests" / "reasoner" / "data"
+SUITE = Path(__file__).parents[1] / "tests" / "reasoner" / "findings" / "data"
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 1.0}
 SECTIONS = ("indication", "comparison", "findings", "impression")
 #: medspaCy is slow: it gets a sample.
@@ -96,7 +96,7 @@ def context_pipeline() -> Any:
 
 
 def mine_one(report: str) -> None:
-    from reasoner.mining.run import mine_study
+    from reasoner.mining.pipeline.run import mine_study
     from reasoner.schema import Study
 
     for _ in mine_study(Study(report[:40], report[:40], report), TASKS, "concise", 0):
@@ -105,7 +105,7 @@ def mine_one(report: str) -> None:
 
 def end_to_end(reports: Iterator[str], workers: int) -> tuple[float, float, int]:
     """Seconds by the clock and peak memory in MB (PSS of this process and its children) of a mining run, and rows."""
-    from reasoner.mining.run import mine
+    from reasoner.mining.pipeline.run import mine
     from reasoner.sources import open_source
 
     with tempfile.TemporaryDirectory() as folder:

@@ -6,8 +6,8 @@ import sys
 import tempfile
 import time
 
+from reasoner.phantom.source import PhantomSource
 from reasoner.schema import Study
-from reasoner.sources.phantom import PhantomSource
 
 
 def main(studies: int = 400) -> None:

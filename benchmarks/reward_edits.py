@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import DATA
 from reasoner.findings import extract_report
-from reasoner.findings.lexicon import parents
+from reasoner.findings.lexicon import ancestors
 from reasoner.mining.chains import build_chain, merge
 from reasoner.mining.wording import noun
 from reasoner.schema import CLASSES, NO_FINDING, Chain, Step
@@ -75,7 +75,7 @@ def edits(chain: Chain, rng: random.Random) -> Iterator[tuple[str, Edit]]:
     single = [i for i, s in enumerate(chain.steps) if len({(f.concept, f.status) for f in s.findings}) == 1]
     there = [i for i in single if chain.steps[i].findings[0].status == "present"]
     rng.shuffle(there)
-    said = {name for s in chain.steps for f in s.findings for name in (f.concept, *parents(f.concept))}
+    said = {name for s in chain.steps for f in s.findings for name in (f.concept, *ancestors(f.concept))}
     for i in there[:1]:
         name = noun(chain.steps[i].findings[0].concept)
         yield "flip a status", Edit(_swap(texts, i, f"No {name}."), (F, C, E), ())

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 
-from reasoner.data import load_examples
 from reasoner.findings import labels_of
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example, Step, present_classes
+from reasoner.training.dataset import load_examples
 from recipes.config import load_recipe
 from rewards.registry import RewardSet, gated_total
 

@@ -44,7 +44,7 @@ def generate(
         return []
     from transformers import AutoConfig, AutoProcessor
 
-    from reasoner.models.rollout import Prompt, build_engine, prompt_inputs, sampling_params
+    from reasoner.models.engine import Prompt, build_engine, prompt_inputs, sampling_params
 
     processor = AutoProcessor.from_pretrained(checkpoint)
     max_images = max((len(row["images"]) for job in missing for row in job.rows), default=0)

@@ -17,6 +17,7 @@ from eval.bootstrap import Array, Statistics
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES, NO_FINDING, present_classes
 from rewards.answer import parse_class_list
+from rewards.process import PARTS
 from rewards.registry import Score
 
 #: The order of the columns in tables: metric -> what it says.
@@ -32,7 +33,6 @@ HEADLINE: dict[str, str] = {
     "effectiveness": "Effectiveness",
     "format": "Well-formed",
 }
-PROCESS_PARTS = ("factuality", "completeness", "effectiveness")
 LIST_TASK = "abnormality_list"
 _UNKNOWN = "unknown"
 
@@ -88,7 +88,7 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
 
     add("format", score["format"].value)
     add("radrscore", score["process"].value)
-    for part in PROCESS_PARTS:
+    for part in PARTS:
         add(part, score["process"].parts.get(part))
     answer, task = score["answer"].value, row["task"]
     add("answer", answer)

@@ -15,6 +15,9 @@ from reasoner.schema import Example
 #: The Example fields that a prediction row repeats; `sample` and `completion` are added.
 FIELDS = ("id", "study_id", "task", "question", "options", "images", "reasoning", "answer", "labels", "report")
 
+#: (model, split, mode): what one prediction file holds.
+Cell = tuple[str, str, str]
+
 
 class Decoding(NamedTuple):
     """How one prediction file is sampled. `mode` is greedy or sampled."""

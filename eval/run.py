@@ -17,22 +17,21 @@ from typing import Any
 from eval.bootstrap import Estimate, Statistics, differences, estimates
 from eval.generate import Job, generate
 from eval.metrics import LIST_TASK, metrics, statistics
-from eval.predictions import Decoding, prediction_rows, read_description, read_predictions, write_predictions
+from eval.predictions import Cell, Decoding, prediction_rows, read_description, read_predictions, write_predictions
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
 from eval.traces import pick_traces
-from eval.trivial import as_predictions, training_readings, trivial_readings
-from reasoner.data import load_examples
+from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner.errors import UserError
+from reasoner.models import TINY
 from reasoner.models.load import load_processor, resolve_dtype
+from reasoner.training.dataset import load_examples
 from rewards.registry import Score
 
 #: In the order of training; differences are taken between neighbours.
 MODELS = ("base", "sft", "grpo")
 GREEDY, SAMPLED = "greedy", "sampled"
 Rows = list[dict[str, Any]]
-#: (model, split, mode)
-Cell = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _checkpoints(settings: Settings, models: Sequence[str] | None) -> dict[str, 
     unknown = [model for model in models or () if model not in MODELS]
     if unknown:
         raise UserError(f"unknown model {unknown[0]!r}: choose among {', '.join(MODELS)}")
-    tiny = settings.base == "tiny"
+    tiny = settings.base == TINY
     places = {model: settings.output / model for model in MODELS}
     found = {model: str(place) for model, place in places.items() if (place / "config.json").is_file()}
     if not tiny:
@@ -199,14 +198,14 @@ def _trivial_predictions(settings: Settings, splits: Mapping[str, Rows], data: P
     asked = {split: [row for row in rows if row["task"] == LIST_TASK] for split, rows in splits.items()}
     if not any(asked.values()):
         return {}
-    train = training_readings(load_examples(data, "train", [LIST_TASK]))
+    train = training_guesses(load_examples(data, "train", [LIST_TASK]))
     if not train:
         return {}
     return {
         (policy, split, GREEDY if len(samples) == 1 else SAMPLED): as_predictions(rows, samples)
         for split, rows in asked.items()
         if rows
-        for policy, samples in trivial_readings(train, len(rows), settings.seed).items()
+        for policy, samples in trivial_guesses(train, len(rows), settings.seed).items()
     }
 
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewards.registry import Score
+from rewards.score import REWARDS
 from rewards.workers import RewardPool
 
-#: Unweighted: evaluation reports each on its own.
-REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0}
 _CHUNK = 2000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.metrics import gold_classes
-from eval.predictions import image_paths
+from eval.predictions import Cell, image_paths
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES
 from rewards.registry import Score
@@ -18,7 +18,6 @@ from rewards.registry import Score
 _MAX_EDGE = 512
 #: Verdicts on a claim, mildest first.
 SEVERITY = ("supported", "repeated", "partial", "unsupported", "contradicted")
-Cell = tuple[str, str, str]
 
 
 class Segment(NamedTuple):

@@ -15,22 +15,20 @@ from reasoner.schema import CLASSES, NO_FINDING, Example, present_classes
 PRIOR_DRAWS = 8
 
 
-class Reading(NamedTuple):
+class Guess(NamedTuple):
     """What a training study would have a policy write."""
 
     answer: str
     reasoning: str
 
 
-def training_readings(train: Sequence[Example]) -> list[Reading]:
+def training_guesses(train: Sequence[Example]) -> list[Guess]:
     """The present classes, verified where they are, and the chain of each labelled training study."""
-    return [
-        Reading(", ".join(present_classes(example.labels)), example.reasoning) for example in train if example.labels
-    ]
+    return [Guess(", ".join(present_classes(example.labels)), example.reasoning) for example in train if example.labels]
 
 
-def trivial_readings(train: Sequence[Reading], questions: int, seed: int) -> dict[str, list[list[Reading]]]:
-    """Readings by policy: `policy -> samples x questions`.
+def trivial_guesses(train: Sequence[Guess], questions: int, seed: int) -> dict[str, list[list[Guess]]]:
+    """Guesses by policy: `policy -> samples x questions`.
 
     - `always No Finding`, with the most frequent chain of normal training studies;
     - `every class` that occurs in training (naming the others too would only do worse), with no reasoning;
@@ -39,26 +37,26 @@ def trivial_readings(train: Sequence[Reading], questions: int, seed: int) -> dic
     """
     occurring = [name for name in CLASSES if name != NO_FINDING and any(name in r.answer.split(", ") for r in train)]
     draws = np.random.default_rng([seed, questions]).integers(0, len(train), size=(PRIOR_DRAWS, questions))
-    majority = Counter(reading.answer for reading in train).most_common(1)[0][0]
+    majority = Counter(guess.answer for guess in train).most_common(1)[0][0]
     constant = {
-        "always No Finding": Reading(NO_FINDING, _usual_chain(train, NO_FINDING)),
-        "every class": Reading(", ".join(occurring) or NO_FINDING, ""),
-        "majority": Reading(majority, _usual_chain(train, majority)),
+        "always No Finding": Guess(NO_FINDING, _usual_chain(train, NO_FINDING)),
+        "every class": Guess(", ".join(occurring) or NO_FINDING, ""),
+        "majority": Guess(majority, _usual_chain(train, majority)),
     }
-    policies = {policy: [[reading] * questions] for policy, reading in constant.items()}
+    policies = {policy: [[guess] * questions] for policy, guess in constant.items()}
     return policies | {"label prior": [[train[index] for index in draw] for draw in draws]}
 
 
-def as_predictions(rows: Sequence[Mapping[str, Any]], samples: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
-    """Prediction rows whose completions are the readings, `samples` [samples][rows]."""
+def as_predictions(rows: Sequence[Mapping[str, Any]], samples: Sequence[Sequence[Guess]]) -> list[dict[str, Any]]:
+    """Prediction rows whose completions are the guesses, `samples` [samples][rows]."""
     return [
-        {**row, "sample": sample, "completion": format_completion(reading.reasoning, reading.answer)}
-        for sample, readings in enumerate(samples)
-        for row, reading in zip(rows, readings, strict=True)
+        {**row, "sample": sample, "completion": format_completion(guess.reasoning, guess.answer)}
+        for sample, guesses in enumerate(samples)
+        for row, guess in zip(rows, guesses, strict=True)
     ]
 
 
-def _usual_chain(train: Sequence[Reading], answer: str) -> str:
+def _usual_chain(train: Sequence[Guess], answer: str) -> str:
     """The most frequent chain behind an answer; empty if no study has it."""
-    usual = Counter(reading.reasoning for reading in train if reading.answer == answer).most_common(1)
+    usual = Counter(guess.reasoning for guess in train if guess.answer == answer).most_common(1)
     return usual[0][0] if usual else ""

@@ -265,7 +265,7 @@ def check_settings(recipe: Recipe, stage: str) -> None:
         config = {"sft": trl.SFTConfig, "grpo": trl.GRPOConfig}[stage]
         check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
     if stage == "grpo":
-        from reasoner.data import REWARD_COLUMNS
+        from reasoner.training.dataset import REWARD_COLUMNS
         from rewards.registry import RewardSet
 
         grpo = recipe.grpo
@@ -293,7 +293,7 @@ def _mine_source(args: argparse.Namespace) -> int:
 
 
 def _print_evaluation(data: Path, gold: Path) -> None:
-    from reasoner.mining.evaluate import evaluate_labels
+    from reasoner.mining.pipeline.evaluate import evaluate_labels
 
     print(json.dumps(evaluate_labels(data / "studies.parquet", gold), indent=1))
 

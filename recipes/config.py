@@ -7,9 +7,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +16,8 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
-from reasoner.errors import UserError
+from reasoner.errors import UserError, nearest
+from reasoner.models import TINY
 
 RECIPES = Path(__file__).parent
 
@@ -71,7 +71,7 @@ class Lora(Section):
 class Model(Section):
     """The policy and its image budget, the same in every stage."""
 
-    base: str = "tiny"
+    base: str = TINY
     """`tiny` builds a small Qwen2.5-VL on the spot; else a Hub id or the folder of a Qwen-VL checkpoint."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of weights and rollouts; auto is bfloat16 where the device computes in it, else float32."""
@@ -221,13 +221,6 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint of an error about an unknown name: the nearest known one, else all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-
-
 def known_recipes() -> list[str]:
     """Names of the recipes that come with the project."""
     return sorted(path.parent.name for path in RECIPES.glob("*/recipe.yaml"))
@@ -310,11 +303,10 @@ def _section(path: Sequence[str]) -> type[BaseModel]:
 def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str) -> None:
     """Raises `UserError` for a key of a `trainer` block that the data class `cls` (a TRL config) does not have."""
     known = [field.name for field in fields(cls) if field.init]
+    all_fields = f"see the fields of {cls.__module__}.{cls.__name__}"
     for key in mapping:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"see the fields of {cls.__module__}.{cls.__name__}"
-            raise UserError(f"{where}: unknown key '{key}'; {hint}")
+            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, known, all_fields)}")
 
 
 def trainer_flags(flags: Sequence[str], stage: str) -> list[str]:

@@ -187,8 +187,8 @@ def _start_vllm() -> None:
     from PIL import Image
 
     from reasoner.models import tiny
+    from reasoner.models.engine import Prompt, build_engine, prompt_inputs, sampling_params
     from reasoner.models.load import load_processor
-    from reasoner.models.rollout import Prompt, build_engine, prompt_inputs, sampling_params
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tiny.build(Path(folder) / "tiny", ["What is shown?", "A chest."] * 4, vocab_size=320)

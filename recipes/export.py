@@ -120,7 +120,7 @@ def _probe(recipe: Recipe) -> Probe:
     """The first test example; without a mined data set, a drawn ramp and the standard question."""
     from PIL import Image
 
-    from reasoner.data import load_examples
+    from reasoner.training.dataset import load_examples
 
     data = recipe.output / "data"
     if any((data / "examples").glob("test-*.parquet")):
@@ -148,7 +148,7 @@ def _verify_transformers(output: Path, trained: torch.Tensor, probe: Probe, merg
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from reasoner.models.rollout import vision_token_ids
+    from reasoner.models.engine import vision_token_ids
 
     model: Any = AutoModelForImageTextToText.from_pretrained(output, dtype="auto")
     processor = load_processor(output)
@@ -173,7 +173,7 @@ def _verify_transformers(output: Path, trained: torch.Tensor, probe: Probe, merg
 
 
 def _verify_vllm(output: Path, probe: Probe) -> dict[str, Any]:
-    from reasoner.models.rollout import build_engine, sampling_params
+    from reasoner.models.engine import build_engine, sampling_params
 
     processor = load_processor(output)
     engine = build_engine(output, max_images=len(probe.images))

@@ -17,8 +17,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 
-from reasoner.data import REWARD_COLUMNS, load_examples, to_dataset
 from reasoner.errors import UserError
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.training import (
     augment,
@@ -49,7 +49,7 @@ class GapAlarm(TrainerCallback):
         if gap is not None and gap > GAP_ALARM:
             print(
                 f"WARNING step {state.global_step}: vLLM's log-probabilities are {gap:.2f} off the trainer's; "
-                "weights or image tokens do not reach it (see reasoner/models/rollout.py)",
+                "weights or image tokens do not reach it (see reasoner/models/engine.py)",
                 flush=True,
             )
 
@@ -157,8 +157,8 @@ def run(recipe: Recipe) -> Path:
     """
     from trl import GRPOConfig
 
+    from reasoner.models.engine import trl_rollouts
     from reasoner.models.load import load_model, load_processor, resolve_dtype, save_checkpoint
-    from reasoner.models.rollout import trl_rollouts
     from recipes.step_credit import StepCreditTrainer
 
     output, start = recipe.output / "grpo", recipe.output / "sft"

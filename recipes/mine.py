@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import UserError
 from reasoner.llm import Llm
-from reasoner.mining.run import mine
+from reasoner.mining.pipeline.run import mine
 from reasoner.sources import open_source
 from reasoner.sources.base import Source
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
-    """Mines the recipe's source and returns the summary (`reasoner.mining.run.mine`)."""
+    """Mines the recipe's source and returns the summary (`reasoner.mining.pipeline.run.mine`)."""
     data, output = recipe.data, recipe.output / "data"
     source = open_source(data.source, data.input, output, data.options)
     return mine_as(recipe, source, output)

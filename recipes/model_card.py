@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reasoner.models import TINY
 from reasoner.schema import SPLITS
 from recipes.config import Recipe
 
@@ -47,7 +48,7 @@ def model_card(recipe: Recipe, source: str, check: dict[str, Any]) -> str:
 
 
 def _metadata(recipe: Recipe, source: str) -> dict[str, Any]:
-    tiny = recipe.model.base == "tiny"
+    tiny = recipe.model.base == TINY
     metadata: dict[str, Any] = {
         "license": "apache-2.0" if tiny else "other",
         "library_name": "transformers",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reasoner.data import load_examples, to_dataset
+from reasoner.training.dataset import load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.training import (
     augment,

@@ -47,7 +47,7 @@ STAGES = {
 
 
 @dataclass(frozen=True)
-class Record:
+class Finished:
     """One finished stage."""
 
     fingerprint: str
@@ -61,13 +61,13 @@ class Record:
     """Arguments beyond the recipe file (`--set`, trainer flags)."""
 
 
-def read_records(output: Path) -> dict[str, Record]:
+def read_records(output: Path) -> dict[str, Finished]:
     """Stage -> record of the last finished run."""
     path = output / "stages.json"
-    return {stage: Record(**row) for stage, row in json.loads(path.read_text()).items()} if path.is_file() else {}
+    return {stage: Finished(**row) for stage, row in json.loads(path.read_text()).items()} if path.is_file() else {}
 
 
-def write_record(output: Path, stage: str, record: Record) -> None:
+def write_record(output: Path, stage: str, record: Finished) -> None:
     """Adds the record, replacing the file in one step."""
     rows = {name: asdict(old) for name, old in read_records(output).items()} | {stage: asdict(record)}
     partial = output / "stages.json.partial"
@@ -175,7 +175,7 @@ def recorded(recipe: Recipe, stage: str, overrides: Sequence[str]) -> Iterator[N
         yield
     seconds = time.monotonic() - start
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    record = Record(made_from, round(seconds, 1), round(max(peak) / GIB, 2), finished, list(overrides))
+    record = Finished(made_from, round(seconds, 1), round(max(peak) / GIB, 2), finished, list(overrides))
     write_record(recipe.output, stage, record)
     (recipe.output / f".{stage}.started").unlink(missing_ok=True)
 
@@ -189,7 +189,7 @@ def peak_memory() -> Iterator[list[int]]:
     def watch() -> None:
         me = psutil.Process()
         while not done.wait(SAMPLE_S):
-            samples.append(sum(map(_resident, [me, *me.children(recursive=True)])))
+            samples.append(sum(map(_proportional, [me, *me.children(recursive=True)])))
 
     thread = threading.Thread(target=watch, daemon=True, name="peak-memory")
     thread.start()
@@ -200,7 +200,7 @@ def peak_memory() -> Iterator[list[int]]:
         thread.join()
 
 
-def _resident(process: psutil.Process) -> int:
+def _proportional(process: psutil.Process) -> int:
     try:
         memory = process.memory_full_info()
     except (psutil.NoSuchProcess, psutil.AccessDenied):

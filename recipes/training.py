@@ -12,17 +12,17 @@ from urllib.parse import urlparse
 
 from transformers import ProgressCallback
 
-from reasoner.data import Augment, fit_length
 from reasoner.errors import UserError
+from reasoner.models import TINY
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
+from reasoner.training.augment import Augment
+from reasoner.training.lengths import fit_length
 from recipes.config import Recipe, check_trainer_args
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import ProcessorMixin, TrainingArguments
-
-TINY = "tiny"
 
 
 def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:

@@ -5,7 +5,6 @@ A reward is `(completion, *, columns and settings by name) -> Score`. None as va
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -16,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reasoner.errors import UserError
+from reasoner.errors import UserError, nearest
 
 #: The modules whose import registers the built-in rewards.
 BUILT_IN = ("rewards.format", "rewards.answer", "rewards.process", "rewards.shaping")
@@ -256,6 +255,4 @@ def check_known(name: str, names: Iterable[str], what: str) -> None:
     """Raises `UserError` with the nearest of `names` where `name` is none of them."""
     names = sorted(names)
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
-        raise UserError(f"unknown {what} {name!r}; {hint}")
+        raise UserError(f"unknown {what} {name!r}; {nearest(name, names)}")

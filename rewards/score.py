@@ -20,6 +20,7 @@ from reasoner.prompts import parse_completion
 from rewards.process import PARTS
 from rewards.registry import RewardSet, Score
 
+#: Unweighted: each is reported on its own.
 REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0}
 COLUMNS = (*PARTS, "radrscore", "answer", "format")
 _TEXT = ("completion", "reasoning", "report", "question", "answer", "task")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from reasoner.findings import concept_class, extract_report, kin, parents
+from reasoner.findings import ancestors, concept_class, extract_report, kin
 from reasoner.findings.lexicon import load
 from rewards.steps import Claim, Fact, Sentence, read_claims, read_reasoning
 from rewards.terms import terms
@@ -72,17 +72,17 @@ class Facts:
             distinct.setdefault(claim.meaning, claim)
         # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
         there = {f.concept for claim in distinct.values() if claim.status != "absent" for f in claim.facts}
-        there.update(*map(parents, there))
+        there.update(*map(ancestors, there))
         for claim in distinct.values():
             if claim.general:
                 self._normal.append((claim.concepts, claim.words))
             for fact in claim.facts:
-                ancestors = parents(fact.concept) if about is None else about.get(fact.concept)
-                if ancestors is None or (claim.general and fact.concept in there):
+                above = ancestors(fact.concept) if about is None else about.get(fact.concept)
+                if above is None or (claim.general and fact.concept in there):
                     continue
                 stated = fact, claim.words
                 self._named.setdefault(fact.concept, []).append(stated)
-                for ancestor in ancestors:
+                for ancestor in above:
                     self._below.setdefault(ancestor, []).append(stated)
 
     def match(self, claim: Fact) -> Match:
@@ -94,7 +94,7 @@ class Facts:
             about = self._below.get(concept)
             match = _on_narrower(claim, about) if about else None
         if match is None:
-            for ancestor in parents(concept):
+            for ancestor in ancestors(concept):
                 about = self._named.get(ancestor)
                 match = _on_wider(claim, about) if about else None
                 if match is not None:
@@ -167,7 +167,7 @@ def read_reference(text: str) -> Reference:
         Facts(said),
         tuple(topics),
         len(known),
-        {name: tuple(a for a in parents(name) if a in concepts) for name in set().union(*map(kin, concepts))},
+        {name: tuple(a for a in ancestors(name) if a in concepts) for name in set().union(*map(kin, concepts))},
         Counter(claim.subject for claim in said),
     )
 
@@ -293,7 +293,7 @@ def classes_below() -> dict[str, tuple[str, ...]]:
     """For each CheXpert class the classes whose concepts are kinds of it, from the lexicon's hierarchy."""
     below: dict[str, set[str]] = {}
     for name, concept in load().concepts.items():
-        for ancestor in parents(name):
+        for ancestor in ancestors(name):
             wider = concept_class(ancestor)
             if wider and concept.label and wider != concept.label:
                 below.setdefault(wider, set()).add(concept.label)

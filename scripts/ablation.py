@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from eval.bootstrap import Estimate, Statistics, differences, estimates
-from eval.metrics import PROCESS_PARTS, metrics, statistics
+from eval.metrics import metrics, statistics
 from eval.predictions import read_predictions
+from rewards.process import PARTS
 from rewards.registry import Score
 
 ARMS = {
@@ -27,7 +28,7 @@ ARMS = {
     "outcome + process": ["grpo.rewards={answer: 1.0, process: 1.5, format: 0.2}"],
     "outcome + steps": ["grpo.rewards={answer: 1.0, process: 0.0, format: 0.2}", "grpo.step_credit=0.5"],
 }
-SHOWN = {"micro_f1": "Micro-F1", "radrscore": "RadRScore", **{part: part.capitalize() for part in PROCESS_PARTS}}
+SHOWN = {"micro_f1": "Micro-F1", "radrscore": "RadRScore", **{part: part.capitalize() for part in PARTS}}
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def read(run: Path, split: str, mode: str) -> Statistics:
         {
             "format": Score(row["format"]),
             "answer": Score(row["answer_reward"]),
-            "process": Score(row["radrscore"], parts={part: row[part] for part in PROCESS_PARTS}),
+            "process": Score(row["radrscore"], parts={part: row[part] for part in PARTS}),
         }
         for row in rows
     ]

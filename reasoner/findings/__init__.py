@@ -2,17 +2,17 @@
 
 from reasoner.findings.extract import extract_report, extract_text
 from reasoner.findings.labels import labels_of
-from reasoner.findings.lexicon import QUALITY, concept_class, kin, parents, region
+from reasoner.findings.lexicon import QUALITY, ancestors, concept_class, kin, region
 from reasoner.findings.text import split_sections, split_sentences
 
 __all__ = [
     "QUALITY",
+    "ancestors",
     "concept_class",
     "extract_report",
     "extract_text",
     "kin",
     "labels_of",
-    "parents",
     "region",
     "split_sections",
     "split_sentences",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from reasoner.findings.lexicon import Item, Lexicon, load, parents
+from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
 from reasoner.findings.measures import with_sizes
 from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
 from reasoner.findings.text import FINDING_SECTIONS, Token, split_sections, split_sentences, tokenize
@@ -33,11 +33,11 @@ def _with_side(finding: Finding, findings: Sequence[Finding]) -> Finding:
     concept = load().concepts[finding.concept]
     if finding.status == "absent" or finding.laterality or not concept.sided or concept.region not in _CHEST:
         return finding
-    family = {finding.concept, *parents(finding.concept)}
+    family = {finding.concept, *ancestors(finding.concept)}
     sides = {
         other.laterality
         for other in findings
-        if other.status != "absent" and other.laterality and family & {other.concept, *parents(other.concept)}
+        if other.status != "absent" and other.laterality and family & {other.concept, *ancestors(other.concept)}
     }
     return replace(finding, laterality=sides.pop()) if len(sides) == 1 else finding
 
@@ -83,7 +83,7 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
 
 
 class _Sentence:
-    def __init__(self, tokens: list[Token], items: list[Item], lexicon: Lexicon) -> None:
+    def __init__(self, tokens: list[Token], items: list[Term], lexicon: Lexicon) -> None:
         self.tokens, self.items, self.lexicon = tokens, items, lexicon
         self.scopes = Scopes(tokens, items)
         self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
@@ -175,10 +175,10 @@ class _Sentence:
         roles = self.items[k].roles
         return kind in roles if kind else any(name in roles for name in _ATTRIBUTES)
 
-    def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Item]]:
+    def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Term]]:
         """The attributes in a window, nearest to item k first; left and right make bilateral, except for devices."""
         values: dict[str, str] = {}
-        used: list[Item] = []
+        used: list[Term] = []
         name = self.items[k].roles.get("concept")
         one_side = name is not None and self.lexicon.concepts[name].region == "devices"
         stop = next((j for j in window if j > k and "comparison" in self.items[j].roles), len(self.items))
@@ -199,7 +199,7 @@ class _Sentence:
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""
-        own = parents(self.items[self.at[n]].roles["concept"])
+        own = ancestors(self.items[self.at[n]].roles["concept"])
         for k in range(self.at[n] + 1, min(self.at[n] + MAX_WALK, len(self.items))):
             roles = self.items[k].roles
             if "concept" in roles and roles["concept"] not in own:  # "a pacemaker with leads in ..." goes on
@@ -256,7 +256,7 @@ class _Sentence:
     def framed(self) -> Iterator[Finding]:
         """What organs and adjectives assert, unless the sentence names the same finding, or a narrower one."""
         named = {self.items[k].roles["concept"] for k in self.at}
-        named |= {parent for name in named for parent in parents(name)}
+        named |= {parent for name in named for parent in ancestors(name)}
         for k, item in enumerate(self.items):
             quality = item.roles.get("quality")
             if quality is None or self._belongs_to_concept(k):
@@ -298,7 +298,7 @@ class _Sentence:
                 evidence=evidence,
             )
 
-    def _near_cue(self, k: int, j: int) -> tuple[str, Item] | None:
+    def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
         """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""
         cue = self.scopes.forward[k]
         if cue is None:
@@ -375,7 +375,7 @@ class _Sentence:
     def _predicate_follows(self, j: int) -> bool:
         return any("quality" in item.roles for item in self.items[j + 1 : j + 3])
 
-    def _span(self, items: list[Item]) -> Evidence:
+    def _span(self, items: list[Term]) -> Evidence:
         first = min(item.first for item in items)
         last = max(item.last for item in items)
         return Evidence("text", self.tokens[first].start, self.tokens[last - 1].end)

@@ -47,7 +47,7 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Item:
+class Term:
     """A term found in a sentence: tokens `[first, last)` and what it can be."""
 
     first: int
@@ -66,9 +66,9 @@ class Lexicon:
     trie: dict[str, Any]
     terms: dict[str, tuple[str, ...]]
 
-    def match(self, tokens: list[Token]) -> list[Item]:
+    def match(self, tokens: list[Token]) -> list[Term]:
         """The longest terms from left to right, without overlap."""
-        items: list[Item] = []
+        items: list[Term] = []
         i, n, trie = 0, len(tokens), self.trie
         while i < n:
             node = trie.get(tokens[i].text)
@@ -84,7 +84,7 @@ class Lexicon:
             if roles is None:
                 i += 1
             else:
-                items.append(Item(i, end, roles))
+                items.append(Term(i, end, roles))
                 i = end
         return items
 
@@ -193,7 +193,7 @@ def implied(concept: str) -> tuple[str, ...]:
 
 
 @cache
-def parents(concept: str) -> tuple[str, ...]:
+def ancestors(concept: str) -> tuple[str, ...]:
     """All ancestors of a concept, nearest first; empty for an unknown name."""
     found: list[str] = []
     queue = [concept]
@@ -209,4 +209,4 @@ def parents(concept: str) -> tuple[str, ...]:
 @cache
 def kin(concept: str) -> frozenset[str]:
     """The concept with its ancestors and descendants: all that a text may say on it."""
-    return frozenset({concept, *parents(concept), *(name for name in load().concepts if concept in parents(name))})
+    return frozenset({concept, *ancestors(concept), *(name for name in load().concepts if concept in ancestors(name))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 
-from reasoner.findings.lexicon import Item
+from reasoner.findings.lexicon import Term
 from reasoner.findings.text import Token
 
 _NUMBER = r"\d{1,4}(?:\.\d{1,2})?"
@@ -17,7 +17,7 @@ _LENGTH = re.compile(
 )
 
 
-def with_sizes(sentence: str, tokens: list[Token], items: list[Item]) -> list[Item]:
+def with_sizes(sentence: str, tokens: list[Token], items: list[Term]) -> list[Term]:
     """`items` and, in their order, one of role `size` for each length that stands between them."""
     lowered = sentence.lower()
     if not ("cm" in lowered or "mm" in lowered or "imet" in lowered):
@@ -27,7 +27,7 @@ def with_sizes(sentence: str, tokens: list[Token], items: list[Item]) -> list[It
     for match in _LENGTH.finditer(sentence):
         first, last = bisect_left(starts, match.start()), bisect_right(starts, match.end() - 1)
         if first < last:
-            found.append(Item(first, last, {"size": _millimetres(match)}))
+            found.append(Term(first, last, {"size": _millimetres(match)}))
     if len(found) > len(items):
         found.sort(key=lambda item: (item.first, item.last))
         found = [item for n, item in enumerate(found) if n == 0 or item.first >= found[n - 1].last]

@@ -6,7 +6,7 @@ backward over the coordinated mentions before it; pseudo-negations ("no change i
 
 from __future__ import annotations
 
-from reasoner.findings.lexicon import Item, Roles
+from reasoner.findings.lexicon import Roles, Term
 from reasoner.findings.text import Token
 from reasoner.schema import Status
 
@@ -16,7 +16,7 @@ ADJECTIVE_REACH = 4
 MAX_WALK = 40
 _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
 
-Mark = tuple[str, Item]
+Mark = tuple[str, Term]
 
 
 class Scopes:
@@ -25,13 +25,13 @@ class Scopes:
     `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it.
     """
 
-    def __init__(self, tokens: list[Token], items: list[Item]) -> None:
+    def __init__(self, tokens: list[Token], items: list[Term]) -> None:
         self.tokens, self.items = tokens, items
         self.forward: list[Mark | None] = [None] * len(items)
         self.backward: list[Mark | None] = [None] * len(items)
         self._run()
 
-    def status(self, k: int) -> tuple[Status | None, Item | None]:
+    def status(self, k: int) -> tuple[Status | None, Term | None]:
         """The status of the mention at item k and the cue that gives it; None for one that is not asserted at all."""
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from reasoner.findings import QUALITY, concept_class, parents, region
+from reasoner.findings import QUALITY, ancestors, concept_class, region
 from reasoner.findings.lexicon import implied
 from reasoner.mining.quality import quality_steps
 from reasoner.mining.verify import misread
@@ -376,7 +376,7 @@ def _contradicted(denies: Sequence[str], stage: str, findings: Sequence[Finding]
             continue
         if denies is _LUNGS and region(finding.concept) == stage:
             return True
-        if finding.concept in denies or not set(denies).isdisjoint(parents(finding.concept)):
+        if finding.concept in denies or not set(denies).isdisjoint(ancestors(finding.concept)):
             return True
     return False
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from reasoner.findings import QUALITY, extract_text, parents, region
+from reasoner.findings import QUALITY, ancestors, extract_text, region
 from reasoner.schema import Chain, Evidence, Finding, Step
 
 #: A model sees the image alone: it can know of no report, clinician, patient history, date or identifying blank.
@@ -143,7 +143,7 @@ def _assertion_faults(step: Step, findings: Sequence[Finding]) -> list[str]:
 
 
 def _with_parents(finding: Finding) -> tuple[str, ...]:
-    return (finding.concept, *parents(finding.concept))
+    return (finding.concept, *ancestors(finding.concept))
 
 
 def _said(heard: Finding, meant: Finding) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reasoner.errors import UserError
+from reasoner.errors import UserError, nearest
 from reasoner.sources.base import Source
 
 #: name -> (module, class)
 SOURCES: dict[str, tuple[str, str]] = {
-    "phantom": ("reasoner.sources.phantom", "PhantomSource"),
+    "phantom": ("reasoner.phantom.source", "PhantomSource"),
     "iu_xray": ("reasoner.sources.iu_xray", "IuXraySource"),
     "mimic_cxr": ("reasoner.sources.mimic_cxr", "MimicCxrSource"),
     "chexpert_plus": ("reasoner.sources.chexpert_plus", "ChexpertPlusSource"),
@@ -32,17 +31,13 @@ def open_source(name: str, input: str | None, output: Path, options: Mapping[str
         UserError: no such source, or an option that it does not have.
     """
     if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(SOURCES)}"
-        raise UserError(f"unknown source '{name}'; {hint}")
+        raise UserError(f"unknown source '{name}'; {nearest(name, SOURCES)}")
     module, kind = SOURCES[name]
     build = getattr(importlib.import_module(module), kind)
     known = [n for n in build.__init__.__kwdefaults__ or {}]
     for option in options or {}:
         if option not in known:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
-            raise UserError(f"source '{name}': unknown option '{option}'; {hint}")
+            raise UserError(f"source '{name}': unknown option '{option}'; {nearest(option, known)}")
     # Ray workers may have another working directory.
     place = str(Path(input).resolve()) if input else None
     return build(place, Path(output).resolve(), **(options or {}))

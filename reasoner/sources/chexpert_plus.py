@@ -15,20 +15,12 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import (
-    Collection,
-    Item,
-    Pictures,
-    admit,
-    bucket,
-    each,
-    number,
-    official_split,
-    split_of,
-    text,
-)
-from reasoner.sources.files import Row, csv_header, find_file, read_csv, require
-from reasoner.sources.sections import compose, split_headings
+from reasoner.sources.io.cells import number, text
+from reasoner.sources.io.checks import bucket, official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.csv_rows import csv_header, read_csv
+from reasoner.sources.io.files import Row, find_file, require
+from reasoner.sources.io.sections import compose, split_headings
 
 #: Each partition reads the file once and keeps the rows of its patients, wherever they stand.
 BYTES = 64 * 2**20
@@ -60,7 +52,7 @@ class ChexpertPlusSource(Collection):
         pictures = self._pictures().present(self.images, names)
         return [{"part": part, "of": count, "pictures": pictures} for part in range(count)]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         studies: dict[tuple[str, str], list[Row]] = {}
         patients: dict[str, list[tuple[float, str]]] = {}
         for number_, row in enumerate(read_csv(self._file())):
@@ -85,7 +77,7 @@ class ChexpertPlusSource(Collection):
             if earlier[0] < later[0] < float("inf")
         }
 
-        def build(key: tuple[str, str], where: str) -> Iterator[Item]:
+        def build(key: tuple[str, str], where: str) -> Iterator[Outcome]:
             prior = before.get(key)
             yield self._study(key, (key[0], prior) if prior else None, studies, where, partition["pictures"])
 

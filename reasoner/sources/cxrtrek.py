@@ -16,19 +16,11 @@ from typing import Any
 
 from reasoner.schema import Example, Rejected, Study, Turn
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import (
-    Collection,
-    Item,
-    Pictures,
-    admit,
-    each,
-    get,
-    official_split,
-    split_of,
-    text,
-    texts,
-)
-from reasoner.sources.files import json_keys, json_parts, read_json, require
+from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.checks import official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.files import require
+from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 
 BYTES = 8 * 2**20  # per partition
 FIELDS = ("content", "data_dict", "cxrtrek_data", "messages", "image", "images", "study_id", "pat_id", "source", "id")
@@ -62,10 +54,10 @@ class CxrtrekSource(Collection):
             for start, stop, number in json_parts(path, BYTES, FIELDS)
         ]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         path = Path(partition["file"])
 
-        def build(entry: Any, where: str) -> Iterator[Item]:
+        def build(entry: Any, where: str) -> Iterator[Outcome]:
             yield from self._study(entry, where, path, partition["pictures"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}
@@ -75,7 +67,7 @@ class CxrtrekSource(Collection):
         base = self.input.parent if self.input.is_file() else self.input
         return Pictures.of(self.images, base, base / "images", base / "Images", base.parent)
 
-    def _study(self, entry: Any, where: str, path: Path, pictures: bool) -> Iterator[Item]:
+    def _study(self, entry: Any, where: str, path: Path, pictures: bool) -> Iterator[Outcome]:
         inner = _inner(entry)
         content = inner.get("content")
         if not isinstance(content, list) or not content:

@@ -18,9 +18,11 @@ from xml.etree import ElementTree
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Collection, Item, Pictures, admit, each, split_of
-from reasoner.sources.files import Row, csv_header, csv_parts, decode, find_file, open_bytes, read_csv, require
-from reasoner.sources.sections import compose
+from reasoner.sources.io.checks import split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
+from reasoner.sources.io.files import Row, decode, find_file, open_bytes, require
+from reasoner.sources.io.sections import compose
 
 ROWS = 500  # per partition
 REPORTS, PROJECTIONS = "indiana_reports.csv", "indiana_projections.csv"
@@ -58,10 +60,10 @@ class IuXraySource(Collection):
         pictures = self._pictures().present(self.images, names)
         return [{**part, "pictures": pictures} for part in parts]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         views = self._views()
 
-        def build(row: dict[str, Any], where: str) -> Iterator[Item]:
+        def build(row: dict[str, Any], where: str) -> Iterator[Outcome]:
             yield self._study(row, where, views, partition["pictures"])
 
         if "files" in partition:

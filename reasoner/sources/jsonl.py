@@ -16,9 +16,11 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Collection, Item, check_images, check_report, each, split_of
-from reasoner.sources.files import Row, decode, json_keys, open_bytes, require
-from reasoner.sources.sections import split_headings
+from reasoner.sources.io.checks import check_images, check_report, split_of
+from reasoner.sources.io.collection import Collection, Outcome, each
+from reasoner.sources.io.files import Row, decode, open_bytes, require
+from reasoner.sources.io.json_rows import json_keys
+from reasoner.sources.io.sections import split_headings
 
 LINES = 1000  # per partition
 REQUIRED = ("study_id", "report")
@@ -61,10 +63,10 @@ class JsonlSource(Collection):
         required = with_images if self.require_images is None else self.require_images
         return [{**part, "images": required} for part in parts]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         path = Path(partition["file"])
 
-        def build(row: Any, where: str) -> Iterator[Item]:
+        def build(row: Any, where: str) -> Iterator[Outcome]:
             yield self._study(row, where, path.parent, partition["images"])
 
         yield from each(self.name, _lines(path, partition), build)

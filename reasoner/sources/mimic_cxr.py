@@ -18,9 +18,12 @@ from pathlib import Path
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Collection, Item, Pictures, admit, each, number, official_split, split_of
-from reasoner.sources.files import Row, canonical, csv_header, find_file, read_csv, read_text, require
-from reasoner.sources.sections import compose, split_headings
+from reasoner.sources.io.cells import number
+from reasoner.sources.io.checks import official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.csv_rows import csv_header, read_csv
+from reasoner.sources.io.files import Row, canonical, find_file, read_text, require
+from reasoner.sources.io.sections import compose, split_headings
 
 PATIENTS = 2000  # per partition; each reads the official files once and keeps its own patients' rows
 #: Official file -> the columns that are needed of it.
@@ -79,7 +82,7 @@ class MimicCxrSource(Collection):
         lists = [patients[i : i + PATIENTS] for i in range(0, len(patients), PATIENTS)]
         return [{"patients": [str(folder) for folder in part], "pictures": pictures} for part in lists]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         folders = [Path(folder) for folder in partition["patients"]]
         official = self._official({folder.name[1:] for folder in folders})
         order: dict[str, list[tuple[tuple[float, float], str]]] = {}
@@ -92,7 +95,7 @@ class MimicCxrSource(Collection):
             if t0 < t1 and t1[0] < float("inf")
         }
 
-        def build(path: Path, where: str) -> Iterator[Item]:
+        def build(path: Path, where: str) -> Iterator[Outcome]:
             yield self._study(path, official, before, partition["pictures"])
 
         if "report" in partition:

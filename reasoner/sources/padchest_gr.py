@@ -14,9 +14,13 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import Box, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import Collection, Item, Pictures, admit, each, get, official_split, split_of, text
-from reasoner.sources.files import csv_header, find_file, json_keys, json_parts, read_csv, read_json, require
-from reasoner.sources.sections import compose
+from reasoner.sources.io.cells import get, text
+from reasoner.sources.io.checks import official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.csv_rows import csv_header, read_csv
+from reasoner.sources.io.files import find_file, require
+from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
+from reasoner.sources.io.sections import compose
 
 BYTES = 4 * 2**20  # per partition
 FIELDS = ("StudyID", "ImageID", "PreviousStudyID", "PreviousImageID", "findings")
@@ -43,12 +47,12 @@ class PadchestGrSource(Collection):
             for start, stop, number in json_parts(path, BYTES, FIELDS)
         ]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         master = {}
         if (table := self._master()) is not None:
             master = {row.value["studyid"]: row.value for row in read_csv(table) if row.value}
 
-        def build(entry: dict[str, Any], where: str) -> Iterator[Item]:
+        def build(entry: dict[str, Any], where: str) -> Iterator[Outcome]:
             yield self._study(entry, where, master, partition["pictures"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}

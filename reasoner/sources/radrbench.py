@@ -17,20 +17,11 @@ from typing import Any
 from reasoner.prompts import TAGS
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import (
-    Collection,
-    Item,
-    Pictures,
-    check_images,
-    check_report,
-    each,
-    get,
-    official_split,
-    split_of,
-    text,
-    texts,
-)
-from reasoner.sources.files import json_keys, json_parts, read_json, require
+from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.checks import check_images, check_report, official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, each
+from reasoner.sources.io.files import require
+from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 
 BYTES = 8 * 2**20  # per partition
 REASONING = ("reasoning", "process", "reason", "rationale", "cot")
@@ -71,10 +62,10 @@ class RadrbenchSource(Collection):
             for start, stop, number in json_parts(path, BYTES, FIELDS)
         ]
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         path = Path(partition["file"])
 
-        def build(row: Any, where: str) -> Iterator[Item]:
+        def build(row: Any, where: str) -> Iterator[Outcome]:
             yield self._study(row, where, path, partition["pictures"], partition["alone"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}

@@ -17,20 +17,13 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.checks import (
-    Collection,
-    Item,
-    Pictures,
-    admit,
-    bucket,
-    each,
-    get,
-    official_split,
-    split_of,
-    text,
-)
-from reasoner.sources.files import PACKED, Row, canonical, csv_header, json_keys, read_csv, read_json, require
-from reasoner.sources.sections import compose
+from reasoner.sources.io.cells import get, text
+from reasoner.sources.io.checks import bucket, official_split, split_of
+from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.csv_rows import csv_header, read_csv
+from reasoner.sources.io.files import PACKED, Row, canonical, require
+from reasoner.sources.io.json_rows import json_keys, read_json
+from reasoner.sources.io.sections import compose
 
 #: Each partition reads the file once and keeps its own patients' studies.
 BYTES = 64 * 2**20
@@ -66,7 +59,7 @@ class RexgradientSource(Collection):
             parts += [{"file": str(path), "part": n, "of": count, "pictures": pictures} for n in range(count)]
         return parts
 
-    def read(self, partition: Partition) -> Iterator[Item]:
+    def read(self, partition: Partition) -> Iterator[Outcome]:
         path = Path(partition["file"])
         studies: dict[str, Row] = {}
         patients: dict[str, list[tuple[str, str]]] = {}
@@ -93,7 +86,7 @@ class RexgradientSource(Collection):
             if d0 < d1
         }
 
-        def build(row: dict[str, Any], where: str) -> Iterator[Item]:
+        def build(row: dict[str, Any], where: str) -> Iterator[Outcome]:
             prior = before.get(_id(row))
             yield self._study(row, where, path, studies[prior].value if prior else None, partition["pictures"])
 

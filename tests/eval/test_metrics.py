@@ -3,7 +3,7 @@ import pytest
 
 from eval.bootstrap import differences, estimates, evaluate
 from eval.metrics import gold_classes, metrics, statistics
-from eval.trivial import PRIOR_DRAWS, as_predictions, training_readings, trivial_readings
+from eval.trivial import PRIOR_DRAWS, as_predictions, training_guesses, trivial_guesses
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example
 from rewards.registry import Score
@@ -121,19 +121,19 @@ def test_differences_pair_greedy_studies():
 def test_trivial_policies_know_only_the_training_studies():
     labels = [present("Cardiomegaly"), present("Cardiomegaly"), present("Edema", "Fracture"), None, present()]
     chains = ["Large heart.", "Large heart.", "Edema. Broken rib.", "?", "Normal."]
-    train = training_readings(
+    train = training_guesses(
         [
             Example(f"e{n}", f"s{n}", "abnormality_list", "Which?", "", reasoning=chain, labels=found)
             for n, (found, chain) in enumerate(zip(labels, chains, strict=True))
         ]
     )
-    policies = trivial_readings(train, 50, seed=1)
+    policies = trivial_guesses(train, 50, seed=1)
     assert policies["always No Finding"] == [[(NO_FINDING, "Normal.")] * 50]
     assert policies["every class"][0][0] == ("Cardiomegaly, Edema, Fracture", "")
     assert policies["majority"][0][0] == ("Cardiomegaly", "Large heart.")
     prior = policies["label prior"]
     assert len(prior) == PRIOR_DRAWS and {reading for draw in prior for reading in draw} == set(train)
-    assert policies == trivial_readings(train, 50, seed=1)
+    assert policies == trivial_guesses(train, 50, seed=1)
     made = as_predictions([row("a", "", present())], [[train[0]], [train[2]]])
     assert [r["sample"] for r in made] == [0, 1]
     assert made[0]["completion"] == format_completion("Large heart.", "Cardiomegaly")

@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eval.scoring import REWARDS
 from eval.traces import SEVERITY, pick_traces, read_completion
 from reasoner.prompts import format_completion
 from rewards.registry import RewardSet
+from rewards.score import REWARDS
 
 REPORT = "FINDINGS: The heart is enlarged. There is a small left pleural effusion. No pneumothorax."
 REFERENCE = "The heart is enlarged. There is a small left pleural effusion. There is no pneumothorax."

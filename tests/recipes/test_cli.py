@@ -99,7 +99,7 @@ def test_redoing_an_earlier_stage_outdates_the_later_ones(recipe, monkeypatch):
     finish(recipe, "mine")
     finish(recipe, "sft")
     records = stages.read_records(recipe.output)
-    stages.write_record(recipe.output, "mine", stages.Record(records["mine"].fingerprint, 1.0, 1.0, "another time"))
+    stages.write_record(recipe.output, "mine", stages.Finished(records["mine"].fingerprint, 1.0, 1.0, "another time"))
     assert not stages.reusable(recipe, "sft")
 
 

@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from benchmarks.reward_edits import check_discrimination, check_edits, check_probes, read_reports
-from reasoner.sources.phantom import PhantomSource
+from reasoner.phantom.source import PhantomSource
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 
 from reasoner.findings import extract_report
 from reasoner.mining.chains import build_chain, merge
+from reasoner.phantom.source import PhantomSource
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, present_classes
-from reasoner.sources.phantom import PhantomSource
 from recipes.config import load_recipe
 from rewards.registry import RewardSet, gated_total
 

@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reasoner.errors import UserError
-from reasoner.sources import files
-from reasoner.sources.files import csv_header, csv_parts, decode, json_parts, read_csv, read_json, read_text, require
+from reasoner.sources.io import json_rows
+from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
+from reasoner.sources.io.files import decode, read_text, require
+from reasoner.sources.io.json_rows import json_parts, read_json
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('"\n,;'), max_size=12)
@@ -87,7 +89,7 @@ def test_encodings_of_csv_rows(tmp_path: Path) -> None:
        indent=st.sampled_from([None, 0, 2]), chunk=st.integers(1, 40), ascii=st.booleans())  # fmt: skip
 def test_json_lists_and_lines(tmp_path: Path, values: list, indent: int | None, chunk: int, ascii: bool) -> None:
     path = tmp_path / "a.json"
-    whole, files._CHUNK = files._CHUNK, chunk
+    whole, json_rows._CHUNK = json_rows._CHUNK, chunk
     try:
         path.write_text(json.dumps(values, indent=indent, ensure_ascii=ascii), "utf-8")
         assert [row.value for row in read_json(path)] == values
@@ -99,7 +101,7 @@ def test_json_lists_and_lines(tmp_path: Path, values: list, indent: int | None, 
         if len(values) != 1:
             assert [row.value for row in read_json(path)] == values
     finally:
-        files._CHUNK = whole
+        json_rows._CHUNK = whole
 
 
 def test_a_broken_json_element_spoils_only_itself(tmp_path: Path) -> None:
@@ -130,14 +132,14 @@ def test_memory_stays_flat_over_a_large_list(tmp_path: Path) -> None:
 
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"text": "word " * 200, "n": n} for n in range(6000)]))
-    whole, files._CHUNK = files._CHUNK, 2**16
+    whole, json_rows._CHUNK = json_rows._CHUNK, 2**16
     tracemalloc.start()
     try:
         assert sum(1 for _ in read_json(path)) == 6000
         assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 2
     finally:
         tracemalloc.stop()
-        files._CHUNK = whole
+        json_rows._CHUNK = whole
 
 
 def test_require_names_the_nearest_column() -> None:

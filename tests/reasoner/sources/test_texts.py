@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from reasoner.schema import Study
 from reasoner.sources import open_source
-from reasoner.sources.checks import check_report, official_split
-from reasoner.sources.language import foreign_language
-from reasoner.sources.sections import ORDER, compose, split_headings
+from reasoner.sources.io.checks import check_report, official_split
+from reasoner.sources.io.language import foreign_language
+from reasoner.sources.io.sections import ORDER, compose, split_headings
 
 
 @pytest.mark.parametrize(

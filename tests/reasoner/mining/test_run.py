@@ -15,10 +15,10 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, labels_of
-from reasoner.mining import run
-from reasoner.mining.evaluate import evaluate_labels, score
-from reasoner.mining.run import mine
-from reasoner.mining.summary import table
+from reasoner.mining.pipeline import run
+from reasoner.mining.pipeline.evaluate import evaluate_labels, score
+from reasoner.mining.pipeline.run import mine
+from reasoner.mining.pipeline.summary import table
 from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example
 from reasoner.sources import open_source
@@ -97,7 +97,7 @@ def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from reasoner.mining.run import mine
+from reasoner.mining.pipeline.run import mine
 from reasoner.sources import jsonl
 
 folder, fatal = Path(sys.argv[1]), sys.argv[2] == "kill"

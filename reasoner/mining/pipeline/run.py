@@ -27,12 +27,12 @@ from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.llm import Llm, check
 from reasoner.mining import refine
-from reasoner.mining.balance import Balance
 from reasoner.mining.chains import STYLES, merge
+from reasoner.mining.pipeline.balance import Balance
+from reasoner.mining.pipeline.shards import Shards, fingerprint
+from reasoner.mining.pipeline.summary import Counts, card
+from reasoner.mining.pipeline.tables import EXAMPLE, STUDY, Tables, to_table
 from reasoner.mining.questions import Read, build_examples, check_tasks
-from reasoner.mining.shards import Shards, fingerprint
-from reasoner.mining.summary import Counts, card
-from reasoner.mining.tables import EXAMPLE, STUDY, Tables, to_table
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition, Source
 
@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Settings:
+class MineSettings:
     """What is made of the studies; see `mine`."""
 
     tasks: dict[str, float]
@@ -91,7 +91,7 @@ def mine(
         raise UserError(f"source '{source.name}' holds no studies; check its input and options")
     output.mkdir(parents=True, exist_ok=True)
     _check_disk(output)
-    settings = Settings(dict(tasks), style, seed, llm)
+    settings = MineSettings(dict(tasks), style, seed, llm)
     shards = Shards(output / "shards")
     shards.open(fingerprint(source, partitions, settings, output))
     missing = [number for number in range(len(partitions)) if not shards.done(number)]
@@ -142,7 +142,7 @@ def _given(study: Study) -> Iterator[tuple[str, Row]]:
         yield "example", {**vars(example), "labels": study.labels or mined, "gold_findings": gold}
 
 
-def mine_partition(source: Source, partition: Partition, number: int, output: Path, settings: Settings) -> None:
+def mine_partition(source: Source, partition: Partition, number: int, output: Path, settings: MineSettings) -> None:
     """Reads and mines one partition and leaves it as shard `number`."""
     counts, root = Counts(), str(output) + os.sep
     studies: list[Row] = []
@@ -171,7 +171,7 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
 
 
 def _mined(
-    source: Source, partitions: Any, missing: list[int], output: Path, settings: Settings, workers: int | None
+    source: Source, partitions: Any, missing: list[int], output: Path, settings: MineSettings, workers: int | None
 ) -> Iterator[int]:
     """Mines the missing partitions, on Ray or here; yields the number of each that is finished."""
     if workers == 0 or not missing:
@@ -197,7 +197,7 @@ def _mined(
 
 
 def _merge(
-    shards: Shards, count: int, output: Path, settings: Settings, name: str, ratio: float | None
+    shards: Shards, count: int, output: Path, settings: MineSettings, name: str, ratio: float | None
 ) -> dict[str, Any]:
     """Writes the shards' rows, in order, to the data set's files; returns the summary."""
     head: Row = {"source": name, "style": settings.style, "seed": settings.seed, "tasks": settings.tasks}

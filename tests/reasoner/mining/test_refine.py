@@ -22,9 +22,9 @@ from reasoner.findings import extract_report, labels_of
 from reasoner.llm import Llm, check
 from reasoner.mining import refine
 from reasoner.mining.chains import merge
+from reasoner.mining.pipeline.run import mine
 from reasoner.mining.questions import Read, build_examples
 from reasoner.mining.refine import reworded, says_the_same
-from reasoner.mining.run import mine
 from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example, Step, Study
 from reasoner.sources import open_source
@@ -214,7 +214,7 @@ def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     cures = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
-    environment = os.environ | cures | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | cures | {"PYTHONPATH": str(Path(__file__).parents[3])}
     log = (tmp_path / "log").open("w+")
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     chosen = Llm(f"http://127.0.0.1:{port}", "tiny", timeout_s=300)

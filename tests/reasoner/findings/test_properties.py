@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasoner.findings import concept_class, extract_report, extract_text, labels_of, parents, split_sentences
+from reasoner.findings import ancestors, concept_class, extract_report, extract_text, labels_of, split_sentences
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, STATUSES, Finding
 
@@ -103,9 +103,9 @@ def test_labels_take_the_strongest_assertion() -> None:
 
 
 def test_the_hierarchy() -> None:
-    assert parents("pneumonia") == ("consolidation", "lung_opacity")
-    assert "support_device" in parents("picc")
-    assert parents("nonsense") == ()
+    assert ancestors("pneumonia") == ("consolidation", "lung_opacity")
+    assert "support_device" in ancestors("picc")
+    assert ancestors("nonsense") == ()
     assert concept_class("infiltrate") == "Lung Opacity"
     assert concept_class("scoliosis") is None
     assert concept_class("nonsense") is None

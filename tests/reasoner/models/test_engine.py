@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reasoner.models import rollout, tiny
+from reasoner.models import engine as engines
+from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor
 from reasoner.prompts import TAGS
 
@@ -29,7 +30,7 @@ def image(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(checkpoint):
-    return rollout.build_engine(checkpoint, max_model_len=256, max_images=2, max_num_seqs=8, dtype="float32")
+    return engines.build_engine(checkpoint, max_model_len=256, max_images=2, max_num_seqs=8, dtype="float32")
 
 
 def trainer_logps(model, processor, image, completion_ids):
@@ -52,7 +53,7 @@ def trainer_logps(model, processor, image, completion_ids):
 def sample(engine, processor, image, **options):
     from vllm import SamplingParams
 
-    [row] = rollout.prompt_inputs(processor, [rollout.Prompt(QUESTION, [], [image])])
+    [row] = engines.prompt_inputs(processor, [engines.Prompt(QUESTION, [], [image])])
     params = SamplingParams(max_tokens=12, temperature=1.0, logprobs=0, **options)
     [output] = engine.generate([row], params, use_tqdm=False)
     logps = [next(iter(token.values())).logprob for token in output.outputs[0].logprobs]
@@ -85,15 +86,15 @@ def test_a_weight_push_reaches_the_kernels(checkpoint, engine, image):
     for name, parameter in model.named_parameters():
         runner.model.load_weights([(name, parameter.data)])
     engine.reset_prefix_cache()
-    rollout.forget_images(engine)
+    engines.forget_images(engine)
     _, ids, theirs = sample(engine, processor, image)
     assert torch.allclose(trainer_logps(model, processor, image, ids)[1], theirs, atol=1e-4)
 
 
 def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(checkpoint, engine, image):
     processor = load_processor(checkpoint)
-    vision = rollout.vision_token_ids(processor)
-    assert len(vision) == len(rollout.VISION_TOKENS)
+    vision = engines.vision_token_ids(processor)
+    assert len(vision) == len(engines.VISION_TOKENS)
     # The strongest push that a request can give: enough for any ordinary token, never for a vision token.
     ordinary = processor.tokenizer("<think>")["input_ids"][0]
     _, ids, _ = sample(engine, processor, image, logit_bias={ordinary: 100.0})
@@ -102,7 +103,7 @@ def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(check
     masked = set(vision) - {processor.tokenizer.convert_tokens_to_ids("<|vision_pad|>")}
     _, ids, _ = sample(engine, processor, image, logit_bias=dict.fromkeys(masked, 100.0))
     assert not set(ids) & masked
-    _, ids, _ = sample(engine, processor, image, logit_bias=rollout.vision_logit_bias(processor))
+    _, ids, _ = sample(engine, processor, image, logit_bias=engines.vision_logit_bias(processor))
     assert not set(ids) & set(vision)
 
 
@@ -111,4 +112,4 @@ def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(check
     [([1, 9, 9, 9, 2], [1, 9, 2]), ([9, 9, 1, 9, 9], [9, 1, 9]), ([1, 1, 2], [1, 1, 2]), ([], [])],
 )
 def test_collapse_runs_leaves_one_placeholder_per_image(ids, expected):
-    assert rollout.collapse_runs(ids, 9) == expected
+    assert engines.collapse_runs(ids, 9) == expected

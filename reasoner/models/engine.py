@@ -3,7 +3,7 @@
 Everything that makes vLLM and a Qwen-VL trainer agree lives here (versions: vLLM 0.31, TRL 1.16):
 
 1. On the CPU vLLM repacks linear weights into oneDNN buffers, so weights pushed later never reach the kernels
-   (silently). `prepare_vllm` switches that off; `tests/reasoner/test_rollout.py` perturbs, pushes and compares.
+   (silently). `prepare_vllm` switches that off; `tests/reasoner/models/test_engine.py` perturbs, pushes and compares.
 2. TRL builds its engine without a dtype, image limit or eager mode; `Rollouts` passes them.
 3. TRL hands vLLM prompts whose image tokens are expanded already and vLLM expands them again: `collapse_runs` keeps
    one per image, and the prompt that comes back is compared with the trainer's.

@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from reasoner.data import REWARD_COLUMNS, Augment, augmented, fit_length, load_examples, to_dataset
 from reasoner.errors import UserError
 from reasoner.models import tiny
 from reasoner.models.load import load_processor
 from reasoner.schema import Example
+from reasoner.training.augment import Augment, augmented
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.training.lengths import fit_length
 
 QUESTION = "Which abnormalities are present?"
 

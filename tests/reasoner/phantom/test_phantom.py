@@ -11,10 +11,12 @@ from PIL import Image
 
 from reasoner.errors import UserError
 from reasoner.findings import concept_class, extract_report, labels_of
+from reasoner.phantom.draw import MAX_DEGREE, Anatomy, Sign, draw
+from reasoner.phantom.report import NORMAL, write_report
+from reasoner.phantom.sample import Case, sample_case
+from reasoner.phantom.sheet import contact_sheet
+from reasoner.phantom.source import PhantomSource
 from reasoner.schema import CLASSES, NO_FINDING, SPLITS, Study, present_classes
-from reasoner.sources.phantom import Case, PhantomSource, contact_sheet, sample_case
-from reasoner.sources.phantom_draw import MAX_DEGREE, Anatomy, Sign, draw
-from reasoner.sources.phantom_report import NORMAL, write_report
 
 #: Words that only ever speak of one class in phantom reports.
 WORDS = {

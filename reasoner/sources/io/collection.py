@@ -1,11 +1,9 @@
-"""Checks that several sources share, and the last steps from a read row to a `Study`."""
+"""What sources share: where their files and pictures lie, and the last steps from a read row to a `Study`."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,72 +11,13 @@ from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.schema import Example, Rejected, Study
-from reasoner.sources.files import PACKED, Row
-from reasoner.sources.language import foreign_language
+from reasoner.sources.io.checks import check_images, check_report, is_file
+from reasoner.sources.io.files import PACKED, Row
 
-#: The first bytes of PNG, JPEG, BMP, TIFF (both orders), WebP (RIFF) and GIF.
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*", b"RIFF", b"GIF8")
-#: Shares of val and test, in hundredths of the patients.
-VAL, TEST = 10, 10
 #: So many names are looked for before a collection is taken to be here without its pictures.
 PROBES = 300
-_WITH_WORDS = re.compile(r"[^\W\d_]{2}")
-
-Item = Study | Example | Rejected
-
-
-def check_images(paths: Sequence[str], *, required: bool) -> tuple[str, str] | None:
-    """(reason, detail) of the first image that is missing or no image; None when all are fine."""
-    if required and not paths:
-        return "no image", "'images' is empty"
-    for path in paths:
-        if not is_file(path):
-            return "missing image", path
-        with open(path, "rb") as file:
-            if not file.read(4).startswith(_MAGIC):
-                return "not an image", path
-    return None
-
-
-def is_file(path: str) -> bool:
-    """Whether there is such a file; what cannot be the name of one is none."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def check_report(report: str) -> tuple[str, str] | None:
-    """(reason, detail) when the text is no English report."""
-    if not _WITH_WORDS.search(report):
-        return "empty report", "no words"
-    language = foreign_language(report)
-    return ("wrong language", language) if language else None
-
-
-def split_of(patient_id: str) -> str:
-    """train, val or test, by patient: the same patient always lands in the same split."""
-    number = int.from_bytes(hashlib.blake2b(patient_id.encode(), digest_size=4).digest(), "big") % 100
-    return "test" if number < TEST else "val" if number < TEST + VAL else "train"
-
-
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_SPLIT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(_SPLITS)})(?![a-z])")
-
-
-def official_split(name: str | None) -> str | None:
-    """Our word for a collection's own (`validate`, `valid`, `train_metadata.csv`, ...); None when it names none."""
-    match = _SPLIT_WORD.search((name or "").lower())
-    return _SPLITS[match.group()] if match else None
-
-
-def bucket(patient_id: str, count: int) -> int:
-    """Which of `count` parts a patient belongs to."""
-    return zlib.crc32(patient_id.encode()) % count
+#: What a row becomes.
+Outcome = Study | Example | Rejected
 
 
 class Collection:
@@ -152,7 +91,7 @@ def admit(study: Study, where: str, *, required: bool) -> Study | Rejected:
     return study
 
 
-def each(source: str, rows: Iterable[Row], build: Callable[[Any, str], Iterator[Item]]) -> Iterator[Item]:
+def each(source: str, rows: Iterable[Row], build: Callable[[Any, str], Iterator[Outcome]]) -> Iterator[Outcome]:
     """What `build(value, where)` makes of each row; what it cannot cope with is rejected, never raised."""
     for row in rows:
         if row.reason:
@@ -162,30 +101,3 @@ def each(source: str, rows: Iterable[Row], build: Callable[[Any, str], Iterator[
             yield from build(row.value, row.where)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             yield Rejected(source, row.where, "bad row", f"{type(error).__name__}: {error}")
-
-
-def text(value: Any) -> str:
-    """A cell as text: nothing for None and for what pandas writes when there is nothing."""
-    if value is None or value != value:
-        return ""
-    words = str(value).strip()
-    return "" if words.lower() in ("nan", "none", "null", "n/a", "<na>") else words
-
-
-def texts(value: Any) -> list[str]:
-    """A cell that holds one text or a list of them."""
-    values = value if isinstance(value, list | tuple) else () if isinstance(value, dict) else (value,)
-    return [words for item in values if (words := text(item))]
-
-
-def number(value: Any) -> float:
-    """A cell as a number, for ordering; infinity when it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("inf")
-
-
-def get(row: Mapping[str, Any], *names: str) -> Any:
-    """The first of `names` that the row has a value for."""
-    return next((row[name] for name in names if row.get(name) not in (None, "", [], {})), None)

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reasoner.data import load_examples, to_dataset
 from reasoner.findings import extract_report, labels_of
-from reasoner.mining.balance import Balance, answer_key
 from reasoner.mining.chains import merge
+from reasoner.mining.pipeline.balance import Balance, answer_key
+from reasoner.mining.pipeline.run import mine
+from reasoner.mining.pipeline.tables import EXAMPLE, to_table
 from reasoner.mining.questions import BUILDERS, Read, build_examples
-from reasoner.mining.run import mine
-from reasoner.mining.tables import EXAMPLE, to_table
 from reasoner.mining.verify import leak, unseeable
 from reasoner.prompts import conversation
 from reasoner.schema import CLASSES, Example, Study
 from reasoner.sources import open_source
+from reasoner.training.dataset import load_examples, to_dataset
 
 REPORTS = (
     "FINDINGS: Small left pleural effusion. No pneumothorax. Heart mildly enlarged. Atelectasis in the left base.",

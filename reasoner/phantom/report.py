@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reasoner.phantom.draw import Sign
 from reasoner.schema import Change
-from reasoner.sources.phantom_draw import Sign
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Reading:
+class WrittenReport:
     """What the report says of one study: `report` in full, its `sections`, and which classes it left out or hedged."""
 
     report: str
@@ -228,7 +228,7 @@ def write_report(
     resolved: Sequence[Sign] = (),
     omit_rate: float = 0.0,
     hedge_rate: float = 0.0,
-) -> Reading:
+) -> WrittenReport:
     """The report of a study. `changes` (class -> change) is given when there is a prior; `resolved` are findings of
     the prior alone. Each finding is left out with `omit_rate`, and otherwise hedged with `hedge_rate`."""
     omitted = tuple(sign.label for sign in signs if rng.random() < omit_rate)
@@ -251,4 +251,4 @@ def write_report(
     sections["findings"] = " ".join(sentences)
     sections["impression"] = _impression(rng, [phrase for _, phrase in stated], not omitted, unchanged)
     report = "\n\n".join(f"{name.upper()}: {text}" for name, text in sections.items())
-    return Reading(report, sections, omitted, hedged)
+    return WrittenReport(report, sections, omitted, hedged)

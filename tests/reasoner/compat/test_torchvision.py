@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reasoner import _torchvision
+from reasoner.compat import torchvision as shim
 
 
 def test_torchvision_imports_in_a_fresh_process():
@@ -22,10 +22,10 @@ def test_only_a_cuda_build_is_helped(version, built_for_cuda, tmp_path, monkeypa
     (tmp_path / "version.py").write_text(f"__version__ = {version}\n")
     spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    assert _torchvision._built_for_cuda() is built_for_cuda
+    assert shim._built_for_cuda() is built_for_cuda
 
 
 def test_nothing_happens_without_torchvision_and_a_second_call_is_harmless(monkeypatch):
-    _torchvision.define_missing_operators()
+    shim.define_missing_operators()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not _torchvision._built_for_cuda()
+    assert not shim._built_for_cuda()

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 #: Finished shards are only good for the code that made them.
-_CODE = ("findings", "mining", "sources")
+_CODE = ("findings", "mining", "phantom", "sources")
 
 
 class Shards:
@@ -95,7 +95,7 @@ def _state(values: Mapping[str, Any], output: Path) -> list[Any]:
 
 @cache
 def _code() -> str:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     files = [root / "schema.py", *(path for name in _CODE for path in sorted((root / name).rglob("*")))]
     digest = hashlib.sha256()
     for path in files:

@@ -1,0 +1,139 @@
+"""The embedded default source: procedurally drawn chest phantoms with free-text reports.
+
+Two sites: `train`, `val` and `test` share one drawing style; `site_b` has another habitus, film, noise and label prior,
+to measure generalisation. Findings are sampled in `sample`, drawn in `draw` and worded in `report`. Everything follows
+from `seed`; each study has a random stream of its own, so partitions are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from reasoner.errors import UserError
+from reasoner.phantom.draw import Anatomy, draw
+from reasoner.phantom.report import WrittenReport, write_report
+from reasoner.phantom.sample import Case, sample_case
+from reasoner.schema import SPLITS, Rejected, Study
+from reasoner.sources.base import Partition
+
+CHUNK = 200  # studies per partition
+
+
+class PhantomSource:
+    """Draws studies instead of written them.
+
+    Args:
+        input: unused; the source makes its own data.
+        output: folder that receives `images/{split}/{study_id}.png` (8-bit grey).
+        train, val, test, site_b: how many studies of each split.
+        image_size: pixels along each edge.
+        seed: fixes everything.
+        omit_rate, hedge_rate: share of the findings that reports of `train` and `val` leave out, or hedge; reports of
+            `test` and `site_b` are complete, as if read twice. Labels are complete everywhere.
+        prior_rate: share of the studies that come with an earlier image of the same patient.
+    """
+
+    name = "phantom"
+
+    def __init__(
+        self,
+        input: str | Path | None,
+        output: str | Path,
+        *,
+        train: int = 10_000,
+        val: int = 200,
+        test: int = 1_000,
+        site_b: int = 1_000,
+        image_size: int = 112,
+        seed: int = 0,
+        omit_rate: float = 0.25,
+        hedge_rate: float = 0.08,
+        prior_rate: float = 0.15,
+    ) -> None:
+        self.output = Path(output)
+        self.counts = {"train": train, "val": val, "test": test, "site_b": site_b}
+        self.image_size, self.seed = image_size, seed
+        self.omit_rate, self.hedge_rate, self.prior_rate = omit_rate, hedge_rate, prior_rate
+        for name, value in (("omit_rate", omit_rate), ("hedge_rate", hedge_rate), ("prior_rate", prior_rate)):
+            if not 0 <= value <= 1:
+                raise UserError(f"phantom source: {name} = {value} is no probability; give a number from 0 to 1")
+        for name, number in self.counts.items():
+            if number < 0:
+                raise UserError(f"phantom source: {name} = {number} is no count; give 0 or more")
+        if image_size < 32:
+            raise UserError(f"phantom source: image_size = {image_size} is too small to draw on; give 32 or more")
+
+    def partitions(self) -> Sequence[Partition]:
+        """Chunks of `CHUNK` studies: `{split, start, stop}`."""
+        return [
+            {"split": split, "start": start, "stop": min(start + CHUNK, number)}
+            for split, number in self.counts.items()
+            for start in range(0, number, CHUNK)
+        ]
+
+    def read(self, partition: Partition) -> Iterator[Study | Rejected]:
+        """Draws the studies of one chunk, writes their images and yields them."""
+        split = partition["split"]
+        (self.output / "images" / split).mkdir(parents=True, exist_ok=True)
+        for index in range(partition["start"], partition["stop"]):
+            yield self._study(split, index)
+
+    def case(self, split: str, index: int) -> tuple[Case, WrittenReport, np.random.Generator]:
+        """The findings and the report of one study, without its image."""
+        rng = np.random.default_rng(self._key(split, index))
+        site = _site(split)
+        case = sample_case(rng, site, self.prior_rate)
+        complete = split in ("test", "site_b")
+        written = write_report(
+            rng,
+            case.signs,
+            case.changes,
+            case.resolved,
+            omit_rate=0.0 if complete else self.omit_rate,
+            hedge_rate=0.0 if complete else self.hedge_rate,
+        )
+        return case, written, rng
+
+    def _key(self, split: str, index: int) -> list[int]:
+        return [self.seed, SPLITS.index(split), index]
+
+    def draw(self, split: str, index: int) -> tuple[Case, WrittenReport, NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """One study and its images: today's and, where there is one, the prior."""
+        case, written, rng = self.case(split, index)
+        site, key = _site(split), self._key(split, index)
+        anatomy = Anatomy.sample(rng, site)
+        today = draw(anatomy, case.signs, site, self.image_size, [*key, 1])
+        prior = None if case.prior is None else draw(anatomy, case.prior, site, self.image_size, [*key, 2])
+        return case, written, today, prior
+
+    def _study(self, split: str, index: int) -> Study:
+        case, written, today, prior = self.draw(split, index)
+        study_id = f"{split}-{index:05d}"
+        prior_id = None if prior is None else f"{study_id}-prior"
+        return Study(
+            study_id=study_id,
+            patient_id=f"patient-{study_id}",
+            report=written.report,
+            images=(self._write(split, study_id, today),),
+            views=("frontal",),
+            prior_study_id=prior_id,
+            prior_images=() if prior is None or prior_id is None else (self._write(split, prior_id, prior),),
+            sections=written.sections,
+            labels=case.labels,
+            split=split,
+            source=self.name,
+        )
+
+    def _write(self, split: str, name: str, pixels: NDArray[np.uint8]) -> str:
+        path = self.output / "images" / split / f"{name}.png"
+        Image.fromarray(pixels).save(path, compress_level=1)
+        return str(path)
+
+
+def _site(split: str) -> str:
+    return "b" if split == "site_b" else "a"

@@ -1,0 +1,98 @@
+"""Files of other people's making: packed or not, in any plausible encoding. Rows are read in `csv_rows`, `json_rows`.
+
+Nothing here raises for what is in a row: a row that cannot be read is a `Row` with a `reason`. Memory is one row (CSV),
+one element (JSON), or one file (text), whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import re
+import zipfile
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from reasoner.errors import UserError
+
+PACKED = ("", ".gz", ".zip")
+#: What Windows-1252 text in Western languages is made of beyond ASCII; other high bytes mean another encoding.
+_WESTERN = frozenset(
+    "°±µ²³½¼¾×÷–—‘’“”…•®©™§«»¿¡·ºª´€\xa0áéíóúàèìòùâêîôûäëïöüñçãõåøæßœÁÉÍÓÚÀÈÌÒÙÂÊÎÔÛÄËÏÖÜÑÇÃÕÅØÆŒ".encode("cp1252")
+)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+#: Damaged archives and files.
+BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
+class Row(NamedTuple):
+    """One row: where it stands (`file:line`), and its value, or the reason why there is none."""
+
+    where: str
+    value: Any = None
+    reason: str = ""
+    detail: str = ""
+
+
+def decode(data: bytes) -> str | None:
+    """The text of bytes in UTF-8, UTF-16 with its mark, or plausible Windows-1252; None when they are none of these."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            return None
+    if _CONTROL.search(data):
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        high = [byte for byte in data if byte >= 0x80]
+        return data.decode("cp1252") if len(high) * 5 <= len(data) and _WESTERN.issuperset(high) else None
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The file's content; of a `.gz` or `.zip` (its first member), what is packed in it."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if path.suffix == ".zip":
+        archive = zipfile.ZipFile(path)
+        return archive.open(next(name for name in archive.namelist() if not name.endswith("/")))
+    return path.open("rb")
+
+
+def find_file(folders: Sequence[Path], *names: str) -> Path | None:
+    """The first of `names` (patterns), packed or not, in the first folder that has one."""
+    for folder in folders:
+        for name in names:
+            for ending in PACKED:
+                found = sorted(folder.glob(name + ending)) if folder.is_dir() else []
+                if found:
+                    return found[0]
+    return None
+
+
+def canonical(column: str) -> str:
+    """Column names are compared without case, spaces and underscores."""
+    return "".join(character for character in column.lower() if character.isalnum())
+
+
+def require(path: Path, names: Collection[str], wanted: Sequence[str]) -> None:
+    """Raises `UserError` for the first of `wanted` that is not among the columns (or keys) `names` of a file."""
+    known = {canonical(name) for name in names}
+    for name in wanted:
+        if canonical(name) not in known:
+            near = difflib.get_close_matches(canonical(name), known, n=1, cutoff=0.4)
+            found = next((n for n in names if near and canonical(n) == near[0]), None)
+            hint = f"the nearest is '{found}'; rename it" if found else f"found {', '.join(names) or 'no column'}"
+            raise UserError(f"{path}: column '{name}' is missing; {hint}")
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None when it cannot be read or decoded."""
+    try:
+        with open_bytes(path) as file:
+            return decode(file.read())
+    except BROKEN:
+        return None

@@ -1,0 +1,42 @@
+"""How long rows are, in tokens, images included: prompts are never truncated, rows that do not fit are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import PIL.Image
+
+from reasoner.prompts import assistant_message, conversation
+from reasoner.schema import Example
+
+
+def fit_length(
+    examples: Sequence[Example], processor: Any, max_length: int, *, completions: bool
+) -> tuple[list[Example], list[Example], int]:
+    """Splits examples into those of at most `max_length` tokens and the longer ones; also the longest length seen.
+
+    Text is tokenised for real; image tokens are counted from the image sizes in the files' headers.
+    """
+    texts = [
+        processor.apply_chat_template(
+            conversation(e.context, e.question, e.options, len(e.images))
+            + ([assistant_message(e.reasoning, e.answer)] if completions else []),
+            add_generation_prompt=not completions,
+            tokenize=False,
+        )
+        for e in examples
+    ]
+    lengths = [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    image_tokens: dict[tuple[int, int], int] = {}
+    kept: list[Example] = []
+    dropped: list[Example] = []
+    for number, example in enumerate(examples):
+        for path in example.images:
+            with PIL.Image.open(path) as image:
+                size = (image.height, image.width)
+            if size not in image_tokens:
+                image_tokens[size] = processor._get_num_multimodal_tokens([size])["num_image_tokens"][0]
+            lengths[number] += image_tokens[size] - 1  # the placeholder is counted in the text
+        (kept if lengths[number] <= max_length else dropped).append(example)
+    return kept, dropped, max(lengths)
