@@ -32,7 +32,7 @@ def run(recipe: Recipe) -> Path:
     """
     from trl import SFTConfig, SFTTrainer
 
-    from reasoner.models.load import load_model, load_processor, save_checkpoint
+    from reasoner.models.load import load_model, load_processor
 
     output = recipe.output / "sft"
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
@@ -59,6 +59,5 @@ def run(recipe: Recipe) -> Path:
     )
     show_progress(trainer)
     trainer.train(resume_from_checkpoint=resume)
-    save_checkpoint(trainer, output)
     finish(trainer, output)
     return output

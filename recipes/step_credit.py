@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer with step-level credit: every token also receives the advantage of the step it belongs to."""
+"""GRPO with step-level credit: every token also receives the advantage of the step that it belongs to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from trl import GRPOTrainer
 
+from reasoner.compat.trl import TokenAdvantageTrainer
 from rewards.credit import StepReward, normalised, token_credit, token_spans
 
 
-class StepCreditTrainer(GRPOTrainer):
+class StepCreditTrainer(TokenAdvantageTrainer):
     """Adds `step_credit` times the group-normalised reward of its step to each token's advantage.
 
     Args:
@@ -30,17 +30,15 @@ class StepCreditTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.step_credit, self._steps = step_credit, steps
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """As TRL's; with step credit `advantages` is (completions, tokens) instead of (completions,)."""
-        output = super()._generate_and_score_completions(inputs)
+    def token_advantages(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """The steps' credit on their tokens, (completions, tokens)."""
         if not self.step_credit:
-            return output
+            return None
         texts, local = zip(*self._steps(), strict=True)
-        size = self.num_generations if self.model.training else self.num_generations_eval
+        size = self.group_size()
         everywhere = gather_object(list(local))  # a group may be spread over processes
         steps = [row for n in range(0, len(everywhere), size) for row in normalised(everywhere[n : n + size])]
         first = self.accelerator.process_index * len(local)
-        ids, mask = output["completion_ids"], output["completion_mask"]
         credit = torch.zeros(ids.shape, dtype=torch.float32)
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
         for row, text in enumerate(texts):
@@ -48,7 +46,5 @@ class StepCreditTrainer(GRPOTrainer):
             values = token_credit(steps[first + row], token_spans(tokenizer, kept, text))
             credit[row, : len(values)] = torch.tensor(values)
         credit = self.step_credit * credit.to(ids.device) * mask
-        output["advantages"] = output["advantages"].unsqueeze(1) + credit
-        mode = "train" if self.model.training else "eval"
-        self._metrics[mode]["step_credit/mean_abs"].append(credit.abs().sum().item() / max(1, int(mask.sum())))
-        return output
+        self.note("step_credit/mean_abs", credit.abs().sum().item() / max(1, int(mask.sum())))
+        return credit

@@ -141,7 +141,10 @@ def starting_weights(recipe: Recipe, resume: str | None, start: str | Path) -> s
 
 
 def finish(trainer: Any, output: Path) -> None:
-    """Keeps the training history beside the final checkpoint and drops the intermediate ones, done with."""
+    """Writes the final checkpoint with the training history beside it, and drops the intermediate ones, done with."""
+    from reasoner.models.load import save_checkpoint
+
+    save_checkpoint(trainer, output)
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
         shutil.rmtree(output / "checkpoints", ignore_errors=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from reasoner.cluster import ensure_ray
+from reasoner.compat.radeval import import_radeval
 from reasoner.errors import UserError
 from rewards.judge import Case
 from rewards.registry import Score, check_known
@@ -168,10 +168,7 @@ class Evaluator:
         self.metric, self.call_limit_s = metric, call_limit_s
         self.problem = ""
         try:
-            import radeval
-
-            sys.modules.setdefault("RadEval", radeval)  # its RadGraph imports by the former name (RadEval issue 27)
-            self.evaluator = radeval.RadEval(metrics=[metric], per_sample=True, show_progress=False)
+            self.evaluator = import_radeval().RadEval(metrics=[metric], per_sample=True, show_progress=False)
         except ImportError as error:
             self.problem = f"{error}; run `{INSTALL}` on every node of the cluster"
         except Exception as error:  # weights that cannot be had, a model that does not fit

@@ -4,6 +4,8 @@ The registry's only Linux torchvision is a CUDA build. Beside CPU torch its comp
 torchvision` dies with "operator torchvision::nms does not exist", although Qwen-VL processors need only its Python
 parts. Declaring the two operators it looks up at import is enough. torch calls this through the entry point
 group `torch.backends` at the end of `import torch`, in every process.
+
+Guard: tests/reasoner/compat/test_torchvision.py.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+WRITTEN_FOR = "0.28"
 _library: Any = None  # operators live as long as the library that declares them
 
 

@@ -1,30 +1,19 @@
-"""vLLM, in one place: the engine for evaluation and the one that TRL's trainers sample from.
+"""vLLM: the engine for evaluation, and the settings of the one that TRL's trainers sample from.
 
-Everything that makes vLLM and a Qwen-VL trainer agree lives here (versions: vLLM 0.31, TRL 1.16):
-
-1. On the CPU vLLM repacks linear weights into oneDNN buffers, so weights pushed later never reach the kernels
-   (silently). `prepare_vllm` switches that off; `tests/reasoner/models/test_engine.py` perturbs, pushes and compares.
-2. TRL builds its engine without a dtype, image limit or eager mode; `Rollouts` passes them.
-3. TRL hands vLLM prompts whose image tokens are expanded already and vLLM expands them again: `collapse_runs` keeps
-   one per image, and the prompt that comes back is compared with the trainer's.
-4. vLLM keeps the vision tower's output of images it has seen; after a weight push that is another model's.
-5. A sampled vision token crashes the trainer ("Image features and image tokens do not match"): every engine masks them
-   (`vision_ban`); requests carry a logit bias as well, for servers that were started without the mask.
+What vLLM or TRL would get wrong for a Qwen-VL is mended in `reasoner/compat`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from itertools import groupby
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch._dynamo.config
 
+from reasoner.compat.vllm import keep_weights_plain, vision_ban
 from reasoner.prompts import conversation
 from reasoner.schema import Turn
 
@@ -44,37 +33,7 @@ def prepare_vllm() -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if not torch.cuda.is_available():
-        import vllm._custom_ops as ops
-
-        ops._supports_onednn = False
-        # vLLM compiles its sampler on the CPU at the first request: 14 s and a C++ compiler, for nothing at this size.
-        torch._dynamo.config.disable = True
-
-
-def vision_ban() -> type:
-    """A vLLM logits processor under which no request can sample a vision token, whatever the logits say.
-
-    `logit_bias` alone is clamped to -100, which a policy that has lost its way outbids.
-    """
-    from vllm.v1.sample.logits_processor import LogitsProcessor
-
-    class BanVisionTokens(LogitsProcessor):
-        def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool):
-            config = vllm_config.model_config.hf_config
-            names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-            ids = [token_id for name in names if (token_id := getattr(config, name, None)) is not None]
-            self.ids = torch.tensor(ids, device=device, dtype=torch.long)
-
-        def apply(self, logits: torch.Tensor) -> torch.Tensor:
-            return logits.index_fill_(-1, self.ids, float("-inf"))
-
-        def is_argmax_invariant(self) -> bool:
-            return False
-
-        def update_state(self, batch_update: Any) -> None:
-            """The same for every request: nothing to keep."""
-
-    return BanVisionTokens
+        keep_weights_plain()
 
 
 def engine_options(dtype: str = "auto", max_images: int = 1, seed: int = 0) -> dict[str, Any]:
@@ -151,11 +110,6 @@ def sampling_params(processor: Any, *, temperature: float, max_tokens: int, n: i
     )
 
 
-def forget_images(engine: LLM) -> None:
-    """Drops cached vision-tower outputs, which weights pushed since have made stale."""
-    engine.llm_engine.reset_encoder_cache()
-
-
 class Prompt(NamedTuple):
     question: str
     options: Sequence[str]
@@ -178,64 +132,11 @@ def prompt_inputs(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> list[
     return rows
 
 
-def collapse_runs(ids: Sequence[int], token_id: int) -> list[int]:
-    """Each run of `token_id` becomes one: the placeholder that vLLM expands itself."""
-    return [i for key, run in groupby(ids) for i in ([key] if key == token_id else run)]
-
-
-@contextmanager
-def trl_rollouts(*, dtype: str, max_images: int) -> Iterator[None]:
-    """While this is active, TRL trainers that are built sample through `Rollouts`."""
-    from trl.generation import vllm_generation
-    from trl.trainer import grpo_trainer
+def trl_rollouts(processor: ProcessorMixin, *, dtype: str, max_images: int) -> AbstractContextManager[None]:
+    """While this is active, TRL trainers that are built sample from an engine like `build_engine`'s."""
+    from reasoner.compat.trl import rollouts
 
     prepare_vllm()
-
-    class Rollouts(vllm_generation.VLLMGeneration):
-        """TRL's vLLM generation with the vision tokens forbidden and image tokens expanded once."""
-
-        def __init__(self, *args: Any, generation_kwargs: dict | None = None, **kwargs: Any):
-            options = dict(generation_kwargs or {})
-            processor = kwargs["processing_class"]
-            # Ours last: a recipe's own bias may add to the ban, not lift it.
-            options["logit_bias"] = {**options.get("logit_bias", {}), **vision_logit_bias(processor)}
-            self._image_token_id = processor.image_token_id
-            super().__init__(*args, generation_kwargs=options, **kwargs)
-
-        def _init_vllm(self) -> None:
-            engine = vllm_generation.LLM
-            shared = engine_options(dtype, max_images)
-            del shared["seed"]  # TRL seeds each rank's engine
-            vllm_generation.LLM = partial(engine, **shared)
-            try:
-                super()._init_vllm()
-            finally:
-                vllm_generation.LLM = engine
-
-        def sync_weights(self) -> None:
-            super().sync_weights()
-            if self.mode == "colocate":
-                forget_images(self.llm)
-            elif self.accelerator.is_main_process:
-                client = self.vllm_client  # the server's development endpoints, which TRL's sync needs anyway
-                client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
-
-        def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None) -> tuple:
-            if self.mode == "server":  # the server is given features, and expands nothing
-                return super().generate(prompts, images, num_generations, profiler)
-            collapsed = [collapse_runs(ids, self._image_token_id) for ids in prompts]
-            seen, *rest = super().generate(collapsed, images, num_generations, profiler)
-            for ours, theirs in zip(prompts, seen, strict=True):
-                if len(ours) != len(theirs):
-                    raise RuntimeError(
-                        f"vLLM read a prompt of {len(theirs)} tokens where the trainer has {len(ours)}: "
-                        "their image processors disagree (compare min_pixels/max_pixels of both)"
-                    )
-            return (prompts, *rest)
-
-    original = grpo_trainer.VLLMGeneration
-    grpo_trainer.VLLMGeneration = Rollouts
-    try:
-        yield
-    finally:
-        grpo_trainer.VLLMGeneration = original
+    options = engine_options(dtype, max_images)
+    del options["seed"]  # TRL seeds each rank's engine
+    return rollouts(options, vision_logit_bias(processor))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reasoner.compat.transformers import embed_patches_by_matmul
 from reasoner.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ def load_processor(
     checkpoint: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> ProcessorMixin:
     """The processor with one image budget (`min_pixels`, `max_pixels`: total pixels after resizing) for every stage.
+
+    It pads on the left, whatever the checkpoint's own tokenizer does: what is generated follows the prompt, and TRL's
+    GRPO trainer takes that for granted in a batch of prompts of different lengths.
 
     Raises:
         UserError: when a local folder lacks the processor or tokenizer files.
@@ -42,6 +45,7 @@ def load_processor(
         raise UserError(f"{checkpoint}: the processor cannot be loaded ({first}); check model.base") from error
     if not hasattr(processor, "image_processor"):
         raise UserError(f"{checkpoint}: not a vision-language checkpoint (its processor handles no images)")
+    processor.tokenizer.padding_side = "left"
     size = processor.image_processor.size
     if min_pixels is not None:
         size["shortest_edge"] = min_pixels
@@ -77,21 +81,8 @@ def load_model(
     if freeze_vision:
         model.model.visual.requires_grad_(False)
     if not torch.cuda.is_available():
-        _embed_patches_by_matmul(model.model.visual.patch_embed)
+        embed_patches_by_matmul(model.model.visual.patch_embed)
     return model
-
-
-def _embed_patches_by_matmul(patch_embed: Any) -> None:
-    """Runs the patch embedding as the matrix product that it is (kernel = stride): Conv3d takes 5x longer on the CPU.
-
-    The parameters stay where they are, so checkpoints do not change.
-    """
-
-    def forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-        weight = self.proj.weight.view(self.embed_dim, -1)
-        return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight)
-
-    patch_embed.forward = MethodType(forward, patch_embed)
 
 
 def save_checkpoint(trainer: Any, output: Path) -> None:

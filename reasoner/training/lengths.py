@@ -7,6 +7,7 @@ from typing import Any
 
 import PIL.Image
 
+from reasoner.compat.transformers import count_image_tokens
 from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
 
@@ -36,7 +37,7 @@ def fit_length(
             with PIL.Image.open(path) as image:
                 size = (image.height, image.width)
             if size not in image_tokens:
-                image_tokens[size] = processor._get_num_multimodal_tokens([size])["num_image_tokens"][0]
+                image_tokens[size] = count_image_tokens(processor, size)
             lengths[number] += image_tokens[size] - 1  # the placeholder is counted in the text
         (kept if lengths[number] <= max_length else dropped).append(example)
     return kept, dropped, max(lengths)

@@ -43,7 +43,7 @@ def _one_process(folder: Path) -> None:
 
     from reasoner.errors import UserError
     from reasoner.prompts import format_completion
-    from recipes.grpo import RewardBridge
+    from recipes.reward_bridge import RewardBridge
     from rewards.workers import RewardPool
 
     state = PartialState(cpu=True)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from reasoner.compat.trl import collapse_runs
+from reasoner.compat.vllm import forget_images
 from reasoner.models import engine as engines
 from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor
@@ -86,7 +88,7 @@ def test_a_weight_push_reaches_the_kernels(checkpoint, engine, image):
     for name, parameter in model.named_parameters():
         runner.model.load_weights([(name, parameter.data)])
     engine.reset_prefix_cache()
-    engines.forget_images(engine)
+    forget_images(engine)
     _, ids, theirs = sample(engine, processor, image)
     assert torch.allclose(trainer_logps(model, processor, image, ids)[1], theirs, atol=1e-4)
 
@@ -112,4 +114,4 @@ def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(check
     [([1, 9, 9, 9, 2], [1, 9, 2]), ([9, 9, 1, 9, 9], [9, 1, 9]), ([1, 1, 2], [1, 1, 2]), ([], [])],
 )
 def test_collapse_runs_leaves_one_placeholder_per_image(ids, expected):
-    assert engines.collapse_runs(ids, 9) == expected
+    assert collapse_runs(ids, 9) == expected

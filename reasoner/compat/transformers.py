@@ -1,0 +1,42 @@
+"""transformers: image tokens counted without pixels, and a patch embedding that is fast on the CPU."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+
+WRITTEN_FOR = "5.17"
+
+
+def count_image_tokens(processor: Any, size: tuple[int, int]) -> int:
+    """The tokens that an image of `size` (height, width in pixels) becomes in a prompt.
+
+    Why: the public way is to process the image itself, which takes a thousand times as long.
+    Guard: tests/reasoner/training/test_lengths.py compares with a processed image.
+    """
+    return processor._get_num_multimodal_tokens([size])["num_image_tokens"][0]
+
+
+def embed_patches_by_matmul(patch_embed: Any) -> None:
+    """Runs a Qwen-VL's patch embedding as the matrix product that it is (kernel = stride).
+
+    Why: Conv3d takes 5 times longer on the CPU. The parameters stay where they are, so checkpoints do not change.
+    Guard: tests/reasoner/models/test_load.py compares with Conv3d.
+    """
+
+    def forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+        weight = self.proj.weight.view(self.embed_dim, -1)
+        return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight)
+
+    patch_embed.forward = MethodType(forward, patch_embed)
+
+
+def set_origin(model: Any, checkpoint: str) -> None:
+    """Makes `checkpoint` the place that the model is said to come from (`name_or_path`).
+
+    Why: TRL loads the reference policy and vLLM's engine from there; a resumed run must not take its own checkpoint.
+    Guard: tests/recipes/test_grpo_matrix.py (beta > 0).
+    """
+    model.config._name_or_path = checkpoint

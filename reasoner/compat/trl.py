@@ -1,0 +1,122 @@
+"""TRL: a GRPO trainer that samples a Qwen-VL from vLLM, and one whose advantages may differ from token to token."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+from trl.generation import vllm_generation
+from trl.trainer import grpo_trainer
+
+from reasoner.compat.vllm import forget_images
+
+WRITTEN_FOR = "1.16"
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def collapse_runs(ids: Sequence[int], token_id: int) -> list[int]:
+    """Each run of `token_id` becomes one: the placeholder that vLLM expands itself."""
+    return [i for key, run in groupby(ids) for i in ([key] if key == token_id else run)]
+
+
+@contextmanager
+def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float]) -> Iterator[None]:
+    """While this is active, TRL trainers that are built sample through a generation that differs from TRL's own:
+
+    1. The engine is built with `engine_options` (dtype, eager mode, image limit, logits processors), for which TRL has
+       no arguments, and every request carries `logit_bias`, which a recipe's own may add to but not lift.
+    2. Of the image tokens in a prompt one per image is kept, since TRL has expanded them and vLLM expands them again
+       (no error: garbage completions). The prompt that comes back is compared with the trainer's.
+    3. After a weight push the engine forgets the images it has seen.
+    4. Runs that start at the same time on one machine get a port each; TRL gives 29500 to all.
+
+    Guard: tests/recipes/test_grpo_matrix.py (the log-probability gap), tests/reasoner/models/test_engine.py.
+    """
+
+    class Rollouts(vllm_generation.VLLMGeneration):
+        def __init__(self, *args: Any, generation_kwargs: dict | None = None, **kwargs: Any):
+            options = dict(generation_kwargs or {})
+            options["logit_bias"] = {**options.get("logit_bias", {}), **logit_bias}
+            self._image_token_id = kwargs["processing_class"].image_token_id
+            super().__init__(*args, generation_kwargs=options, **kwargs)
+
+        def _init_vllm(self) -> None:
+            os.environ.setdefault("MASTER_PORT", str(free_port()))
+            engine = vllm_generation.LLM
+            vllm_generation.LLM = partial(engine, **engine_options)
+            try:
+                super()._init_vllm()
+            finally:
+                vllm_generation.LLM = engine
+
+        def sync_weights(self) -> None:
+            super().sync_weights()
+            if self.mode == "colocate":
+                forget_images(self.llm)
+            elif self.accelerator.is_main_process:
+                client = self.vllm_client  # the server's development endpoints, which TRL's sync needs anyway
+                client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
+
+        def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None) -> tuple:
+            if self.mode == "server":  # the server is given features, and expands nothing
+                return super().generate(prompts, images, num_generations, profiler)
+            collapsed = [collapse_runs(ids, self._image_token_id) for ids in prompts]
+            seen, *rest = super().generate(collapsed, images, num_generations, profiler)
+            for ours, theirs in zip(prompts, seen, strict=True):
+                if len(ours) != len(theirs):
+                    raise RuntimeError(
+                        f"vLLM read a prompt of {len(theirs)} tokens where the trainer has {len(ours)}: "
+                        "their image processors disagree (compare min_pixels/max_pixels of both)"
+                    )
+            return (prompts, *rest)
+
+    original = grpo_trainer.VLLMGeneration
+    grpo_trainer.VLLMGeneration = Rollouts
+    try:
+        yield
+    finally:
+        grpo_trainer.VLLMGeneration = original
+
+
+class TokenAdvantageTrainer(GRPOTrainer):
+    """TRL's GRPO trainer with a hook for advantages that differ from token to token.
+
+    Why: TRL has none; its loss does take advantages of shape (completions, tokens).
+    Guard: tests/recipes/test_grpo_matrix.py (step credit), tests/rewards/test_credit.py.
+    """
+
+    def token_advantages(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """What is added to the advantage of each token, or None for nothing.
+
+        Args:
+            ids, mask: this process's completions and which of their tokens count, both (completions, tokens).
+        """
+        return None
+
+    def group_size(self) -> int:
+        """Completions of one prompt, in training or in evaluation."""
+        return self.num_generations if self.model.training else self.num_generations_eval
+
+    def note(self, name: str, value: float) -> None:
+        """Adds a number to what is logged at the next step."""
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        added = self.token_advantages(output["completion_ids"], output["completion_mask"])
+        if added is not None:
+            output["advantages"] = output["advantages"].unsqueeze(1) + added
+        return output

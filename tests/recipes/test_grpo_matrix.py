@@ -1,0 +1,201 @@
+"""GRPO on every task and with every feature: two real steps each, vLLM and the trainer agreeing to 1e-3.
+
+The policy is the tiny Qwen2.5-VL after a few seconds of SFT on every kind of question, so that completions end and
+rewards differ. All runs share this process, its Ray and one mined data set.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from recipes.config import known_recipes, load_recipe
+
+pytestmark = pytest.mark.slow
+TASKS = ("abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage")
+#: Rewards what any text has more or less of, so that each step moves the weights and the next push is put to the test.
+VOWELS = """
+from rewards.registry import Score, reward
+
+@reward("vowels")
+def vowels(completion: str) -> Score:
+    return Score(sum(letter in "aeiou" for letter in completion) / max(1, len(completion)))
+"""
+SMALL = {
+    "data.options.train": 120,
+    "data.options.val": 0,
+    "data.options.test": 0,
+    "data.options.site_b": 0,
+    "data.options.prior_rate": 0.5,
+    "data.tasks": "{" + ", ".join(f"{task}: 1.0" for task in TASKS) + "}",
+    "data.style": "concise",
+    "model.options.max_position_embeddings": 4096,
+    "sft.trainer.max_steps": 150,
+    "sft.trainer.lr_scheduler_type": "constant",
+    "sft.trainer.lr_scheduler_kwargs": "{}",
+    "sft.trainer.warmup_steps": 10,
+    "sft.trainer.dataloader_num_workers": 0,
+    "sft.trainer.dataloader_persistent_workers": "false",
+    "sft.trainer.dataloader_prefetch_factor": "null",
+    "grpo.rewards": "{answer: 1.0, process: 1.0, format: 0.2, vowels: 5.0}",
+    "grpo.log_rollouts_every": 1,
+    "grpo.trainer.max_steps": 2,
+    "grpo.trainer.per_device_train_batch_size": 16,
+    "grpo.trainer.num_generations": 4,
+    "grpo.trainer.max_completion_length": 64,
+    "grpo.trainer.mask_truncated_completions": "false",
+    "grpo.trainer.warmup_steps": 0,
+    "grpo.trainer.logging_steps": 1,
+}
+FEATURES = {
+    "lora": {"model.lora.r": 4, "grpo.trainer.learning_rate": 0.01},
+    "lora and a reference": {"model.lora.r": 4, "grpo.trainer.beta": 0.1, "grpo.trainer.learning_rate": 0.01},
+    "a reference": {"grpo.trainer.beta": 0.1},
+    "frozen vision": {"model.freeze_vision": "true"},
+    "accumulation": {"grpo.trainer.gradient_accumulation_steps": 2, "grpo.trainer.per_device_train_batch_size": 8},
+    "several generations a step": {
+        "grpo.trainer.gradient_accumulation_steps": 4,
+        "grpo.trainer.per_device_train_batch_size": 4,
+        "grpo.trainer.steps_per_generation": 2,
+    },
+    "checkpointing": {"grpo.trainer.gradient_checkpointing": "true"},
+    "step credit": {"grpo.step_credit": 0.5},
+    "step credit alone": {
+        "grpo.step_credit": 0.5,
+        "grpo.rewards": "{answer: 1.0, process: 0.0, format: 0.2, vowels: 5.0}",
+    },
+    "augmentation": {"grpo.augment.film": 0.3, "grpo.augment.geometry": 0.05},
+    "truncated masked": {"grpo.trainer.mask_truncated_completions": "true"},
+    "scaled by batch": {"grpo.trainer.scale_rewards": "batch"},
+    "not scaled": {"grpo.trainer.scale_rewards": "none"},
+    "loss grpo": {"grpo.trainer.loss_type": "grpo"},
+    "loss dr_grpo": {"grpo.trainer.loss_type": "dr_grpo"},
+    "loss bnpo": {"grpo.trainer.loss_type": "bnpo"},
+    "loss dapo": {"grpo.trainer.loss_type": "dapo"},
+    "loss cispo, sequences": {"grpo.trainer.loss_type": "cispo", "grpo.trainer.importance_sampling_level": "sequence"},
+    "GDPO": {"grpo.trainer.multi_objective_aggregation": "normalize_then_sum"},
+    "GDPO with step credit": {
+        "grpo.trainer.multi_objective_aggregation": "normalize_then_sum",
+        "grpo.step_credit": 0.5,
+    },
+}
+
+
+def recipe_of(output: Path, name: str = "phantom", **more: object):
+    return load_recipe(name, [f"{key}={value}" for key, value in {**SMALL, "output": output, **more}.items()])
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """An output folder with a mined data set of every task, and a policy that was warmed up on it."""
+    import ray
+
+    from recipes import mine, sft
+
+    folder = tmp_path_factory.mktemp("matrix")
+    (folder / "vowels.py").write_text(VOWELS, encoding="utf-8")
+    mine.run(recipe_of(folder))
+    sft.run(recipe_of(folder))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield folder
+    ray.shutdown()
+
+
+def train(start: Path, output: Path, name: str = "phantom", **more: object) -> list[dict]:
+    """Two steps of GRPO from the warmed-up policy; returns what was logged at each."""
+    from recipes import grpo
+
+    output.mkdir(exist_ok=True)
+    for part in ("data", "sft"):
+        if not (output / part).exists():
+            (output / part).symlink_to(start / part)
+    grpo.run(recipe_of(output, name, **{"grpo.reward_files": f"['{start / 'vowels.py'}']", **more}))
+    history = json.loads((output / "grpo" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [row for row in history if "reward" in row]
+
+
+def check(logged: list[dict], output: Path, start: Path) -> list[dict]:
+    """Both steps agree with vLLM, moved the weights and are written down; returns the rollouts."""
+    from safetensors.torch import load_file
+
+    assert len(logged) == 2
+    assert max(row["sampling/sampling_logp_difference/mean"] for row in logged) <= 1e-3
+    before, after = (load_file(folder / "model.safetensors") for folder in (start / "sft", output / "grpo"))
+    assert before.keys() == after.keys() and any(not before[name].equal(after[name]) for name in before)
+    files = sorted((output / "grpo" / "rollouts").glob("step-*.parquet"))
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert {row["step"] for row in rows} == {0, 1}
+    return rows
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_trains(start, tmp_path, task):
+    rows = check(train(start, tmp_path, **{"grpo.tasks": f"[{task}]"}), tmp_path, start)
+    assert {row["task"] for row in rows} == {task} and len(rows) == 2 * 16
+    shown = {len(row["images"]) for row in rows}
+    assert shown == {2} if task == "temporal" else shown <= {1, 2} if task == "stage" else shown == {1}
+    answers = {row["id"]: row["answer"] for row in pq.read_table(start / "data" / "examples").to_pylist()}
+    assert all(row["answer"] == answers[row["id"]] for row in rows), "the reference, not the reward of that name"
+    if task != "stage":
+        assert all(row["answer_reward"] is not None for row in rows)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_mix_of_all_tasks_trains_whichever_side_the_tokenizer_pads(start, tmp_path, side):
+    import shutil
+
+    shutil.copytree(start / "sft", tmp_path / "sft")
+    config = tmp_path / "sft" / "tokenizer_config.json"
+    own = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(own | {"padding_side": side}), encoding="utf-8")
+    more = {"grpo.trainer.per_device_train_batch_size": 64, "grpo.trainer.num_generations": 2}
+    rows = check(train(start, tmp_path, **more), tmp_path, start)
+    first = [row for row in rows if row["step"] == 0]
+    assert len({row["task"] for row in first}) >= 5
+    assert len({len(row["question"]) for row in first}) > 5, "prompts of different lengths in one batch"
+    assert {len(row["images"]) for row in first} == {1, 2}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_trains(start, tmp_path, feature):
+    check(train(start, tmp_path, **FEATURES[feature]), tmp_path, start)
+
+
+#: What a recipe for GPUs needs to run here: the tiny model in the place of its base, float32, two short steps.
+ANYWHERE = {
+    "model.dtype": "float32",
+    "model.min_pixels": 12544,
+    "model.max_pixels": 50176,
+    "sft.trainer.max_steps": 2,
+    "sft.trainer.per_device_train_batch_size": 4,
+    "sft.trainer.gradient_accumulation_steps": 2,
+    "sft.trainer.dataloader_num_workers": 0,
+    "grpo.reward_workers": 2,
+    "grpo.trainer.gradient_accumulation_steps": 2,
+    "grpo.trainer.per_device_train_batch_size": 8,
+    "grpo.trainer.learning_rate": 1e-3,
+    "grpo.trainer.vllm_mode": "colocate",
+}
+
+
+@pytest.mark.parametrize("name", known_recipes())
+def test_every_shipped_recipe_trains_with_the_tiny_model_in_the_place_of_its_base(start, tmp_path, name):
+    """Its other settings stand: adapters, frozen parts, checkpointing, schedules, rewards."""
+    from recipes import sft
+
+    keep = ("data.", "model.options", "sft.", "grpo.rewards", "grpo.trainer.mask", "grpo.trainer.warmup")
+    more = {key: value for key, value in SMALL.items() if not key.startswith(keep)}
+    more |= ANYWHERE | {"output": tmp_path, "model.base": "tiny" if name == "phantom" else start / "base"}
+    recipe = load_recipe(name, [f"{key}={value}" for key, value in more.items()])
+    for part in ("data", "base"):
+        (tmp_path / part).symlink_to(start / part)
+    sft.run(recipe)
+    from recipes import grpo
+
+    grpo.run(recipe)
+    history = json.loads((tmp_path / "grpo" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    gaps = [row["sampling/sampling_logp_difference/mean"] for row in history if "reward" in row]
+    assert len(gaps) == 2 and max(gaps) <= 1e-3
