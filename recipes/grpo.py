@@ -96,9 +96,12 @@ def check(recipe: Recipe, start: Path) -> GRPOConfig:
         use_vllm=True,
         vllm_mode="colocate",
         mask_truncated_completions=True,
+        disable_dropout=True,  # vLLM has none: with an adapter's, the two would not be the same policy
         remove_unused_columns=False,
         reward_weights=list(grpo.rewards.values()),
     )
+    if args.vllm_enable_sleep_mode and args.use_cpu:
+        raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
     return args

@@ -40,6 +40,7 @@ SMALL = {
     "sft.trainer.dataloader_num_workers": 0,
     "sft.trainer.dataloader_persistent_workers": "false",
     "sft.trainer.dataloader_prefetch_factor": "null",
+    "grpo.tasks": "null",
     "grpo.rewards": "{answer: 1.0, process: 1.0, format: 0.2, vowels: 5.0}",
     "grpo.log_rollouts_every": 1,
     "grpo.trainer.max_steps": 2,
@@ -172,12 +173,13 @@ ANYWHERE = {
     "sft.trainer.max_steps": 2,
     "sft.trainer.per_device_train_batch_size": 4,
     "sft.trainer.gradient_accumulation_steps": 2,
-    "sft.trainer.dataloader_num_workers": 0,
+    "sft.trainer.dataloader_num_workers": 1,
     "grpo.reward_workers": 2,
     "grpo.trainer.gradient_accumulation_steps": 2,
     "grpo.trainer.per_device_train_batch_size": 8,
     "grpo.trainer.learning_rate": 1e-3,
     "grpo.trainer.vllm_mode": "colocate",
+    "grpo.trainer.vllm_enable_sleep_mode": "false",
 }
 
 

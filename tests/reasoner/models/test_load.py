@@ -1,0 +1,40 @@
+"""A Qwen-VL as this project loads it computes what transformers' own does, and pads on the left."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from reasoner.models import tiny
+from reasoner.models.load import load_model, load_processor
+
+TEXTS = ["Which abnormalities are present in this chest X-ray?", "The heart is enlarged."] * 4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny.build(tmp_path_factory.mktemp("tiny"), TEXTS, vocab_size=320)
+
+
+def test_patches_embedded_by_a_matrix_product_are_those_of_the_convolution(checkpoint):
+    from transformers import AutoModelForImageTextToText
+
+    ours = load_model(checkpoint, dtype="float32").model.visual.patch_embed
+    theirs = AutoModelForImageTextToText.from_pretrained(checkpoint).model.visual.patch_embed
+    patches = torch.randn(8, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(patches), theirs(patches), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_prompts_are_padded_on_the_left_whatever_the_checkpoint_says(checkpoint, tmp_path, side):
+    import shutil
+
+    folder = shutil.copytree(checkpoint, tmp_path / "model")
+    config = folder / "tokenizer_config.json"
+    own = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(own | {"padding_side": side}), encoding="utf-8")
+    processor = load_processor(folder)
+    mask = processor(text=["The heart.", "The heart is enlarged."], padding=True, return_tensors="pt")["attention_mask"]
+    assert mask[0, 0] == 0 and mask[:, -1].tolist() == [1, 1]
