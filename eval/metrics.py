@@ -38,7 +38,7 @@ _UNKNOWN = "unknown"
 
 
 def gold_classes(row: Mapping[str, Any]) -> frozenset[str]:
-    """The classes to be named: the row's verified labels where it has them, else its reference answer."""
+    """The classes to be named: the row's labels where it has them, else its reference answer (mined labels agree)."""
     if row.get("labels"):
         return frozenset(present_classes(row["labels"]))
     return frozenset(parse_class_list(row["answer"]).classes)

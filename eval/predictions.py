@@ -13,7 +13,10 @@ from reasoner.errors import UserError
 from reasoner.schema import Example
 
 #: The Example fields that a prediction row repeats; `sample` and `completion` are added.
-FIELDS = ("id", "study_id", "task", "question", "options", "images", "reasoning", "answer", "labels", "report")
+FIELDS = (
+    *("id", "study_id", "task", "question", "options", "images", "reasoning", "answer"),
+    *("labels", "label_source", "report"),
+)
 
 #: (model, split, mode): what one prediction file holds.
 Cell = tuple[str, str, str]
@@ -88,21 +91,23 @@ def read_description(path: Path) -> dict[str, Any]:
     return json.loads(_description(path).read_text())
 
 
-def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """The rows of a prediction file.
+def read_predictions(path: Path, asked: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The rows of a prediction file. What it repeats of a question gives way to `asked`, the questions as they are now:
+    a file that is reused may be older than their answers and labels.
 
     Raises:
         UserError: on a line that is no JSON.
     """
-    rows = []
+    rows, now = [], {row["id"]: row for row in asked}
     with path.open() as file:
         for number, line in enumerate(file, 1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(
                     f"{path}:{number}: not JSON ({error.msg}): delete the file and evaluate again"
                 ) from error
+            rows.append({**row, **now.get(row["id"], {})})
     return rows
 
 

@@ -76,7 +76,7 @@ def run(settings: Settings) -> dict[str, Any]:
         load_processor(checkpoint)
 
     files = _generate(settings, checkpoints, splits, data, folder)
-    predictions = {cell: read_predictions(path) for cell, path in files.items()}
+    predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
     trivial = _trivial_predictions(settings, splits, data)
     everything = [*predictions.values(), *trivial.values()]
     scored = iter(score_rows([row for rows in everything for row in rows], workers=settings.workers))

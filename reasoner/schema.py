@@ -12,10 +12,14 @@ Status = Literal["present", "absent", "uncertain"]
 Laterality = Literal["left", "right", "bilateral"]
 Change = Literal["new", "worse", "stable", "improved", "resolved"]
 Split = Literal["train", "val", "test", "site_b"]
+#: Whose labels they are: `verified` ones do not depend on the report (experts read the image, or it was drawn with
+#: them) and may overrule it; `mined` ones were made from the report by a program, and may not.
+LabelSource = Literal["verified", "mined"]
 
 STATUSES: tuple[str, ...] = get_args(Status)
 CHANGES: tuple[str, ...] = get_args(Change)
 SPLITS: tuple[str, ...] = get_args(Split)
+LABEL_SOURCES: tuple[str, ...] = get_args(LabelSource)
 
 NO_FINDING = "No Finding"
 #: The 14 CheXpert classes (Irvin et al. 2019, arXiv 1901.07031, table 1), in alphabetical order.
@@ -188,6 +192,11 @@ class Study(Record):
     split: str = "train"
     source: str = ""
 
+    @property
+    def label_source(self) -> LabelSource:
+        """Whose labels the study's examples carry."""
+        return "verified" if self.labels else "mined"
+
 
 @dataclass(frozen=True)
 class Turn(Record):
@@ -213,6 +222,8 @@ class Example(Record):
     gold_findings: tuple[Finding, ...] = ()
     #: The labels to be rewarded: the study's verified ones, else those mined from its report.
     labels: dict[str, str | None] | None = None
+    #: Which of the two `labels` are; `None` without labels.
+    label_source: LabelSource | None = None
     report: str = ""
     steps: tuple[Step, ...] = ()
     stage: int | None = None
@@ -223,6 +234,13 @@ class Example(Record):
     context: tuple[Turn, ...] = ()
 
     _nested = {"gold_findings": Finding, "steps": Step, "context": Turn, "boxes": Box}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Example:
+        """As every record; labels that do not say whose they are (older data sets) count as mined."""
+        if row.get("labels") and not row.get("label_source"):
+            row = {**row, "label_source": "mined"}
+        return super().from_dict(row)
 
 
 Study._nested = {"boxes": Box, "given": Example}

@@ -50,7 +50,7 @@ EXAMPLES = {
   reasoner score --input rows.jsonl --output scores.jsonl
 
   In:  one JSON object a line: id, completion, reasoning (reference chain), report;
-       optionally question, answer, task, options, labels.
+       optionally question, answer, task, options, labels (verified, unless label_source is mined).
   Out: one line per input line, in order: id, factuality, completeness, effectiveness, radrscore, answer, format
        (numbers or null) and evidence. A JSON summary goes to standard output.""",
     "doctor": """\

@@ -125,7 +125,7 @@ def answer_reward(
     """1 for the right answer, a share for a list that is partly right, 0 for a wrong or unreadable one.
 
     Abstains (None) without reference and on tasks whose answer is prose. `task` None: told from the question and the
-    reference. The gold list is the present classes of `labels` where given, else `answer`.
+    reference. The gold list is the present classes of `labels` where given, else `answer`: the same if they are mined.
     """
     options = tuple(options or ()) or _options_of(question or "")
     kind = task or _kind(answer, options)

@@ -82,6 +82,7 @@ def process(
     reasoning: str | None,
     report: str | None,
     labels: Mapping[str, str | None] | None = None,
+    label_source: str | None = None,
     judge: str = "rules",
     url: str = "",
     model: str = "",
@@ -92,6 +93,8 @@ def process(
     cache: str = "~/.cache/cxr-reasoner/judge.sqlite",
 ) -> Score:
     """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report.
+
+    Labels count as verified unless `label_source` is `mined`: what a program read in the report cannot overrule it.
 
     `judge` is `rules` (below; deterministic), `llm` (`rewards.judge`) or `radeval` (`rewards.radeval`: not RadRScore
     but a metric of that package). What these two leave unanswered falls back to the rules, counted in the part
@@ -105,20 +108,21 @@ def process(
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
     assert reasoning is not None and report is not None
     case = _case(completion=completion, reasoning=reasoning, report=report)
+    verified = None if label_source == "mined" else labels
     if who is None:
-        return radrscore(case.text, reasoning, report, labels)
+        return radrscore(case.text, reasoning, report, verified)
     score = who.score(case)
     fallback = score is None
-    score = score or radrscore(case.text, reasoning, report, labels)
+    score = score or radrscore(case.text, reasoning, report, verified)
     return replace(score, parts={**score.parts, "judge_fallback": float(fallback)})
 
 
 def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
     """The score of a reasoning text with one evidence entry per claim, reference sentence and step.
 
-    An entry holds `part`, `verdict`, `credit` (0 to 1), `words` (of the completion, or of the reference for part
-    completeness), `against` (the words on the other side, empty where it is silent) and `start`, `end` (offsets of
-    `words` in their text).
+    `labels` are verified ones. An entry holds `part`, `verdict`, `credit` (0 to 1), `words` (of the completion, or of
+    the reference for part completeness), `against` (the words on the other side, empty where it is silent) and `start`,
+    `end` (offsets of `words` in their text).
     """
     gold = _gold(reference, report, tuple(labels.items()) if labels else ())
     sentences = read_reasoning(text)

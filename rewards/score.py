@@ -1,9 +1,9 @@
 """`reasoner score`: existing completions in, one row of scores per completion out; no model is loaded.
 
 In: JSON lines with `completion`, `reasoning` (the reference chain) and `report`, and if at hand `id`, `question`,
-`answer`, `task`, `options`, `labels`. Out: as many JSON lines in the same order with `id`, `factuality`,
-`completeness`, `effectiveness`, `radrscore`, `answer`, `format` (numbers, or null where not applicable) and
-`evidence` by reward. A row that cannot be read gets nulls and an `error`, and is counted.
+`answer`, `task`, `options`, `labels` (verified, unless `label_source` is `mined`). Out: as many JSON lines in the same
+order with `id`, `factuality`, `completeness`, `effectiveness`, `radrscore`, `answer`, `format` (numbers, or null where
+not applicable) and `evidence` by reward. A row that cannot be read gets nulls and an `error`, and is counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
+from reasoner.schema import LABEL_SOURCES
 from rewards.process import PARTS
 from rewards.registry import RewardSet, Score
 
@@ -110,6 +111,8 @@ def read_row(line: bytes) -> tuple[Row, str | None]:
             return row, "column 'labels' is text but not JSON"
     if not isinstance(row["labels"], (dict, type(None))):
         return row, f"column 'labels' must be an object of class to status, found {type(row['labels']).__name__}"
+    if row.get("label_source") not in (None, *LABEL_SOURCES):
+        return row, f"column 'label_source' must be {' or '.join(LABEL_SOURCES)}, found {row['label_source']!r}"
     if not isinstance(row["options"], (list, tuple)):
         return row, f"column 'options' must be a list, found {type(row['options']).__name__}"
     return row, None

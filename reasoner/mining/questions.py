@@ -120,6 +120,7 @@ def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejec
                 images=draft.images or study.images,
                 gold_findings=chain.findings,
                 labels=read.labels,
+                label_source=study.label_source,
                 report=study.report,
                 steps=chain.steps,
                 stage=draft.stage,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import datasets
 
 #: The columns that reward functions may ask for besides `completion`.
-REWARD_COLUMNS = ("id", "study_id", "task", "question", "options", "answer", "reasoning", "report", "labels", "stage")
+REWARD_COLUMNS = (
+    *("id", "study_id", "task", "question", "options", "answer", "reasoning", "report"),
+    *("labels", "label_source", "stage"),
+)
 
 
 def load_examples(

@@ -54,6 +54,8 @@ def test_predictions_are_reused_only_for_the_same_checkpoint_rows_and_decoding(t
     write_predictions(path, [{**row, "sample": 0, "completion": "x"} for row in rows], described)
     assert is_complete(path, described)
     assert [row["id"] for row in read_predictions(path)] == ["e0", "e1", "e2"]
+    now = [{**row, "labels": None, "label_source": None} for row in rows]
+    assert [(r["labels"], r["completion"]) for r in read_predictions(path, now)] == [(None, "x")] * 3
     assert not is_complete(path, fingerprint(tmp_path, rows, greedy._replace(max_tokens=9)))
     assert not is_complete(path, fingerprint(tmp_path, rows[:2], greedy))
     weights.write_bytes(b"other")

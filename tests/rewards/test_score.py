@@ -83,6 +83,14 @@ def test_verified_labels_are_heeded_as_object_and_as_text(tmp_path):
     assert rows[0]["factuality"] == 1.0 and rows[1]["factuality"] == rows[2]["factuality"] < 1.0
 
 
+def test_labels_called_mined_do_not_overrule_the_report(tmp_path):
+    labeled = {**GOOD, "labels": {"Pneumothorax": "present"}}
+    rows = [{**labeled, "label_source": owner} for owner in ("mined", "verified", None, "experts", ["mined"])]
+    _, rows = run(tmp_path, *rows)
+    assert rows[0]["factuality"] == 1.0 and rows[1]["factuality"] == rows[2]["factuality"] < 1.0
+    assert all("'label_source' must be verified or mined" in row["error"] for row in rows[3:])
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "nonsense\n", '{"id": 1}\n'])
 def test_no_usable_row_is_an_error_and_leaves_no_file(tmp_path, content):
     source = tmp_path / "in.jsonl"

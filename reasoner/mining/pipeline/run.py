@@ -139,7 +139,8 @@ def _given(study: Study) -> Iterator[tuple[str, Row]]:
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
     for example in study.given:
         gold = tuple(extract_text(example.reasoning))
-        yield "example", {**vars(example), "labels": study.labels or mined, "gold_findings": gold}
+        labels = {"labels": study.labels or mined, "label_source": study.label_source}
+        yield "example", {**vars(example), **labels, "gold_findings": gold}
 
 
 def mine_partition(source: Source, partition: Partition, number: int, output: Path, settings: MineSettings) -> None:

@@ -35,6 +35,7 @@ EXAMPLE = pa.schema(
         *((name, _TEXTS) for name in ("options", "images")),
         ("gold_findings", pa.list_(_FINDING)),
         ("labels", _LABELS),
+        ("label_source", _TEXT),
         ("steps", pa.list_(_STEP)),
         ("stage", pa.int32()),
         ("boxes", pa.list_(_BOX)),

@@ -252,7 +252,7 @@ def test_verified_labels_are_kept_beside_the_mined_answer() -> None:
     labels = {name: "present" if name == "Fracture" else "absent" for name in CLASSES}
     (row,) = [r for r in examples("FINDINGS: The lungs are clear.", labels=labels) if r.task == "abnormality_list"]
     assert row.answer == NO_FINDING
-    assert row.labels == labels
+    assert row.labels == labels and row.label_source == "verified"
 
 
 def test_rates_choose_a_deterministic_share() -> None:

@@ -53,6 +53,7 @@ def test_what_is_written(made: Any, tmp_path: Path, name: str, capfd: pytest.Cap
     for example in examples:
         study = expected[example.study_id]
         assert example.images and Path(example.images[0]).is_file() and example.split == study.split
+        assert example.labels and example.label_source == ("verified" if study.labels else "mined")
         if study.given:
             assert example.question in {given.question for given in study.given}
         else:

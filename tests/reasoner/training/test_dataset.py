@@ -57,6 +57,12 @@ def test_examples_come_back_as_they_were_with_absolute_paths(write):
     assert len(load_examples(data, "train", limit=1)) == 1
 
 
+def test_labels_of_an_older_data_set_count_as_mined(write):
+    older = {name: value for name, value in example(0).to_dict().items() if name != "label_source"}
+    (row,) = load_examples(write([older]), "train")
+    assert row.labels and row.label_source == "mined"
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
