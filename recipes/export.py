@@ -148,7 +148,7 @@ def _verify_transformers(output: Path, trained: torch.Tensor, probe: Probe, merg
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from reasoner.models.engine import vision_token_ids
+    from reasoner.models.load import vision_token_ids
 
     model: Any = AutoModelForImageTextToText.from_pretrained(output, dtype="auto")
     processor = load_processor(output)

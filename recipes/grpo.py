@@ -148,7 +148,7 @@ def build_trainer(
     """The trainer with its policy (from `weights`), its vLLM engine and its rewards."""
     from reasoner.compat.transformers import set_origin
     from reasoner.models.engine import trl_rollouts
-    from reasoner.models.load import load_model, resolve_dtype
+    from reasoner.models.load import forbid_vision_tokens, load_model, resolve_dtype
     from recipes.step_credit import StepCreditTrainer
 
     dtype = resolve_dtype(recipe.model.dtype)
@@ -158,6 +158,7 @@ def build_trainer(
         attn_implementation=recipe.model.attn_implementation,
         freeze_vision=recipe.model.freeze_vision,
     )
+    forbid_vision_tokens(model, processor)
     set_origin(model, str(recipe.output / "sft"))
     with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
         trainer = StepCreditTrainer(
@@ -171,5 +172,7 @@ def build_trainer(
             step_credit=recipe.grpo.step_credit,
             steps=bridge.steps,
         )
+    if trainer.ref_model is not None:
+        forbid_vision_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), processor)
     show_progress(trainer)
     return trainer

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from reasoner.compat.vllm import keep_weights_plain, vision_ban
+from reasoner.models.load import vision_token_ids
 from reasoner.prompts import conversation
 from reasoner.schema import Turn
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
     from vllm import LLM, SamplingParams
 
-VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 _FORBID = -100.0  # vLLM clamps logit_bias to [-100, 100]
 
 
@@ -81,12 +81,6 @@ def build_engine(
         mm_processor_kwargs=budget or None,
         **engine_options(dtype, max_images, seed),
     )
-
-
-def vision_token_ids(processor: Any) -> list[int]:
-    """The ids of the vision tokens that this checkpoint's tokenizer knows."""
-    vocabulary = getattr(processor, "tokenizer", processor).get_vocab()
-    return [vocabulary[token] for token in VISION_TOKENS if token in vocabulary]
 
 
 def vision_logit_bias(processor: Any) -> dict[int, float]:

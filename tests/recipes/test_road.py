@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from reasoner.models.engine import VISION_TOKENS
+from reasoner.models.load import VISION_TOKENS
 
 SMALL = {
     "data.options.train": 48,

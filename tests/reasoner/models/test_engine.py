@@ -11,7 +11,7 @@ from reasoner.compat.trl import collapse_runs
 from reasoner.compat.vllm import forget_images
 from reasoner.models import engine as engines
 from reasoner.models import tiny
-from reasoner.models.load import load_model, load_processor
+from reasoner.models.load import VISION_TOKENS, load_model, load_processor, vision_token_ids
 from reasoner.prompts import TAGS
 
 QUESTION = "Which abnormalities are present in this chest X-ray?"
@@ -95,8 +95,8 @@ def test_a_weight_push_reaches_the_kernels(checkpoint, engine, image):
 
 def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(checkpoint, engine, image):
     processor = load_processor(checkpoint)
-    vision = engines.vision_token_ids(processor)
-    assert len(vision) == len(engines.VISION_TOKENS)
+    vision = vision_token_ids(processor)
+    assert len(vision) == len(VISION_TOKENS)
     # The strongest push that a request can give: enough for any ordinary token, never for a vision token.
     ordinary = processor.tokenizer("<think>")["input_ids"][0]
     _, ids, _ = sample(engine, processor, image, logit_bias={ordinary: 100.0})

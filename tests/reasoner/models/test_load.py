@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reasoner.models import tiny
-from reasoner.models.load import load_model, load_processor
+from reasoner.models.load import forbid_vision_tokens, load_model, load_processor, vision_token_ids
 
 TEXTS = ["Which abnormalities are present in this chest X-ray?", "The heart is enlarged."] * 4
 
@@ -38,3 +38,19 @@ def test_prompts_are_padded_on_the_left_whatever_the_checkpoint_says(checkpoint,
     processor = load_processor(folder)
     mask = processor(text=["The heart.", "The heart is enlarged."], padding=True, return_tensors="pt")["attention_mask"]
     assert mask[0, 0] == 0 and mask[:, -1].tolist() == [1, 1]
+
+
+def test_a_policy_spends_nothing_on_vision_tokens_once_they_are_forbidden(checkpoint):
+    model, processor = load_model(checkpoint, dtype="float32"), load_processor(checkpoint)
+    inputs = processor(text=["The heart is enlarged."], return_tensors="pt")
+    vision = vision_token_ids(processor)
+    before = model(**inputs).logits.softmax(-1)
+    forbid_vision_tokens(model, processor)
+    logits = model(**inputs).logits
+    after = logits.softmax(-1)
+    assert before[..., vision].sum() > 0 and after[..., vision].sum() == 0
+    others = [number for number in range(logits.shape[-1]) if number not in vision]
+    renormalised = before[..., others] / before[..., others].sum(-1, keepdim=True)
+    assert torch.allclose(after[..., others], renormalised, atol=1e-6)
+    entropy = -(after * logits.log_softmax(-1)).sum(-1)
+    assert entropy.isfinite().all()
