@@ -28,12 +28,10 @@ from reasoner.models.load import load_model, load_processor
 from reasoner.phantom.source import PhantomSource
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
-from reasoner.training.dataset import load_examples
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from rewards.registry import RewardSet, gated_total
 
 WEIGHTS = {"format": 0.2, "answer": 1.0, "process": 1.5}
-#: The columns of the data set that these rewards read.
-COLUMNS = ("task", "question", "options", "answer", "reasoning", "report", "labels")
 
 
 def phantoms(data: Path, number: int) -> list[Example]:
@@ -49,7 +47,7 @@ def to_dataset(examples: list[Example]) -> datasets.Dataset:
         {
             "prompt": [{"role": "user", "content": "\n".join([e.question, *e.options])}],
             "images": list(e.images),
-            **{name: getattr(e, name) for name in COLUMNS},
+            **{name: getattr(e, name) for name in REWARD_COLUMNS},
             "labels": json.dumps(e.labels),  # as text: Arrow would fill every row with the keys of all others
         }
         for e in examples
@@ -66,7 +64,7 @@ def reward_function(weights: dict[str, float]) -> Callable[..., list[float]]:
     ) -> list[float]:
         scores = []
         for number, completion in enumerate(completions):
-            row = {name: columns[name][number] for name in COLUMNS}
+            row = {name: columns[name][number] for name in REWARD_COLUMNS}
             row["labels"] = json.loads(row["labels"])
             scores.append(rewards.score({**row, "completion": completion[-1]["content"]}))
         for name in weights:  # a reward that is not about a row has no value there

@@ -16,7 +16,7 @@ COMPLETION = """\
 <think>There is a small right pleural effusion. There is pulmonary edema. No pneumothorax.</think>
 <answer>Pleural Effusion, Edema</answer>"""
 
-#: What rewards may look at besides the completion. `labels` outweigh the report where they are verified.
+#: What rewards may look at besides the completion. These labels are verified, so they outweigh the report.
 ROW = {
     "task": "abnormality_list",
     "question": "Which abnormalities does this chest X-ray show?",

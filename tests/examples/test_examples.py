@@ -101,7 +101,7 @@ def test_plain_trl_trains_with_our_rewards(tmp_path):
         prompts=rows["prompt"],
         completions=[[{"role": "assistant", "content": text}] for text in [*texts[:2], "No tags at all."]],
         log_metric=logged.__setitem__,
-        **{name: rows[name] for name in example.COLUMNS},
+        **{name: rows[name] for name in example.REWARD_COLUMNS},
     )
     assert logged["parts/format"] == pytest.approx(2 / 3)
     assert totals[0] > 1.5 and totals[1] > 1.5 and totals[2] == 0
