@@ -75,7 +75,7 @@ lexicon.PATH = Path({str(grown)!r})
 for text in ({first.split(" => ")[0]!r}, {second.split(" => ")[0]!r}):
     print([(f.concept, f.status, f.laterality, f.size) for f in extract_text(text)])
 """
-    done = subprocess.run([sys.executable, "-c", read], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", read], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.stdout.splitlines() == [
         "[('hydatid_cyst', 'present', 'right', '40 mm')]",
         "[('hydatid_cyst', 'absent', None, None)]",

@@ -24,6 +24,7 @@ def run(name: str, *arguments: str | Path) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert done.returncode == 0, f"{name}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
@@ -48,8 +49,10 @@ def test_each_example_says_how_to_run_it_and_is_listed(name):
 
 def test_a_csv_is_mined_and_no_row_is_lost(tmp_path):
     printed = run("mine_your_csv.py", "--output", tmp_path)
-    summary = json.loads((tmp_path / "data" / "summary.json").read_text())
-    rejected = [json.loads(line) for line in (tmp_path / "data" / "quarantine.jsonl").read_text().splitlines()]
+    summary = json.loads((tmp_path / "data" / "summary.json").read_text(encoding="utf-8"))
+    rejected = [
+        json.loads(line) for line in (tmp_path / "data" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert summary["studies"]["mined"] + len(rejected) == 11, "the rows of reports.csv"
     assert {row["reason"] for row in rejected} == {"no finding read", "wrong language", "bad row"}
     for row in rejected:
@@ -66,14 +69,19 @@ def test_columns_of_ones_own_and_pictures_are_taken(tmp_path):
     columns = ["--study=id", "--patient=who", "--findings=text", "--impression=sum"]
     printed = run("mine_your_csv.py", f"--csv={table}", f"--output={tmp_path / 'out'}", *columns, "--image=file")
     assert "answer: Cardiomegaly" in printed
-    study = json.loads((tmp_path / "out" / "reports.jsonl").read_text())
+    study = json.loads((tmp_path / "out" / "reports.jsonl").read_text(encoding="utf-8"))
     assert study["study_id"] == "7" and study["images"] == [str(tmp_path / "x.png")]
 
 
 def test_a_missing_column_is_named_with_those_there_are():
     arguments = [sys.executable, EXAMPLES / "mine_your_csv.py", "--study=uid"]
     done = subprocess.run(
-        arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode != 0
     assert "no column 'uid'; it has Accession, Patient" in done.stderr and "Traceback" not in done.stderr
@@ -110,9 +118,9 @@ def test_plain_trl_trains_with_our_rewards(tmp_path):
 @pytest.mark.slow
 def test_pictures_of_ones_own_are_mined_and_trained_on(tmp_path):
     printed = run("train_on_your_pictures.py", "--steps", "2", "--output", tmp_path)
-    summary = json.loads((tmp_path / "data" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "data" / "summary.json").read_text(encoding="utf-8"))
     assert summary["studies"] == {"read": 50, "mined": 50, "train": 40, "test": 10}
     assert {path.suffix for path in (tmp_path / "pictures").glob("study-*")} == {".png", ".jpg"}
-    state = json.loads((tmp_path / "sft" / "trainer_state.json").read_text())
+    state = json.loads((tmp_path / "sft" / "trainer_state.json").read_text(encoding="utf-8"))
     assert max(row["step"] for row in state["log_history"]) == 2
     assert "the model: " in printed and "reference: <think>" in printed
