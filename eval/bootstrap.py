@@ -1,7 +1,7 @@
 """Paired percentile bootstrap over studies (Efron and Tibshirani 1993, chapter 13), in numpy.
 
 Every metric here is a function of totals over studies, so a resample is a vector of study weights and all resamples
-are one matrix product. Models that answered the same studies share the weights, which is what makes differences paired.
+are one matrix product. Models that answered the same studies share the weights, so their differences are paired.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def score_rows(
     """One score per reward for each row, in order. Equal completions of one example are scored once.
 
     Raises:
-        RuntimeError: when a row could not be scored: a mean over the others would not be the metric it is called.
+        RuntimeError: when a row could not be scored. The mean of the others would be another metric.
     """
     from rich.progress import track
 

@@ -103,8 +103,8 @@ def _data_uri(path: Path) -> str:
 
 
 def read_completion(model: str, completion: str, scores: Mapping[str, Score]) -> Reading:
-    """The completion's reasoning cut at the claims of part factuality; what the reference says and it does not is
-    `missed`."""
+    """The completion's reasoning, cut at its claims (part factuality); `missed` is what the reference says and it does
+    not."""
     parsed, process = parse_completion(completion), scores["process"]
     entries = process.evidence
     claims = [entry for entry in entries if entry.get("part") == "factuality"]

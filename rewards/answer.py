@@ -202,7 +202,7 @@ def _grade_list(given: str, gold: str, metric: str, weights: Mapping[str, float]
 
 
 def _option_words(options: Sequence[str]) -> dict[str, str]:
-    """Letter -> normal form of the option's words; options without a letter take theirs by position."""
+    """Letter -> normal form of the option's words; an option without a letter gets the one of its position."""
     words = {}
     for position, option in enumerate(options):
         match = _LETTERED.match(option)

@@ -1,10 +1,10 @@
-"""What a judge of the process is, instead of the rules, and the language model as one: ChestX-Reasoner's judgements
-(arXiv 2504.20930, section 3.4) from any OpenAI-compatible server.
+"""Judges of the process that stand in for the rules: the interface, and a language model behind any OpenAI-compatible
+server, which is asked for ChestX-Reasoner's judgements (arXiv 2504.20930, section 3.4).
 
 The language model lists the key findings of the reference and whether each is recalled (completeness), the claims of
 the completion and whether the report bears each out (factuality), and its steps and whether the reference supports
-each (effectiveness). Every request goes out once: replies are cached on disk. What the judge does not answer in time,
-or not in the form asked for, is None here, and the rules score it.
+each (effectiveness). Every request goes out once: replies are cached on disk. Where the judge answers too late, or
+not in the form asked for, the score is None, and the rules score the row.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Judge(Protocol):
     """Judges a chunk at once, and then gives out one score after another."""
 
     def ask(self, cases: Sequence[Case]) -> None:
-        """Finds out what `score` needs, as far as the time allows; without cases (before a run) what can be made ready.
+        """Fetches what `score` needs, as far as the time allows. Without cases (before a run): starts what takes long.
 
         Raises:
             UserError: this judge cannot be had at all.
         """
 
     def score(self, case: Case) -> Score | None:
-        """What was found out before; None where that is nothing."""
+        """The score that `ask` fetched; None where it got none."""
 
 
 class LlmJudge(NamedTuple):

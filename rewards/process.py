@@ -62,7 +62,7 @@ def _case(*, completion: str, reasoning: str, report: str, **_: Any) -> Case:
 def _judge(
     judge: str, url: str, model: str, metric: str, gpus: float, actors: int, judge_timeout_s: float, cache: str
 ) -> Judge | None:
-    """Who judges instead of the rules; None: nobody."""
+    """The judge that stands in for the rules; None when the rules judge."""
     if judge == "rules":
         return None
     if judge == "llm" and url and model:
@@ -260,7 +260,7 @@ class _Recall(NamedTuple):
 
 
 def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: Labels) -> Iterator[Mark]:
-    """One entry per sentence of the reference: how much of what it adds comes up, by what is said about it."""
+    """One entry per sentence of the reference: how much of what it adds the completion recalls, and rightly."""
     claims = [claim for sentence in sentences for claim in sentence.claims]
     facts, said = Facts(claims, reference.about), spoken(sentences)
     room = reference.terms + SPARE
@@ -282,9 +282,9 @@ def _completeness(sentences: Sequence[Sentence], reference: Reference, labels: L
 def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], said: Spoken) -> tuple[float, float]:
     """What a reference sentence weighs, and how much of that the completion earns.
 
-    The words that name a finding fare as its claim does, all others as the best claim of the sentence, a pair as the
-    worse of its two. A claim recalled in full needs none of its words; else a word needs itself or another name of the
-    finding, a pair both of its words in one sentence.
+    Words that name a finding earn what its claim earns; other words what the best claim of the sentence earns; a pair
+    what the worse of its two words earns. A claim recalled in full needs none of its words. Otherwise a word counts if
+    it or another name of the finding is said, a pair if one sentence holds both words.
     """
     best = max([recall.factor for recall in recalls], default=1.0)
     places = got = 0.0
@@ -347,7 +347,7 @@ def _backed(claim: Claim, reference: Facts, labels: Labels) -> Match:
 
 
 def _vouched(finding: Fact, said: Match, labels: Labels) -> Match:
-    """The chain's word on the finding; where labels refute the finding, or verify what the chain omits, theirs."""
+    """What the chain says on the finding; what the labels say where they refute it, or verify what the chain omits."""
     known = labels.match(finding)
     if known is None:
         return said

@@ -54,7 +54,7 @@ class RadEvalJudge(NamedTuple):
     timeout_s: float
 
     def checked(self) -> RadEvalJudge:
-        """Raises `UserError` where the settings are wrong whatever the cluster."""
+        """Raises `UserError` for settings that no cluster could serve."""
         check_known(self.metric, METRICS, "metric of judge radeval:")
         if self.gpus < 0 or (self.gpus > 1 and self.gpus % 1) or self.actors < 1 or self.timeout_s <= 0:
             raise UserError(

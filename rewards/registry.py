@@ -1,6 +1,6 @@
 """Rewards by name: a decorated function per reward, and the set of them that a recipe asks for.
 
-A reward is `(completion, *, columns and settings by name) -> Score`. None as value abstains: not a row of mine.
+A reward is `(completion, *, columns and settings by name) -> Score`. The value None abstains: the row is not for it.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ class RewardSet:
 
 
 def gate(name: str, scores: Mapping[str, Score]) -> float | None:
-    """What the component adds to the GRPO total: its value, but nothing earned for a malformed completion.
+    """What the component adds to the GRPO total: its value, or 0 where a malformed completion would earn something.
 
     Penalties (negative values) and `format` itself pass as they are; None stays None.
     """

@@ -1,4 +1,4 @@
-"""What a sentence speaks of: its words of substance and the concepts that they name, whatever it says about them.
+"""What a sentence speaks of, whatever it says about it: its words of substance and the concepts that they name.
 
 Completeness asks how much of the reference came up at all, and concepts alone are too coarse for that: "a calcified
 granuloma in the right hilum" is more than a granuloma. A term is the stem of a word; where the lexicon reads the word
@@ -129,7 +129,7 @@ def terms(sentence: str) -> Terms:
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of to some end: plans, definitions and headings count if a claim follows within REACH."""
+    """All that a text speaks of. Plans, definitions and headings count if a claim follows within REACH sentences."""
     found: set[frozenset[str]] = set()
     wait = REACH  # how many sentences ahead the next claim is
     for sentence in reversed(sentences):

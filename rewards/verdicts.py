@@ -173,7 +173,7 @@ def read_reference(text: str) -> Reference:
 
 
 def _another(times: int) -> float:
-    """What the n-th sentence with a term adds to its weight, which is the square root of their number."""
+    """What the n-th sentence with a term adds to the term's weight: n sentences weigh sqrt(n) in all."""
     return float(times**0.5 - (times - 1) ** 0.5)
 
 
@@ -203,7 +203,7 @@ def _all_denied(about: Sequence[Stated]) -> bool:
 
 
 def _on_narrower(claim: Fact, about: Sequence[Stated]) -> Match | None:
-    """Only kinds of the concept are spoken of: one that is there implies it, the absence of one says little."""
+    """Only kinds of the concept are spoken of. A kind that is present implies it; an absent one says little."""
     if claim.status != "absent":
         matches = [
             Match(VAGUER * agreement(claim, other), words, other) for other, words in about if other.status != "absent"
@@ -218,7 +218,7 @@ def _on_narrower(claim: Fact, about: Sequence[Stated]) -> Match | None:
 
 
 def _on_wider(claim: Fact, said: Sequence[Stated]) -> Match | None:
-    """Only an ancestor is spoken of: its absence implies this one's, its presence leaves this one open."""
+    """Only an ancestor is spoken of. Its absence implies that this one is absent; its presence leaves this one open."""
     best: Match | None = None
     for other, words in said:
         if claim.status == "absent":

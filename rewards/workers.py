@@ -1,8 +1,8 @@
 """Rewards on Ray actors: batched, in order, and whole whatever happens to an actor or a row.
 
-Actors stream their scores back, so the driver knows how far each has come. An actor that dies or hangs is replaced and
-what it had not delivered is done again, each row by itself, which finds the row to blame. Text only: pixels never
-travel.
+Actors stream their scores back, so the driver knows how far each has come. An actor that dies or hangs is replaced.
+The rows it had not delivered are done again, each by itself, which finds the row to blame. Only text travels, never
+pixels.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ class RewardPool:
                 ray.shutdown()
 
     def score(self, rows: Sequence[Row], *, evidence: bool = True) -> list[dict[str, Score]]:
-        """Every reward of every row, in order; without `evidence` that of None alone. (It is most of what travels:
-        fetching it takes as long as finding it.)
+        """Every reward of every row, in order. Without `evidence`, only scores of None keep theirs: evidence is most of
+        what travels, and fetching it takes as long as finding it.
 
         A reward that cannot score a row has value None there, with the reason as evidence, and is counted.
 
@@ -271,7 +271,7 @@ class RewardPool:
         self._actors[index] = self._start(index)
 
     def _warn_once(self, kind: str, why: str) -> None:
-        """One line for each kind of failure: it must be seen once, and a thousand times it need not."""
+        """Logs one line for each kind of failure, the first time that it occurs."""
         if kind not in self._warned:
             self._warned.add(kind)
             log.warning("%s; such rows have no reward and are counted in failed_rows", why)
@@ -369,8 +369,8 @@ class _Batch:
         job.deadline = self._deadline()
 
     def _recover(self, index: int, *, timed_out: bool) -> None:
-        """Replaces the actor of a job and queues each row that it had not delivered by itself (it may have scored some
-        of them: what a dying actor sends does not always arrive); gives up on a row found guilty."""
+        """Replaces the actor of a job, and queues each row that it had not delivered as a job of its own. Gives up on a
+        row found guilty. Some rows may be scored twice: what a dying actor sends does not always arrive."""
         job = self.jobs.pop(index)
         self.pool._replace(index)
         if job.alone and job.pending:

@@ -208,5 +208,5 @@ def ancestors(concept: str) -> tuple[str, ...]:
 
 @cache
 def kin(concept: str) -> frozenset[str]:
-    """The concept with its ancestors and descendants: all that a text may say on it."""
+    """The concept, its ancestors and its descendants: all names under which a text may speak of it."""
     return frozenset({concept, *ancestors(concept), *(name for name in load().concepts if concept in ancestors(name))})

@@ -142,8 +142,8 @@ REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """One finding per concept and side, in READ_ORDER: the strongest status, the first value of each attribute.
 
-    A mention without a side adds to one with a side; a concept that is asserted anywhere is not also denied. What is
-    said of the image's own quality is no finding of the chest; `quality.py` speaks of it.
+    A mention without a side is merged into one that has a side. A concept that is asserted anywhere is not denied as
+    well. Remarks on the quality of the image are left out: they are no findings of the chest (see `quality.py`).
     """
     by_concept: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -283,7 +283,7 @@ class _Words:
         return found
 
     def summary(self, abnormal: Sequence[Finding]) -> list[Step]:
-        """What was found, once more; those without a side first, as a side carries over to what follows it."""
+        """The findings once more. Those without a side come first, because a side carries over to what follows it."""
         ordered = sorted(abnormal, key=lambda f: (f.status == "uncertain", f.laterality is not None))
         phrases = [
             "possible " * (f.status == "uncertain")
@@ -298,7 +298,7 @@ class _Words:
         return [] if misread(step, self.findings) else [step]
 
     def first_that_reads(self, step: Step, texts: Sequence[str], start: int) -> Step:
-        """The step in the first of the wordings, from `start` on, that says just what it should; else as it is."""
+        """The step in the first wording from `start` on that reads back unchanged; the step as it is when none does."""
         for n in range(len(texts)):
             other = replace(step, text=texts[(start + n) % len(texts)])
             if not misread(other, self.findings):
@@ -329,7 +329,7 @@ def build_comparison(finding: Finding, *, style: str, key: tuple[object, ...], a
 
 
 def _wording_key(style: str, key: tuple[object, ...]) -> tuple[object, ...]:
-    """`concise` has one wording per concept: a small model should spend itself on the image, not on synonyms."""
+    """`concise` has one wording per concept: a small model should learn images, not synonyms."""
     return () if style == "concise" else key
 
 

@@ -245,7 +245,7 @@ def _impression(read: Read, key: tuple[object, ...]) -> Steps:
 
 
 def _normal(read: Read, key: tuple[object, ...]) -> Step:
-    """That nothing is wrong, or, where the report speaks of something unnamed, that."""
+    """Says that nothing is wrong, or that the report mentions something which the lexicon does not name."""
     vague = [replace(f, change=None) for f in read.findings if f.status != "absent" and f.concept in GENERAL]
     if vague:
         return next(iter(_each(vague, key)), _plain("Nothing specific can be named.", "conclusion"))

@@ -52,7 +52,7 @@ def views_in_words(study: Study) -> str:
 
 
 def quality_steps(study: Study, key: tuple[object, ...], attempt: int = 0) -> list[Step]:
-    """The views, then what limits the image, with its words; good quality is what silence implies."""
+    """The views, then what limits the image, with the report's words. A silent report means good quality."""
     steps: list[Step] = []
     if (views := views_in_words(study)) and attempt == 0:
         verb = " are" if " and " in views or views.endswith("views") else " is"

@@ -70,7 +70,7 @@ ALIKE = (
 
 
 def build_examples(read: Read, tasks: Mapping[str, float]) -> Iterator[Example | Rejected]:
-    """The examples of one study, each with a verified chain; one whose chain stays unfaithful comes as `Rejected`."""
+    """The examples of one study, each with a verified chain; where no faithful chain is found, a `Rejected` instead."""
     for task, rate in tasks.items():
         if task == "stage":
             if _count(rate, read, task):
@@ -152,7 +152,7 @@ def _abnormality_list(read: Read, number: int) -> Draft | None:
 
 
 def _ask(read: Read, questions: Sequence[str], key: tuple[object, ...]) -> str:
-    """One way to ask: the first in `concise`, as a small model should spend itself on the image."""
+    """One way to ask; always the first in `concise`, because a small model should learn images, not synonyms."""
     return questions[0] if read.style == "concise" else choose(questions, *key, "question")
 
 

@@ -1,7 +1,7 @@
 """Fluent wording by a language model: chains go to an OpenAI-compatible server, the verifier guards what comes back.
 
 The server is asked to rewrite the sentences that hold findings, one by one, so that each keeps its evidence. A sentence
-comes into the chain only if it is read to say exactly what the rule-made one says; any other keeps the rule-made words.
+enters the chain only if the extractor reads it to say exactly what the rule-made one says; else that one stays.
 Replies are cached on disk by the content of the request, so a run that was stopped, or is repeated, asks only for
 what is missing.
 """

@@ -58,7 +58,7 @@ def step_faults(step: Step, findings: Sequence[Finding], report: str, *, prior: 
 
 
 def misread(step: Step, findings: Sequence[Finding], *, prior: bool = False) -> list[str]:
-    """What the words of a step say that they should not, or fail to say; its evidence aside."""
+    """What a step says that it should not, and what it fails to say. Its evidence is not looked at here."""
     return _word_faults(step, prior) + _assertion_faults(step, findings)
 
 
@@ -69,7 +69,7 @@ def leak(question: str, answer: str, options: Sequence[str], offered: Collection
         question: its words, without the options.
         answer: letters where there are options, else words; several are separated by commas.
         options: `A) words`, ...
-        offered: answers that the question names as its choices, all of them alike.
+        offered: answers that the question names as its choices, so that naming them gives nothing away.
     """
     parts = [part.strip() for part in re.split(r"[,;.]", answer) if part.strip()]
     if options:

@@ -25,7 +25,7 @@ CHUNK = 200  # studies per partition
 
 
 class PhantomSource:
-    """Draws studies instead of written them.
+    """Draws studies instead of reading them.
 
     Args:
         input: unused; the source makes its own data.

@@ -1,8 +1,8 @@
 """CheXpert Plus: `df_chexpert_plus_240401.csv`, one row per image.
 
 Rows of one study (its folder in `path_to_image`) become one study. The report is put together from its section columns;
-where these are empty, the column `report` is split at its headings. The prior is the patient's study that comes before
-in `patient_report_date_order`. The collection's own split is kept (`valid` is our val; it has no test set).
+where these are empty, the column `report` is split at its headings. The prior is the patient's last earlier
+study by `patient_report_date_order`. The collection's own split is kept (`valid` is our val; it has no test set).
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _patient(entry: dict[str, Any]) -> str:
 
 
 def _id(entry: dict[str, Any], where: str) -> str:
-    """The study's own identifier; with the patient's where it only counts that patient's studies."""
+    """The study's identifier; the patient's is put before it where it only counts the studies of one patient."""
     study, patient = text(get(entry, "study_id", "id", "_key")), _patient(entry)
     if not study:
         return f"{patient}/{Path(where).name}" if patient else Path(where).name

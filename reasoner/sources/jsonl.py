@@ -1,7 +1,7 @@
 """Reports in our own `Study` fields, one JSON object per line; image paths are relative to the file.
 
-In a file that names no image at all, reports are mined without. Where some rows name images, each row must; an image
-that is named must be there.
+If no row of the file names an image, reports are mined without images. If some rows do, each row must, and each named
+image must exist.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 gzipped and each optional: `mimic-cxr-2.0.0-metadata.csv` (views, dates, picture names), `-chexpert.csv` and
 `-negbio.csv` (labels of programs), `-split.csv`. Pictures are MIMIC-CXR-JPG's
 `files/pNN/pNNNNNNNN/sNNNNNNNN/DICOM.jpg`.
-The prior is the same patient's study that comes before by StudyDate and StudyTime.
+The prior is the patient's last earlier study by StudyDate and StudyTime.
 """
 
 from __future__ import annotations

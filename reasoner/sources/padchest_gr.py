@@ -107,7 +107,7 @@ class PadchestGrSource(Collection):
 
 
 def _boxes(finding: dict[str, Any]) -> Iterator[Box]:
-    """The boxes of a sentence, both readers'; corners in order, and cut to the image where they barely leave it."""
+    """The boxes of a sentence, both readers', corners in order. One that barely leaves the image is cut to it."""
     labels = [text(label) for label in finding.get("labels") or ()]
     label = ", ".join(filter(None, labels)) or text(finding.get("sentence_en"))
     for reader, name in enumerate(("boxes", "extra_boxes"), 1):

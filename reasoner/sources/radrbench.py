@@ -117,7 +117,7 @@ def _images(row: dict[str, Any]) -> list[str]:
 
 
 def _patient(row: dict[str, Any], report: str, study_id: str) -> str:
-    """The patient as named or as a picture's path tells; else one report, or one picture, counts as one patient."""
+    """The patient as named, or as read from a picture's path; else each report (or picture) is a patient."""
     named = text(get(row, "patient_id", "subject_id", "pat_id"))
     images = _images(row)
     match = next(filter(None, map(_PATIENT.search, images)), None)

@@ -1,8 +1,8 @@
 """ReXGradient-160K: `{train,valid,test}_metadata.csv` or `.json`, one study each, with lists of pictures.
 
 A folder may hold a split in several forms: `*_metadata_view_position.json`, which also has the views, goes before
-`*_metadata.json`, and that before `*_metadata.csv`. The split is the file's. The prior is the patient's study that
-comes before in `StudyDate`.
+`*_metadata.json`, and that before `*_metadata.csv`. The split is the file's. The prior is the patient's last
+earlier study by `StudyDate`.
 """
 
 from __future__ import annotations

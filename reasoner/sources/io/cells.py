@@ -7,7 +7,7 @@ from typing import Any
 
 
 def text(value: Any) -> str:
-    """A cell as text: nothing for None and for what pandas writes when there is nothing."""
+    """A cell as text; empty for None and for what pandas writes into empty cells."""
     if value is None or value != value:
         return ""
     words = str(value).strip()

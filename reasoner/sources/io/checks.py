@@ -31,7 +31,7 @@ def check_images(paths: Sequence[str], *, required: bool) -> tuple[str, str] | N
 
 
 def is_file(path: str) -> bool:
-    """Whether there is such a file; what cannot be the name of one is none."""
+    """Whether there is such a file. A text that cannot be a file name gives False."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):

@@ -92,7 +92,7 @@ def admit(study: Study, where: str, *, required: bool) -> Study | Rejected:
 
 
 def each(source: str, rows: Iterable[Row], build: Callable[[Any, str], Iterator[Outcome]]) -> Iterator[Outcome]:
-    """What `build(value, where)` makes of each row; what it cannot cope with is rejected, never raised."""
+    """What `build(value, where)` makes of each row. A row that it fails on is rejected; nothing is raised."""
     for row in rows:
         if row.reason:
             yield Rejected(source, row.where, row.reason, row.detail)

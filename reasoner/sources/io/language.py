@@ -47,7 +47,7 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 
 
 def foreign_language(text: str) -> str | None:
-    """The language of a text that is not English, as far as that shows; None for English and for what is undecidable.
+    """The language of a text that is not English; None for English, and where it cannot be told.
 
     Another script than Latin's decides by itself; else the other language's words must outnumber the English ones.
     """
