@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reasoner.disk import write_whole
 from reasoner.errors import UserError
 from reasoner.schema import Example
 
@@ -68,8 +69,10 @@ def fingerprint(checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decod
 
 def is_complete(path: Path, expected: dict[str, Any]) -> bool:
     """Whether `path` holds the predictions that `expected` describes."""
-    described = _description(path)
-    return path.exists() and described.exists() and read_description(path) == expected
+    try:
+        return path.exists() and read_description(path) == expected
+    except (OSError, ValueError):  # none, or a damaged one
+        return False
 
 
 def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: dict[str, Any]) -> None:
@@ -80,7 +83,7 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: 
     with part.open("w") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(part, path)
-    _description(path).write_text(json.dumps(described, indent=1))
+    write_whole(_description(path), json.dumps(described, indent=1))
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 from reasoner.errors import UserError
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.stages import working
 from recipes.training import (
     augment,
     finish,
@@ -161,7 +162,7 @@ def run(recipe: Recipe) -> Path:
     from reasoner.models.load import load_model, load_processor, resolve_dtype, save_checkpoint
     from recipes.step_credit import StepCreditTrainer
 
-    output, start = recipe.output / "grpo", recipe.output / "sft"
+    output, start = working(recipe, "grpo"), recipe.output / "sft"
     if not (start / "config.json").is_file():
         raise UserError(f"no SFT checkpoint in {start}: run `make sft RECIPE={recipe.name}` first")
     rewards = (recipe.grpo.rewards, recipe.grpo.reward_files)

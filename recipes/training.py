@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import netrc
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlparse
 
 from transformers import ProgressCallback
 
@@ -16,9 +14,11 @@ from reasoner.errors import UserError
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
+from reasoner.tracking import logged_in_to_wandb
 from reasoner.training.augment import Augment
 from reasoner.training.lengths import fit_length
 from recipes.config import Recipe, check_trainer_args
+from recipes.stages import working
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
-    """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once in `output/base`.
+    """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once beside the run.
 
     Its tokenizer is trained on the training examples' own words.
     """
     if recipe.model.base != TINY:
         return recipe.model.base
-    folder = recipe.output / "base"
+    folder = working(recipe, "sft") / "base"
     if not (folder / "config.json").is_file():
         from reasoner.models import tiny
 
@@ -78,7 +78,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     on_gpu = torch.cuda.is_available()
     device = {"use_cpu": not on_gpu, "bf16": on_gpu, "dataloader_pin_memory": on_gpu}
     defaults = {
-        "output_dir": str(recipe.output / stage / "checkpoints"),
+        "output_dir": str(working(recipe, stage) / "checkpoints"),
         "run_name": f"{recipe.name}-{stage}",
         "seed": recipe.seed,
         "report_to": "wandb",
@@ -160,17 +160,6 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
     if "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
     wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
-
-
-def logged_in_to_wandb() -> bool:
-    """Whether `wandb login` was run (it writes ~/.netrc) or a key is in the environment."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 class Progress(ProgressCallback):

@@ -8,16 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reasoner.errors import UserError
-from recipes.config import (
-    RECIPES,
-    Recipe,
-    Section,
-    check_trainer_args,
-    known_recipes,
-    load_recipe,
-    parse_yaml,
-    trainer_flags,
-)
+from reasoner.settings import Section
+from recipes import RECIPES, known_recipes
+from recipes.config import Recipe, check_trainer_args
+from recipes.load import load_recipe, trainer_flags
+from recipes.plain_yaml import parse_yaml
 
 
 def sections(section: type[Section]) -> list[type[Section]]:

@@ -6,8 +6,8 @@ import yaml
 
 from reasoner.errors import UserError
 from reasoner.models import tiny
-from recipes.config import load_recipe
 from recipes.export import run
+from recipes.load import load_recipe
 
 TEXTS = ["Which abnormalities are present in this chest X-ray?", "The heart is enlarged. The lungs are clear."] * 4
 
