@@ -20,22 +20,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-def _check_plain(value: Any, depth: int = 0) -> Any:
+def _check_plain(value: Any, where: str = "", depth: int = 0) -> Any:
     """Returns the value; raises `ValueError` for one that JSON could not hold."""
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no finite number")
     if isinstance(value, dict):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise ValueError(f"the key {wrong[0]!r} is no text")
-        for inner in value.values():
-            _check_plain(inner, depth + 1)
+        for key, inner in value.items():
+            _check_plain(inner, f"{key}: ", depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_plain(inner, depth + 1)
+            _check_plain(inner, where, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}{value} is no finite number")
     elif not isinstance(value, str | int | float | None):
-        raise ValueError(f"{type(value).__name__} is neither text, number, list nor mapping")
+        raise ValueError(f"{where}{type(value).__name__} is neither text, number, list nor mapping")
     return value
 
 
@@ -55,7 +55,9 @@ def explain(error: ValidationError, schema: type[Section]) -> str:
         return f"unknown key '{where}'; {nearest(path[-1], _section(schema, path[:-1]).model_fields)}"
     if problem["type"] == "missing":
         return f"'{where}' is missing"
-    message, found = problem["msg"].removeprefix("Value error, "), repr(problem["input"])
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['ctx']['error']}"
+    message, found = problem["msg"], repr(problem["input"])
     return f"{where}: {message[:1].lower()}{message[1:]} (got {found if len(found) <= 60 else found[:57] + '...'})"
 
 

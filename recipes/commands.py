@@ -34,7 +34,9 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
 
             print(json.dumps(score_file(args.input, args.output, workers=args.workers), indent=1))
         case "summary":
-            banner.summary(load_recipe(args.recipe, args.set))
+            recipe = load_recipe(args.recipe, args.set)
+            stages.settle_all(recipe)
+            banner.summary(recipe)
         case "mine" if args.source or args.input or args.output:
             _mine_source(args)
         case _:
@@ -53,7 +55,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         return
     main = stages.is_main_process()
     if main:
-        stages.settle(recipe, stage)
+        stages.settle_all(recipe)
     if stage == "export" and args.output:
         from recipes import export
 

@@ -190,8 +190,9 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
                 f"{recipe.output}: {free:.1f} GiB free, the recipe asks for {recipe.min_free_gb:g} (min_free_gb); "
                 "free some space or choose another --set output=DIR"
             )
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{place}: is a file where the stage's folder goes; move it away")
+        for folder in (place, part):
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"{folder}: is a file where the stage's folder goes; move it away")
         if force or not STAGES[stage].resumes:
             remove(part)
         elif not STAGES[stage].carries:
@@ -250,6 +251,12 @@ def recorded(recipe: Recipe, stage: str, overrides: Sequence[str]) -> Iterator[N
     )
     write_whole(_journal(recipe, stage), record.model_dump_json())
     settle(recipe, stage)
+
+
+def settle_all(recipe: Recipe) -> None:
+    """Ends what a kill cut short between the end of any stage and its record."""
+    for stage in STAGES:
+        settle(recipe, stage)
 
 
 def settle(recipe: Recipe, stage: str) -> None:
