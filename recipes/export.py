@@ -58,8 +58,7 @@ def run(recipe: Recipe, folder: Path, verify_vllm: bool = True) -> None:
     trained = _logits(policy, processor, probe)
     if base is not None:
         model = policy.merge_and_unload()
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    _save(model, processor, folder)
     del policy, model
     gc.collect()
 
@@ -131,6 +130,11 @@ def _load(checkpoint: Path, base: str | None) -> tuple[Any, PreTrainedModel]:
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{checkpoint}: the model cannot be loaded ({first}); train or copy it again") from error
+
+
+def _save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def _probe(recipe: Recipe) -> Probe:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -36,10 +37,65 @@ def test_every_command_has_help_with_examples(command, capsys):
     assert command == "summary" or f"reasoner {command}" in out.partition("examples:")[2]
 
 
-def test_help_imports_nothing_heavy():
-    code = "import sys, recipes.cli as cli; cli.build_parser(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "ray", "trl", "vllm"} & set(loaded)
+def reasoner(*command, **more):
+    return subprocess.run([sys.executable, "-m", "recipes.cli", *command], stderr=subprocess.PIPE, text=True, **more)
+
+
+@pytest.mark.parametrize("command", [("mine", "--dry-run"), ("mine", "--help"), ("--help",)])
+def test_output_that_nobody_reads_or_that_does_not_fit_ends_without_a_traceback(command):
+    read, write = os.pipe()
+    os.close(read)
+    unread = reasoner(*command, stdout=write)
+    os.close(write)
+    assert (unread.returncode, unread.stderr) == (141, "")
+    with open("/dev/full", "w") as full:
+        unfit = reasoner(*command, stdout=full)
+    assert unfit.returncode == 2
+    assert unfit.stderr == "error: writing failed: No space left on device; free some space or choose another output\n"
+
+
+@pytest.mark.parametrize("when", ["import recipes.commands", "check_settings", "load_recipe"])
+def test_ctrl_c_is_one_line_whenever_it_comes(when):
+    code = "raise KeyboardInterrupt"
+    if when.startswith("import"):
+        code = f"import sys; sys.modules['yaml'] = None; import builtins as b; real = b.__import__\n\
+def stop(name, *rest):\n    if name == 'recipes.commands' or 'commands' in (rest[2] or ()): {code}\n    return real(name, *rest)\n\
+b.__import__ = stop"
+    else:
+        code = f"import recipes.commands as c\ndef stop(*rest): {code}\nc.{when} = stop"
+    code += "\nimport sys; from recipes.cli import main; sys.exit(main(['mine', '--dry-run']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["import sys; sys.exit(0)", "raise SystemExit", "import os; os.nothing", "x =", "\0", "1 / 0", "import nix"]
+)
+def test_a_reward_file_that_does_not_run_is_no_success(body, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(body)
+    assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{file}]"]) == 2
+    out, error = capsys.readouterr()
+    assert error.startswith(f"error: reward file {file} does not run: ") and error.count("\n") == 1 and not out
+
+
+def test_what_a_reward_file_prints_is_not_part_of_the_recipe(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("print('a: b: c')")
+    assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{tmp_path / 'mine.py'}]"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["name"] == "phantom"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"), [("sft", "model.max_length"), ("grpo", "max_completion_length"), ("eval", "eval.max_new_tokens")]
+)
+def test_rows_longer_than_the_model_are_refused_before_anything_runs(stage, key, tmp_path, capsys):
+    base = tmp_path / ("base" if stage == "sft" else "out/sft")
+    base.mkdir(parents=True)
+    (base / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 511}}))
+    settings = [f"--set=output={tmp_path / 'out'}", f"--set=model.base={base}"]
+    assert main([stage, "--dry-run", *settings]) == 2
+    error = capsys.readouterr().err
+    assert key in error and "511 positions" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
