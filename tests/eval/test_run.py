@@ -51,12 +51,12 @@ def test_a_damaged_trainer_state_is_named_with_the_fix(content, subject):
 
 
 def test_missing_models_say_what_to_run(subject):
-    with pytest.raises(UserError, match="no grpo checkpoint in .*: run `make grpo RECIPE=phantom` first"):
+    with pytest.raises(UserError, match=r"no grpo checkpoint in .*: run `make grpo RECIPE=phantom` first"):
         run(subject, EvalSettings(models=["grpo"]))
-    with pytest.raises(UserError, match="no base checkpoint in .*: run `make sft RECIPE=phantom` first"):
+    with pytest.raises(UserError, match=r"no base checkpoint in .*: run `make sft RECIPE=phantom` first"):
         run(subject, EvalSettings(models=["base"]))
     (subject.output / "sft" / "config.json").unlink()
-    with pytest.raises(UserError, match="no trained model in .*: run `make sft RECIPE=phantom` first"):
+    with pytest.raises(UserError, match=r"no trained model in .*: run `make sft RECIPE=phantom` first"):
         run(subject, EvalSettings())
 
 
