@@ -60,14 +60,17 @@ def swap(part: Path, place: Path, previous: Path | None = None) -> None:
 
 
 @contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
+def replaced(folder: Path, proof: str) -> Iterator[Path]:
     """An empty folder beside `folder`, which takes its place when the block succeeds.
 
     Raises:
-        UserError: a file is in the way.
+        UserError: a file is in the way, or a folder that holds something else than an earlier result with its `proof`.
     """
+    folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file where a folder is needed; choose another output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / proof).is_file():
+        raise UserError(f"{folder}: holds other files (no {proof}), which would be lost; choose an empty output")
     part = folder.with_name(f"{folder.name}.part")
     remove(part)
     part.mkdir(parents=True)

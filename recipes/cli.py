@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from reasoner.errors import UserError, one_line
+from reasoner.layout import TRAINED
 from recipes import known_recipes
 
 HELP = {
@@ -94,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         return failed(f"{error}; `reasoner doctor` says what to fix")
     except BrokenPipeError:
+        if not output_is_closed():  # another pipe: a fault, not a reader who has seen enough
+            raise
         abandon_output()
         return 141
     except OSError as error:
@@ -112,6 +116,12 @@ def failed(message: object) -> int:
     return 2
 
 
+def output_is_closed() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
 def abandon_output() -> None:
     """Lets what is still to be written to standard output go nowhere, so that Python ends without complaint."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,7 +131,7 @@ def run(argv: Sequence[str] | None) -> int:
     """Dispatches to the command."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command not in ("sft", "grpo"):
+    if rest and args.command not in TRAINED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command == "doctor":
         from recipes import doctor

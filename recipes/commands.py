@@ -15,7 +15,7 @@ import yaml
 
 from reasoner.disk import replaced
 from reasoner.errors import UserError
-from reasoner.layout import GRPO, SFT, TRAINED, checkpoint
+from reasoner.layout import EXPORT_CHECK, GRPO, SFT, TRAINED, checkpoint
 from reasoner.models import TINY
 from reasoner.models.positions import check_positions
 from recipes import banner, stages
@@ -59,7 +59,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     if stage == "export" and args.output:
         from recipes import export
 
-        with replaced(args.output) as folder:
+        with replaced(args.output, EXPORT_CHECK) as folder:
             export.run(recipe, folder)
     elif reason := _reuse(args, recipe, overrides):
         if main:

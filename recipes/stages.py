@@ -4,8 +4,8 @@
 the earlier stages it was made from are still the same; file dates decide nothing but whether raw input was edited.
 
 A stage works in `<folder>.part`, which takes the place of the last result when it is whole, and not before. A half run
-of other settings waits as `<folder>.interrupted` until a run is finished; a trained result that is replaced is kept as
-`<folder>.previous`.
+of other settings waits as `<folder>.interrupted` until a run is finished. Of what is replaced, a trained result and
+what was put there by hand are kept as `<folder>.previous`.
 """
 
 from __future__ import annotations
@@ -273,10 +273,11 @@ def settle(recipe: Recipe, stage: str) -> None:
         record = Finished.model_validate(read_object(journal, fix), strict=True)
     except ValidationError as error:
         raise UserError(f"{journal}: damaged ({explain(error, Finished)}); {fix}") from error
-    read_records(recipe.output)  # before anything is moved
+    known = stage in read_records(recipe.output)
     if part.exists():
         _name_base(part, place)
-        swap(part, place, place.with_suffix(".previous") if stage in TRAINED else None)
+        keep = stage in TRAINED or not known  # without a record it was put there by hand
+        swap(part, place, place.with_suffix(".previous") if keep else None)
     write_record(recipe.output, stage, record)
     (place / MARK).unlink(missing_ok=True)
     remove(place.with_suffix(".interrupted"))

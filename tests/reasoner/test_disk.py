@@ -71,15 +71,18 @@ def test_a_link_is_replaced_and_not_what_it_points_to(tmp_path):
 def test_a_block_that_fails_leaves_the_earlier_folder(tmp_path):
     folder = tmp_path / "export"
     for text in ("first", "second"):
-        with replaced(folder) as part:
+        with replaced(folder, "card") as part:
             (part / "card").write_text(text)
-    with pytest.raises(RuntimeError), replaced(folder) as part:
+    with pytest.raises(RuntimeError), replaced(folder, "card") as part:
         (part / "card").write_text("wrong")
         raise RuntimeError
     assert (folder / "card").read_text() == "second"
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="a file where a folder is needed"), replaced(tmp_path / "file"):
+    with pytest.raises(UserError, match="a file where a folder is needed"), replaced(tmp_path / "file", "card"):
         pass
+    for theirs in (tmp_path, Path("/")):
+        with pytest.raises(UserError, match=r"holds other files .* choose an empty output"), replaced(theirs, "card"):
+            pass
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path, kill_before):

@@ -11,10 +11,8 @@ import pytest
 import yaml
 
 from recipes import stages
-from recipes.cli import main
+from recipes.cli import HELP, main
 from recipes.load import load_recipe
-
-STAGES = ("mine", "sft", "grpo", "eval", "export")
 
 
 def finish(recipe, stage, overrides=()):
@@ -29,7 +27,7 @@ def recipe(tmp_path):
     return load_recipe("phantom", [f"output={tmp_path / 'out'}"])
 
 
-@pytest.mark.parametrize("command", [*STAGES, "score", "doctor", "summary"])
+@pytest.mark.parametrize("command", [*HELP, "score", "doctor", "summary"])
 def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -71,7 +69,7 @@ def stop(*rest):
     raise KeyboardInterrupt
 {place} = stop
 import sys
-from recipes.cli import main
+from recipes.cli import HELP, main
 sys.exit(main(["mine", "--dry-run"]))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
@@ -134,6 +132,10 @@ def test_bad_input_is_one_line_and_exit_code_2(command, message, tmp_path, monke
     assert main(command) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_every_stage_is_a_command():
+    assert list(HELP) == list(stages.STAGES)
 
 
 def test_an_unknown_argument_is_refused_by_stages_without_a_trainer(capsys):

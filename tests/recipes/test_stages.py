@@ -190,3 +190,20 @@ def test_a_damaged_journal_says_what_to_do(recipe):
     (recipe.output / ".sft.finished").write_text("{}")
     with pytest.raises(UserError, match=r"delete it; if .*sft\.part is whole, rename it to sft"):
         stages.settle_all(recipe)
+
+
+def test_what_was_put_there_by_hand_is_kept(recipe):
+    place = recipe.output / "data"
+    place.mkdir(parents=True)
+    (place / "reports.jsonl").write_text("mine")
+    for _ in range(2):
+        finish(recipe, "mine", "{}")
+        assert (recipe.output / "data.previous" / "reports.jsonl").read_text() == "mine"
+
+
+def test_an_export_replaces_nothing_but_an_export(recipe, capsys):
+    finish(recipe, "sft", "{}")
+    for folder in (recipe.output / "sft", recipe.output):
+        held = sorted(folder.iterdir())
+        assert main(["export", "--source", "sft", "--output", str(folder), "--set", f"output={recipe.output}"]) == 2
+        assert "holds other files" in capsys.readouterr().err and sorted(folder.iterdir()) == held
