@@ -173,7 +173,9 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--limit", type=int, help="use at most so many examples per split")
         if name == "export":
             command.add_argument("--source", help="sft, grpo, or a checkpoint folder (default: export.source)")
-            command.add_argument("--output", type=Path, help="folder (default: OUTPUT/export)")
+            command.add_argument(
+                "--output", type=Path, help="empty folder, or an earlier export (default: OUTPUT/export)"
+            )
             command.add_argument(
                 "--push-to-hub", metavar="REPO", help="upload there, with the login of `hf auth login`"
             )
@@ -209,7 +211,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.process=1.0"
     )
     command.add_argument("--dry-run", action="store_true", help="check everything, print the full recipe, stop")
-    command.add_argument("--force", action="store_true", help="run even if the result is there already")
+    command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
     command.add_argument(
         "--if-needed", action="store_true", help="keep what an earlier call made from this recipe, with its arguments"
     )

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 from pydantic import Field, ValidationError
 
 from reasoner.disk import read_object, remove, swap, write_whole
@@ -31,9 +29,8 @@ from reasoner.layout import ADAPTER_CONFIG, BASE, CONFIG, EXPORT_CHECK, GRPO, PR
 from reasoner.settings import Section, explain
 from recipes.config import Recipe
 from recipes.load import load_recipe
+from recipes.memory import GIB, peak_memory
 
-GIB = 2**30
-SAMPLE_S = 1.0  # between two looks at the memory
 RECORDS = "stages.json"
 #: In a working folder: the fingerprint of the run that works there.
 MARK = ".started"
@@ -295,34 +292,6 @@ def _name_base(part: Path, place: Path) -> None:
     if (part / BASE).is_dir() and path.is_file():
         config = read_object(path, "train again")
         write_whole(path, json.dumps({**config, "base_model_name_or_path": str(place / BASE)}, indent=2) + "\n")
-
-
-@contextmanager
-def peak_memory() -> Iterator[list[int]]:
-    """Fills the list with the memory of this process and its descendants, in bytes, until the block ends."""
-    samples = [0]
-    done = threading.Event()
-
-    def watch() -> None:
-        me = psutil.Process()
-        while not done.wait(SAMPLE_S):
-            samples.append(sum(map(_proportional, [me, *me.children(recursive=True)])))
-
-    thread = threading.Thread(target=watch, daemon=True, name="peak-memory")
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
-
-
-def _proportional(process: psutil.Process) -> int:
-    try:
-        memory = process.memory_full_info()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0  # ended between listing and looking
-    return getattr(memory, "pss", memory.rss)
 
 
 def is_main_process() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes import stages
+from recipes import memory, stages
 from recipes.cli import HELP, main
 from recipes.load import load_recipe
 
@@ -222,7 +222,7 @@ def test_a_half_run_waits_while_other_settings_are_tried(recipe):
 
 
 def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
-    monkeypatch.setattr(stages, "SAMPLE_S", 0.02)
+    monkeypatch.setattr(memory, "SAMPLE_S", 0.02)
     stages.prepare(recipe, "mine", force=False)
     with stages.recorded(recipe, "mine", ["seed=0"]):
         child = subprocess.Popen([sys.executable, "-c", "x = bytearray(300 * 2**20); import time; time.sleep(20)"])
