@@ -137,8 +137,10 @@ def run(argv: Sequence[str] | None) -> int:
         from recipes import doctor
 
         return doctor.run(quick=args.quick)
-    from recipes import commands
-
+    try:
+        from recipes import commands
+    except (Exception, SystemExit) as error:  # whatever a broken package does
+        raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
     return commands.run(args, rest)
 
 

@@ -50,9 +50,12 @@ def test_an_import_that_ends_the_process_is_named(code, end, tmp_path, monkeypat
     assert module == "deadly" and end in error
 
 
-def test_a_broken_package_is_one_line_for_every_other_command(tmp_path):
-    done = reasoner({"yaml": "raise ImportError('no yaml here')"}, tmp_path, "mine", "--dry-run")
-    assert done.returncode == 2 and done.stderr == "error: no yaml here; `reasoner doctor` says what to fix\n"
+@pytest.mark.parametrize("module", ["pydantic", "yaml", "rich", "psutil"])
+def test_a_broken_package_is_one_line_for_every_other_command(module, tmp_path):
+    done = reasoner({module: BROKEN[module]}, tmp_path, "mine", "--dry-run")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: a library does not load (") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; `reasoner doctor` says what to fix\n")
 
 
 def test_only_the_standard_library_is_imported_before_the_command_is_known():
