@@ -80,7 +80,7 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: 
     path.parent.mkdir(parents=True, exist_ok=True)
     _description(path).unlink(missing_ok=True)
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(part, path)
     write_whole(_description(path), json.dumps(described, indent=1))
@@ -95,17 +95,15 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     """The rows of a prediction file.
 
     Raises:
-        UserError: on a line that is no JSON.
+        UserError: on a line that is no JSON object.
     """
     rows = []
-    with path.open() as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not JSON ({error.msg}): delete the file and evaluate again"
-                ) from error
+                rows.append({**json.loads(line)})
+            except (ValueError, TypeError, RecursionError) as error:  # broken JSON, broken UTF-8, no object
+                raise UserError(f"{path}:{number}: damaged ({error}): delete the file and evaluate again") from error
     return rows
 
 

@@ -11,6 +11,8 @@ TRAINED = (SFT, GRPO)
 
 #: In a checkpoint: transformers' configuration, PEFT's, and the trainer's record with the learning curve.
 CONFIG, ADAPTER_CONFIG, TRAINER_STATE = "config.json", "adapter_config.json", "trainer_state.json"
+#: In a working folder of training: what an interrupted run goes on from.
+CHECKPOINTS = "checkpoints"
 #: In `data`, `eval` and `export`: what was mined, measured and proven.
 SUMMARY, SCORES, EXPORT_CHECK = "summary.json", "scores.json", "export_check.json"
 #: In `eval`: the folder of completions.

@@ -31,7 +31,7 @@ def started(recipe: Recipe, stage: str, resumes: bool) -> None:
         if is_done(recipe, earlier):
             _console.print(f"  from   {escape(str(result(recipe, earlier)))}")
     if resumes:
-        _console.print("  an interrupted run with the same settings is there: going on from its last checkpoint")
+        _console.print("  an interrupted run with the same settings is there: going on where it stopped")
 
 
 def reused(recipe: Recipe, stage: str, reason: str) -> None:

@@ -25,7 +25,19 @@ from pydantic import Field, ValidationError
 
 from reasoner.disk import read_object, remove, swap, write_whole
 from reasoner.errors import UserError
-from reasoner.layout import ADAPTER_CONFIG, BASE, CONFIG, EXPORT_CHECK, GRPO, PREDICTIONS, SCORES, SFT, SUMMARY, TRAINED
+from reasoner.layout import (
+    ADAPTER_CONFIG,
+    BASE,
+    CHECKPOINTS,
+    CONFIG,
+    EXPORT_CHECK,
+    GRPO,
+    PREDICTIONS,
+    SCORES,
+    SFT,
+    SUMMARY,
+    TRAINED,
+)
 from reasoner.settings import Section, explain
 from recipes.config import Recipe
 from recipes.load import load_recipe
@@ -276,7 +288,8 @@ def settle(recipe: Recipe, stage: str) -> None:
         keep = stage in TRAINED or not known  # without a record it was put there by hand
         swap(part, place, place.with_suffix(".previous") if keep else None)
     write_record(recipe.output, stage, record)
-    (place / MARK).unlink(missing_ok=True)
+    remove(place / MARK)
+    remove(place / CHECKPOINTS)
     remove(place.with_suffix(".interrupted"))
     journal.unlink()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from transformers import ProgressCallback
 
 from reasoner.errors import UserError
+from reasoner.layout import CHECKPOINTS
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
@@ -78,7 +78,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     on_gpu = torch.cuda.is_available()
     device = {"use_cpu": not on_gpu, "bf16": on_gpu, "dataloader_pin_memory": on_gpu}
     defaults = {
-        "output_dir": str(working(recipe, stage) / "checkpoints"),
+        "output_dir": str(working(recipe, stage) / CHECKPOINTS),
         "run_name": f"{recipe.name}-{stage}",
         "seed": recipe.seed,
         "report_to": "wandb",
@@ -117,7 +117,7 @@ def last_checkpoint(output: Path) -> str | None:
     """
     from transformers.trainer_utils import get_last_checkpoint
 
-    folder = output / "checkpoints"
+    folder = output / CHECKPOINTS
     found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if found is None:
         return None
@@ -141,10 +141,9 @@ def starting_weights(recipe: Recipe, resume: str | None, start: str | Path) -> s
 
 
 def finish(trainer: Any, output: Path) -> None:
-    """Keeps the training history beside the final checkpoint and drops the intermediate ones, done with."""
+    """Keeps the training history beside the final checkpoint; the intermediate ones go when the run is on record."""
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
 
 
 def start_tracking(recipe: Recipe, stage: str) -> None:

@@ -128,6 +128,23 @@ def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, ste
         assert text == "old" and record == old
 
 
+def test_a_full_disk_at_the_very_end_leaves_the_checkpoints_to_go_on_from(recipe, monkeypatch):
+    def finished():
+        with stages.recorded(recipe, "sft", []):
+            (part / "config.json").write_text("{}")
+
+    part = stages.working(recipe, "sft")
+    stages.prepare(recipe, "sft", force=False)
+    (part / "checkpoints").mkdir()
+    with monkeypatch.context() as full:
+        full.setattr(stages, "_journal", lambda *_: Path("/dev/full/journal"))
+        with pytest.raises(OSError):
+            finished()
+    assert stages.prepare(recipe, "sft", force=False) and (part / "checkpoints").is_dir()
+    finished()
+    assert not (recipe.output / "sft" / "checkpoints").exists()
+
+
 def test_an_adapter_names_its_base_where_that_is_in_the_end(recipe):
     stages.prepare(recipe, "sft", force=False)
     part = stages.working(recipe, "sft")
