@@ -15,7 +15,7 @@ from reasoner.findings import labels_of
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example, Step, present_classes
 from reasoner.training.dataset import load_examples
-from recipes.config import load_recipe
+from recipes.load import load_recipe
 from rewards.registry import RewardSet, gated_total
 
 #: The share of reference steps that the mediocre reader gets to, and of those the share where he sees what another

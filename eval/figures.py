@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.bootstrap import Estimate
+from reasoner.layout import MODELS
 from reasoner.schema import CLASSES
 
 #: Okabe and Ito (2008): grey, blue, vermilion; then the rest for reward components.
-COLOURS = {"base": "#8a8a8a", "sft": "#0072B2", "grpo": "#D55E00"}
+COLOURS = dict(zip(MODELS, ("#8a8a8a", "#0072B2", "#D55E00"), strict=True))
 _CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLE = {
     "font.size": 9,

@@ -20,19 +20,6 @@ from rewards.answer import parse_class_list
 from rewards.process import PARTS
 from rewards.registry import Score
 
-#: The order of the columns in tables: metric -> what it says.
-HEADLINE: dict[str, str] = {
-    "micro_f1": "Micro-F1",
-    "micro_f1_13": "Micro-F1, 13 classes",
-    "macro_f1": "Macro-F1",
-    "exact_match": "Exact list",
-    "answer": "Answer reward",
-    "radrscore": "RadRScore",
-    "factuality": "Factuality",
-    "completeness": "Completeness",
-    "effectiveness": "Effectiveness",
-    "format": "Well-formed",
-}
 LIST_TASK = "abnormality_list"
 _UNKNOWN = "unknown"
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reasoner.disk import write_whole
 from reasoner.errors import UserError
 from reasoner.schema import Example
 
@@ -71,8 +72,10 @@ def fingerprint(checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decod
 
 def is_complete(path: Path, expected: dict[str, Any]) -> bool:
     """Whether `path` holds the predictions that `expected` describes."""
-    described = _description(path)
-    return path.exists() and described.exists() and read_description(path) == expected
+    try:
+        return path.exists() and read_description(path) == expected
+    except (OSError, ValueError):  # none, or a damaged one
+        return False
 
 
 def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: dict[str, Any]) -> None:
@@ -80,10 +83,10 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: 
     path.parent.mkdir(parents=True, exist_ok=True)
     _description(path).unlink(missing_ok=True)
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(part, path)
-    _description(path).write_text(json.dumps(described, indent=1))
+    write_whole(_description(path), json.dumps(described, indent=1))
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -96,18 +99,16 @@ def read_predictions(path: Path, asked: Sequence[Mapping[str, Any]] = ()) -> lis
     a file that is reused may be older than their answers and labels.
 
     Raises:
-        UserError: on a line that is no JSON.
+        UserError: on a line that is no JSON object.
     """
     rows, now = [], {row["id"]: row for row in asked}
-    with path.open() as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not JSON ({error.msg}): delete the file and evaluate again"
-                ) from error
-            rows.append({**row, **now.get(row["id"], {})})
+                row = {**json.loads(line)}
+            except (ValueError, TypeError, RecursionError) as error:  # broken JSON, broken UTF-8, no object
+                raise UserError(f"{path}:{number}: damaged ({error}): delete the file and evaluate again") from error
+            rows.append({**row, **now.get(row.get("id"), {})})
     return rows
 
 

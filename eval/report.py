@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval import figures
 from eval.bootstrap import Estimate
-from eval.metrics import HEADLINE
 from eval.traces import Trace
 from reasoner.schema import CLASSES
+from reasoner.scores import HEADLINE
 
 #: name -> split -> mode -> metric -> estimate
 Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]

@@ -1,6 +1,6 @@
 """The evaluation stage: generate, score, compare, report.
 
-Writes below `output/eval`: `predictions/{model}/{split}-{greedy|sampled}.jsonl`, `scores.json`, `report.html` (one
+Writes `predictions/{model}/{split}-{greedy|sampled}.jsonl`, `scores.json`, `report.html` (one
 self-contained page), `report.md` with `figures/`. Finished prediction files of an unchanged checkpoint are reused.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,54 +19,36 @@ from eval.metrics import LIST_TASK, metrics, statistics
 from eval.predictions import Cell, Decoding, prediction_rows, read_description, read_predictions, write_predictions
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
+from eval.settings import EvalSettings, Run
 from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
+from reasoner import layout
+from reasoner.disk import read_object, write_whole
 from reasoner.errors import UserError
+from reasoner.layout import BASE, CONFIG, MODELS, PREDICTIONS, SCORES, SFT, TRAINED, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.models.load import load_processor, resolve_dtype
+from reasoner.models.positions import check_positions
+from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
 from rewards.registry import Score
 
-#: In the order of training; differences are taken between neighbours.
-MODELS = ("base", "sft", "grpo")
-GREEDY, SAMPLED = "greedy", "sampled"
 Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What an evaluation needs to know of a recipe (`recipes/cli.py` fills it in)."""
-
-    name: str
-    source: str
-    #: The recipe's output folder: data and checkpoints are read there, `eval/` is written there.
-    output: Path
-    base: str
-    splits: Sequence[str]
-    tasks: Sequence[str] | None = None
-    models: Sequence[str] | None = None
-    limit: int | None = None
-    max_new_tokens: int = 256
-    samples: int = 4
-    base_samples: int = 0
-    temperature: float = 1.0
-    bootstrap: int = 2000
-    seed: int = 0
-    workers: int = 2
-    max_length: int = 1024
-    dtype: str = "auto"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-
-
-def run(settings: Settings) -> dict[str, Any]:
+def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     """Evaluates the models (default: those that exist) on the splits of `settings`; returns what `scores.json` holds.
 
     Raises:
-        UserError: a named model, a split or its images are missing, or no model was trained.
+        UserError: a named model, a split or its images are missing, no model was trained, a record is damaged, or rows
+            do not fit a model.
     """
-    data, folder = settings.output / "data", settings.output / "eval"
-    checkpoints = _checkpoints(settings, settings.models)
+    data, folder = layout.data(subject.output), subject.folder
+    checkpoints = _checkpoints(subject, settings.models)
+    longest = {"model.max_length": subject.max_length, "eval.max_new_tokens": settings.max_new_tokens}
+    for checkpoint in checkpoints.values():
+        check_positions(checkpoint, longest)
+    histories = {model: _history(subject.output / model) for model in TRAINED}
     splits = {
         split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit), data)
         for split in settings.splits
@@ -75,28 +56,28 @@ def run(settings: Settings) -> dict[str, Any]:
     for checkpoint in checkpoints.values():
         load_processor(checkpoint)
 
-    files = _generate(settings, checkpoints, splits, data, folder)
+    files = _generate(subject, settings, checkpoints, splits, data)
     predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
-    trivial = _trivial_predictions(settings, splits, data)
+    trivial = _trivial_predictions(subject.seed, splits, data)
     everything = [*predictions.values(), *trivial.values()]
-    scored = iter(score_rows([row for rows in everything for row in rows], workers=settings.workers))
+    scored = iter(score_rows([row for rows in everything for row in rows], workers=subject.workers))
     rewards = {key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]}
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
         write_predictions(path, [with_rewards(row, score) for row, score in pairs], read_description(path))
 
-    evaluation = evaluate(predictions, trivial, rewards, resamples=settings.bootstrap, seed=settings.seed)
+    evaluation = evaluate(predictions, trivial, rewards, resamples=settings.bootstrap, seed=subject.seed)
     evaluation = evaluation._replace(
-        name=settings.name,
-        source=settings.source,
-        meta=_meta(settings, checkpoints, splits),
-        histories={model: _history(settings.output / model) for model in ("sft", "grpo")},
+        name=subject.name,
+        source=subject.source,
+        meta=_meta(subject, settings, checkpoints, splits),
+        histories=histories,
         traces=pick_traces(predictions, rewards, data),
     )
     scores = evaluation.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     write_report(folder, evaluation)
+    write_whole(folder / SCORES, json.dumps(scores, indent=1) + "\n")
     return scores
 
 
@@ -139,40 +120,36 @@ def evaluate(
     )
 
 
-def _checkpoints(settings: Settings, models: Sequence[str] | None) -> dict[str, str]:
+def _checkpoints(subject: Run, models: Sequence[str] | None) -> dict[str, str]:
     """Model name -> checkpoint, in the order of training."""
-    unknown = [model for model in models or () if model not in MODELS]
-    if unknown:
-        raise UserError(f"unknown model {unknown[0]!r}: choose among {', '.join(MODELS)}")
-    tiny = settings.base == TINY
-    places = {model: settings.output / model for model in MODELS}
-    found = {model: str(place) for model, place in places.items() if (place / "config.json").is_file()}
-    if not tiny:
-        found = {"base": settings.base} | found
+    places = {model: layout.checkpoint(subject.output, model) for model in MODELS}
+    found = {model: str(place) for model, place in places.items() if (place / CONFIG).is_file()}
+    if subject.base != TINY:
+        found = {BASE: subject.base} | found
     if models is None:
-        if not {"sft", "grpo"} & found.keys():
-            raise UserError(f"no trained model in {settings.output}: run `make sft RECIPE={settings.name}` first")
+        if not found.keys() & TRAINED:
+            raise UserError(f"no trained model in {subject.output}: run `make sft RECIPE={subject.name}` first")
         return {model: found[model] for model in MODELS if model in found}
     for model in models:
         if model not in found:
-            target = "sft" if model == "base" else model
+            target = SFT if model == BASE else model
             raise UserError(
-                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={settings.name}` first"
+                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={subject.name}` first"
             )
     return {model: found[model] for model in MODELS if model in models}
 
 
 def _generate(
-    settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows], data: Path, folder: Path
+    subject: Run, settings: EvalSettings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows], data: Path
 ) -> dict[Cell, Path]:
     files: dict[Cell, Path] = {}
     for model, checkpoint in checkpoints.items():
-        samples = settings.base_samples if model == "base" else settings.samples
-        decodings = [Decoding(GREEDY, 1, 0.0, settings.max_new_tokens, settings.seed)]
+        samples = settings.base_samples if model == BASE else settings.samples
+        decodings = [Decoding(GREEDY, 1, 0.0, settings.max_new_tokens, subject.seed)]
         if samples:
-            decodings.append(Decoding(SAMPLED, samples, settings.temperature, settings.max_new_tokens, settings.seed))
+            decodings.append(Decoding(SAMPLED, samples, settings.temperature, settings.max_new_tokens, subject.seed))
         jobs = [
-            Job(split, rows, decoding, folder / "predictions" / model / f"{split}-{decoding.mode}.jsonl")
+            Job(split, rows, decoding, subject.folder / PREDICTIONS / model / f"{split}-{decoding.mode}.jsonl")
             for split, rows in splits.items()
             for decoding in decodings
         ]
@@ -181,10 +158,10 @@ def _generate(
             checkpoint,
             jobs,
             data,
-            max_prompt_tokens=settings.max_length,
-            dtype=resolve_dtype(settings.dtype),
-            min_pixels=settings.min_pixels,
-            max_pixels=settings.max_pixels,
+            max_prompt_tokens=subject.max_length,
+            dtype=resolve_dtype(subject.dtype),
+            min_pixels=subject.min_pixels,
+            max_pixels=subject.max_pixels,
         )
         reused = [job.path.name for job in jobs if job.path not in made]
         if reused:
@@ -193,7 +170,7 @@ def _generate(
     return files
 
 
-def _trivial_predictions(settings: Settings, splits: Mapping[str, Rows], data: Path) -> dict[Cell, Rows]:
+def _trivial_predictions(seed: int, splits: Mapping[str, Rows], data: Path) -> dict[Cell, Rows]:
     """Prediction rows of the policies that see no image, on the splits' abnormality lists."""
     asked = {split: [row for row in rows if row["task"] == LIST_TASK] for split, rows in splits.items()}
     if not any(asked.values()):
@@ -205,14 +182,16 @@ def _trivial_predictions(settings: Settings, splits: Mapping[str, Rows], data: P
         (policy, split, GREEDY if len(samples) == 1 else SAMPLED): as_predictions(rows, samples)
         for split, rows in asked.items()
         if rows
-        for policy, samples in trivial_guesses(train, len(rows), settings.seed).items()
+        for policy, samples in trivial_guesses(train, len(rows), seed).items()
     }
 
 
-def _meta(settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows]) -> dict[str, Any]:
+def _meta(
+    subject: Run, settings: EvalSettings, checkpoints: Mapping[str, str], splits: Mapping[str, Rows]
+) -> dict[str, Any]:
     return {
-        "recipe": settings.name,
-        "seed": settings.seed,
+        "recipe": subject.name,
+        "seed": subject.seed,
         "bootstrap_resamples": settings.bootstrap,
         "samples": settings.samples,
         "temperature": settings.temperature,
@@ -231,5 +210,11 @@ def _meta(settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[st
 
 def _history(stage: Path) -> list[dict[str, Any]]:
     """The stage's `log_history`; empty for a checkpoint that was not trained here."""
-    path = stage / "trainer_state.json"
-    return json.loads(path.read_text())["log_history"] if path.is_file() else []
+    path = stage / TRAINER_STATE
+    if not path.exists():
+        return []
+    fix = "delete it to evaluate without learning curves"
+    history = read_object(path, fix).get("log_history")
+    if not isinstance(history, list) or not all(isinstance(row, dict) and "step" in row for row in history):
+        raise UserError(f"{path}: damaged, log_history is not as a trainer writes it; {fix}")
+    return [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in history]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from reasoner.layout import MODELS, SCORES
+from reasoner.scores import HEADLINE, read_greedy
 from recipes.config import Recipe
-from recipes.stages import STAGES, is_done, read_records
+from recipes.stages import STAGES, is_done, read_records, result
 
 _console = Console(stderr=True, highlight=False)
-#: Metric in `eval/scores.json` -> its heading in the final table.
-_METRICS = {"micro_f1": "micro-F1", "exact_match": "exact list", "radrscore": "RadRScore", "format": "well-formed"}
+#: The metrics of the final table.
+_SHOWN = ("micro_f1", "exact_match", "radrscore", "format")
 
 
 def started(recipe: Recipe, stage: str, resumes: bool) -> None:
@@ -24,20 +26,18 @@ def started(recipe: Recipe, stage: str, resumes: bool) -> None:
     last = read_records(recipe.output).get(stage)
     minutes = last.seconds / 60 if last else recipe.minutes.get(stage)
     about = f"about {_minutes(minutes * 60)}" if minutes else "time unknown on this machine"
-    _console.print(f"  recipe {recipe.name} -> {recipe.output / STAGES[stage].proof.partition('/')[0]}, {about}")
+    _console.print(f"  recipe {escape(f'{recipe.name} -> {result(recipe, stage)}')}, {about}")
     for earlier in STAGES[stage].needs:
         if is_done(recipe, earlier):
-            _console.print(f"  from   {recipe.output / STAGES[earlier].proof.partition('/')[0]}")
+            _console.print(f"  from   {escape(str(result(recipe, earlier)))}")
     if resumes:
-        _console.print("  an interrupted run with the same settings is there: going on from its last checkpoint")
+        _console.print("  an interrupted run with the same settings is there: going on where it stopped")
 
 
 def reused(recipe: Recipe, stage: str, reason: str) -> None:
     """One line: the stage's result is there and serves."""
-    folder = recipe.output / STAGES[stage].proof.partition("/")[0]
-    _console.print(
-        f"[green]reusing[/] {stage}: {folder} ({reason}; `reasoner {stage} --force` redoes it)", soft_wrap=True
-    )
+    told = f"{result(recipe, stage)} ({reason}; `reasoner {stage} --force` redoes it)"
+    _console.print(f"[green]reusing[/] {stage}: {escape(told)}", soft_wrap=True)
 
 
 def finished(recipe: Recipe, stage: str) -> None:
@@ -48,41 +48,37 @@ def finished(recipe: Recipe, stage: str) -> None:
 def summary(recipe: Recipe) -> None:
     """The stages with their time, memory and place, and the headline scores."""
     records = read_records(recipe.output)
-    table = Table(title=f"{recipe.name}: what was done", title_justify="left", title_style="bold")
+    table = Table(title=f"{escape(recipe.name)}: what was done", title_justify="left", title_style="bold")
     for heading, justify in (("stage", "left"), ("time", "right"), ("peak memory", "right"), ("where", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for stage, described in STAGES.items():
+    for stage in STAGES:
         if record := records.get(stage):
-            place = recipe.output / described.proof.partition("/")[0]
-            table.add_row(stage, _minutes(record.seconds), f"{record.peak_gib:.1f} GiB", str(place))
+            table.add_row(
+                stage, _minutes(record.seconds), f"{record.peak_gib:.1f} GiB", escape(str(result(recipe, stage)))
+            )
     table.add_section()
     total = sum(record.seconds for record in records.values())
     peak = max((record.peak_gib for record in records.values()), default=0.0)
-    table.add_row("all", _minutes(total), f"{peak:.1f} GiB", str(recipe.output))
+    table.add_row("all", _minutes(total), f"{peak:.1f} GiB", escape(str(recipe.output)))
     _console.print()
     _console.print(table)
-    scores = recipe.output / "eval" / "scores.json"
-    if scores.is_file():
-        _console.print(_score_table(json.loads(scores.read_text())))
-        _console.print(f"report: {recipe.output / 'eval' / 'report.html'}")
+    folder = result(recipe, "eval")
+    if (folder / SCORES).exists():
+        _console.print(_score_table(folder / SCORES))
+        _console.print(f"report: {escape(str(folder / 'report.html'))}")
 
 
-def _score_table(scores: dict[str, Any]) -> Table:
+def _score_table(scores: Path) -> Table:
     """Greedy scores with their 95% intervals: one row per model and split."""
     table = Table(title="held-out scores, greedy, with 95% intervals", title_justify="left", title_style="bold")
     table.add_column("model")
     table.add_column("split")
-    for heading in _METRICS.values():
-        table.add_column(heading, justify="right")
-    for model in ("base", "sft", "grpo"):
-        for split, modes in scores.get(model, {}).items():
-            cells = [modes["greedy"].get(metric) for metric in _METRICS]
-            table.add_row(model, split, *(_interval(cell) for cell in cells))
+    for metric in _SHOWN:
+        table.add_column(HEADLINE[metric], justify="right")
+    for model in MODELS:
+        for split, found in read_greedy(scores, model).items():
+            table.add_row(model, escape(split), *(str(found.get(metric, "-")) for metric in _SHOWN))
     return table
-
-
-def _interval(cell: dict[str, float] | None) -> str:
-    return f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]" if cell else "-"
 
 
 def _minutes(seconds: float) -> str:

@@ -1,22 +1,24 @@
-"""The `reasoner` command. Heavy libraries are imported by the stage that needs them.
+"""The `reasoner` command: its arguments, and how it ends. What a command does is in `commands.py`.
 
-Exit codes: 0 done, 1 something to fix (`doctor`), 2 bad input (one line `error: ...` says what, where and the fix).
+Exit codes: 0 done, 1 something to fix (`doctor`), 2 bad input (one line `error: ...` says what, where and the fix),
+130 stopped by Ctrl-C, 141 nobody reads the output any more. Only the standard library is imported before a command is
+known, so that `reasoner doctor` runs where the rest cannot.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import errno
+import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import yaml
-
-from reasoner.errors import UserError
-from recipes import banner, stages
-from recipes.config import Recipe, check_trainer_args, known_recipes, load_recipe, trainer_flags
+from reasoner.errors import UserError, one_line
+from reasoner.layout import TRAINED
+from recipes import known_recipes
 
 HELP = {
     "mine": "mine reports into reasoning chains, questions and answers",
@@ -59,24 +61,91 @@ EXAMPLES = {
 }
 
 
+#: Errors of the disk that a user can mend, and how.
+DISK = {
+    errno.ENOSPC: "free some space or choose another output",
+    errno.EDQUOT: "free some space or choose another output",
+    errno.EROFS: "choose an output that can be written",
+    errno.EACCES: "mend its permissions or choose another",
+    errno.EPERM: "mend its permissions or choose another",
+    errno.ENOTDIR: "a file is where a folder is needed: choose another",
+    errno.EISDIR: "a folder is where a file is needed: choose another",
+    errno.EEXIST: "move it away or choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend its links or choose another",
+    errno.EIO: "the disk fails: choose another",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit code."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.command not in ("sft", "grpo"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return args.run(args, rest)
+        try:
+            return run(argv)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return failed(error)
+    except ImportError as error:
+        return failed(f"{error}; `reasoner doctor` says what to fix")
+    except BrokenPipeError:
+        if not output_is_closed():  # another pipe: a fault, not a reader who has seen enough
+            raise
+        abandon_output()
+        return 141
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        if error.filename is None:  # standard output, most likely: what it still holds would fail again at the end
+            abandon_output()
+        return failed(f"{error.filename or 'writing failed'}: {error.strerror}; {DISK[error.errno]}")
     except KeyboardInterrupt:
         print("stopped; the same command goes on where checkpoints allow", file=sys.stderr)
         return 130
 
 
+def failed(message: object) -> int:
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    return 2
+
+
+def output_is_closed() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def abandon_output() -> None:
+    """Lets what is still to be written to standard output go nowhere, so that Python ends without complaint."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Dispatches to the command."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command not in TRAINED:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if args.command == "doctor":
+        from recipes import doctor
+
+        return doctor.run(quick=args.quick)
+    try:
+        from recipes import commands
+    except (Exception, SystemExit) as error:  # whatever a broken package does
+        raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
+    return commands.run(args, rest)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="reasoner",
         description="Reports -> reasoning chains -> SFT -> GRPO -> evaluation -> exported checkpoint.",
         epilog="Stages run in the order mine, sft, grpo, eval, export; `make demo` runs them all. "
@@ -84,11 +153,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    doctor = _command(commands, "doctor", "check this machine and say what to fix", run_doctor)
+    doctor = _command(commands, "doctor", "check this machine and say what to fix")
     doctor.add_argument("--quick", action="store_true", help="skip starting Ray and a vLLM engine")
 
     for name, text in HELP.items():
-        command = _command(commands, name, text, run_stage)
+        command = _command(commands, name, text)
         _add_recipe_arguments(command)
         if name == "mine":
             command.add_argument("--source", help="mine this source (docs/data.md), outside any recipe")
@@ -106,24 +175,26 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument("--limit", type=int, help="use at most so many examples per split")
         if name == "export":
             command.add_argument("--source", help="sft, grpo, or a checkpoint folder (default: export.source)")
-            command.add_argument("--output", type=Path, help="folder (default: OUTPUT/export)")
+            command.add_argument(
+                "--output", type=Path, help="empty folder, or an earlier export (default: OUTPUT/export)"
+            )
             command.add_argument(
                 "--push-to-hub", metavar="REPO", help="upload there, with the login of `hf auth login`"
             )
 
-    score = _command(commands, "score", "score existing completions without any model", run_score)
+    score = _command(commands, "score", "score existing completions without any model")
     score.add_argument("--input", type=Path, required=True, metavar="IN.jsonl")
     score.add_argument("--output", type=Path, required=True, metavar="OUT.jsonl")
     score.add_argument("--workers", type=int, default=1, help="processes (default 1)")
 
-    summary = _command(commands, "summary", "what was run, how long it took, where it lies", run_summary)
+    summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)
     return parser
 
 
-def _command(commands: Any, name: str, text: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     examples = EXAMPLES.get(name)
-    parser = commands.add_parser(
+    return commands.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
@@ -131,8 +202,6 @@ def _command(commands: Any, name: str, text: str, run: Callable[..., int]) -> ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
@@ -144,176 +213,10 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.process=1.0"
     )
     command.add_argument("--dry-run", action="store_true", help="check everything, print the full recipe, stop")
-    command.add_argument("--force", action="store_true", help="run even if the result is there already")
+    command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
     command.add_argument(
         "--if-needed", action="store_true", help="keep what an earlier call made from this recipe, with its arguments"
     )
-
-
-def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Runs one stage of a recipe, or says why its result is reused."""
-    stage = args.command
-    if stage == "mine" and (args.source or args.input or args.output):
-        return _mine_source(args)
-    overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
-    recipe = load_recipe(args.recipe, overrides)
-    if args.dry_run:
-        check_settings(recipe, stage)
-        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip())
-    elif stage == "export" and (args.output or args.push_to_hub):
-        _call(recipe, stage, output=args.output, push_to_hub=args.push_to_hub)
-    elif not (reason := _reuse(args, recipe, overrides)):
-        _run(args, recipe, overrides)
-    elif stages.is_main_process():
-        banner.reused(recipe, stage, reason)
-    if stage == "mine" and args.evaluate:
-        _print_evaluation(recipe.output / "data", args.evaluate)
-    return 0
-
-
-def _overrides(args: argparse.Namespace) -> list[str]:
-    """A stage's own arguments that stand for a key of the recipe."""
-    names = {
-        "mine": {"llm": "data.llm", "llm_model": "data.llm_model"},
-        "eval": {"models": "eval.models", "limit": "eval.limit"},
-        "export": {"source": "export.source"},
-    }
-    given = {key: vars(args)[name] for name, key in names.get(args.command, {}).items()}
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-
-
-def _reuse(args: argparse.Namespace, recipe: Recipe, overrides: Sequence[str]) -> str | None:
-    """Why the stage need not run, in words; None when it must."""
-    if args.force:
-        return None
-    if args.if_needed:
-        return stages.reusable_as_made(recipe, args.command, args.recipe, overrides)
-    return "same settings" if stages.reusable(recipe, args.command) else None
-
-
-def _run(args: argparse.Namespace, recipe: Recipe, overrides: Sequence[str]) -> None:
-    stage = args.command
-    if not stages.is_main_process():
-        _call(recipe, stage)
-        return
-    stages.require_earlier(recipe, stage)
-    check_settings(recipe, stage)
-    resumes = stages.prepare(recipe, stage, force=args.force)
-    banner.started(recipe, stage, resumes)
-    with stages.recorded(recipe, stage, overrides):
-        _call(recipe, stage)
-    banner.finished(recipe, stage)
-
-
-def _call(recipe: Recipe, stage: str, **export_options: Any) -> None:
-    match stage:
-        case "mine":
-            from recipes import mine
-
-            mine.run(recipe)
-        case "sft":
-            from recipes import sft
-
-            sft.run(recipe)
-        case "grpo":
-            from recipes import grpo
-
-            grpo.run(recipe)
-        case "eval":
-            from eval import run as evaluation
-
-            evaluation.run(_evaluation_settings(recipe))
-        case "export":
-            from recipes import export
-
-            export.run(recipe, recipe.export.source, **export_options)
-
-
-def _evaluation_settings(recipe: Recipe) -> Any:
-    """The recipe as `eval` sees it, which does not import from `recipes`."""
-    from eval.run import Settings
-
-    model = recipe.model
-    return Settings(
-        name=recipe.name,
-        source=recipe.data.source,
-        output=recipe.output,
-        base=model.base,
-        seed=recipe.seed,
-        workers=recipe.grpo.reward_workers,
-        max_length=model.max_length,
-        dtype=model.dtype,
-        min_pixels=model.min_pixels,
-        max_pixels=model.max_pixels,
-        **recipe.eval.model_dump(),
-    )
-
-
-def check_settings(recipe: Recipe, stage: str) -> None:
-    """What can be found wrong in a recipe without running it: trainer keys, the source and its input, rewards.
-
-    Raises:
-        UserError: naming the key or file.
-    """
-    if stage == "mine":
-        from reasoner.sources import open_source
-
-        open_source(recipe.data.source, recipe.data.input, recipe.output / "data", recipe.data.options).partitions()
-    if stage in ("sft", "grpo"):
-        import trl
-
-        config = {"sft": trl.SFTConfig, "grpo": trl.GRPOConfig}[stage]
-        check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
-    if stage == "grpo":
-        from reasoner.training.dataset import REWARD_COLUMNS
-        from rewards.registry import RewardSet
-
-        grpo = recipe.grpo
-        RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
-
-
-def _mine_source(args: argparse.Namespace) -> int:
-    """`mine --source NAME --input PATH --output DIR`: a data set of its own, with a recipe's tasks and style."""
-    from reasoner.sources import open_source
-    from recipes.mine import mine_as
-
-    if not args.source or not args.output:
-        raise UserError("mine: give --source NAME, --input PATH and --output DIR together, or a --recipe alone")
-    recipe = load_recipe(args.recipe, [*args.set, *_overrides(args)])
-    if recipe.data.source != args.source:  # a recipe's source options belong to its own source
-        recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
-    source = open_source(args.source, args.input, args.output, recipe.data.options)
-    if args.dry_run:
-        source.partitions()
-        return 0
-    mine_as(recipe, source, args.output)
-    if args.evaluate:
-        _print_evaluation(args.output, args.evaluate)
-    return 0
-
-
-def _print_evaluation(data: Path, gold: Path) -> None:
-    from reasoner.mining.pipeline.evaluate import evaluate_labels
-
-    print(json.dumps(evaluate_labels(data / "studies.parquet", gold), indent=1))
-
-
-def run_score(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    from rewards.score import score_file
-
-    print(json.dumps(score_file(args.input, args.output, workers=args.workers), indent=1))
-    return 0
-
-
-def run_doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    from recipes import doctor
-
-    return doctor.run(quick=args.quick)
-
-
-def run_summary(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    banner.summary(load_recipe(args.recipe, args.set))
-    return 0
 
 
 if __name__ == "__main__":

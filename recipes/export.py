@@ -1,6 +1,6 @@
 """The export stage: one folder that plain `transformers` and vLLM load, its model card, and the proof that it is right.
 
-Writes `output/export`: safetensors (adapters merged), processor, tokenizer, chat template, generation config,
+Writes a folder of safetensors (adapters merged), processor, tokenizer, chat template, generation config,
 `README.md` (the card) and `export_check.json` (the proof: logits against the source, one answer in each library).
 """
 
@@ -11,11 +11,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reasoner.disk import read_object
 from reasoner.errors import UserError
+from reasoner.layout import ADAPTER_CONFIG, CONFIG, EXPORT_CHECK, TRAINED
 from reasoner.models.load import load_processor
 from reasoner.prompts import user_message
 from recipes.config import Recipe
-from recipes.model_card import model_card
+from recipes.model_card import model_card, read_facts
 
 if TYPE_CHECKING:
     import torch
@@ -39,23 +41,16 @@ class Probe(NamedTuple):
     images: tuple[Image.Image, ...]
 
 
-def run(
-    recipe: Recipe,
-    source: str = "grpo",
-    output: Path | None = None,
-    push_to_hub: str | None = None,
-    verify_vllm: bool = True,
-) -> Path:
-    """Exports `source` (a stage of the recipe, or a folder: full checkpoint or PEFT adapter) and returns the folder.
+def run(recipe: Recipe, folder: Path, verify_vllm: bool = True) -> None:
+    """Exports `recipe.export.source` (a stage, or a folder: full checkpoint or PEFT adapter) into the fresh `folder`.
 
     Raises:
-        UserError: no such checkpoint, no processor files, a failed proof, or a refused upload.
+        UserError: no such checkpoint, a damaged one, no processor files, or a failed proof: use nothing of it then.
     """
+    source = recipe.export.source
     checkpoint = _checkpoint(recipe, source)
-    output = output or recipe.output / "export"
-    if output.resolve() == checkpoint.resolve():
-        raise UserError(f"{output}: export would overwrite its own source; choose another --output")
     base = _adapter_base(checkpoint)
+    facts = read_facts(recipe, source)
     processor = load_processor(checkpoint if base is None or _has_processor(checkpoint) else base)
     probe = _probe(recipe)
 
@@ -63,40 +58,56 @@ def run(
     trained = _logits(policy, processor, probe)
     if base is not None:
         model = policy.merge_and_unload()
-    output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
+    _save(model, processor, folder)
     del policy, model
     gc.collect()
 
     check = {"source": str(checkpoint), "merged_adapter": base is not None}
-    check |= _verify_transformers(output, trained, probe, merged=base is not None)
+    check |= _verify_transformers(folder, trained, probe, merged=base is not None)
     if verify_vllm:
-        check |= _verify_vllm(output, probe)
+        check |= _verify_vllm(folder, probe)
         check["answers_equal"] = check["vllm_answer"] == check["transformers_answer"]
-    (output / "export_check.json").write_text(json.dumps(check, indent=1) + "\n")
-    (output / "README.md").write_text(model_card(recipe, source, check))
-    if push_to_hub:
-        _push(output, push_to_hub)
-    return output
+    (folder / "README.md").write_text(model_card(recipe, source, check, facts))
+    (folder / EXPORT_CHECK).write_text(json.dumps(check, indent=1) + "\n")
+
+
+def push(folder: Path, repository: str) -> None:
+    """Uploads an export as a private model repository, with the login of `hf auth login` or `HF_TOKEN`.
+
+    Raises:
+        UserError: the upload is refused.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    except (LocalTokenNotFoundError, HFValidationError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"cannot push to {repository}: {first}; check `hf auth login` and the repository name"
+        ) from error
 
 
 def _checkpoint(recipe: Recipe, source: str) -> Path:
     staged = recipe.output / source
     folder = staged if staged.is_dir() else Path(source)
-    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        fix = f"run `make {source} RECIPE={recipe.name}` first" if source in ("sft", "grpo") else "check --source"
-        raise UserError(f"no checkpoint in {staged if source in ('sft', 'grpo') else folder}: {fix}")
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
+        fix = f"run `make {source} RECIPE={recipe.name}` first" if source in TRAINED else "check --source"
+        raise UserError(f"no checkpoint in {staged if source in TRAINED else folder}: {fix}")
     return folder
 
 
 def _adapter_base(checkpoint: Path) -> str | None:
     """The base model of a PEFT adapter folder; None for a full checkpoint."""
-    if (checkpoint / "config.json").is_file():
+    if (checkpoint / CONFIG).is_file():
         return None
-    base = json.loads((checkpoint / "adapter_config.json").read_text()).get("base_model_name_or_path")
-    if not base:
-        raise UserError(f"{checkpoint}/adapter_config.json: base_model_name_or_path is missing; name the base model")
+    path = checkpoint / ADAPTER_CONFIG
+    base = read_object(path, "train the adapter again").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{path}: base_model_name_or_path is {base!r}; name the base model there")
     return base
 
 
@@ -106,14 +117,24 @@ def _has_processor(folder: Path) -> bool:
 
 def _load(checkpoint: Path, base: str | None) -> tuple[Any, PreTrainedModel]:
     """The trained policy and the full model in it, in the precision they were stored in."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
 
-    model = AutoModelForImageTextToText.from_pretrained(base or str(checkpoint), dtype="auto")
-    if base is None:
-        return model, model
-    from peft import PeftModel
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(base or str(checkpoint), dtype="auto")
+        if base is None:
+            return model, model
+        from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(checkpoint)), model
+        return PeftModel.from_pretrained(model, str(checkpoint)), model
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{checkpoint}: the model cannot be loaded ({first}); train or copy it again") from error
+
+
+def _save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def _probe(recipe: Recipe) -> Probe:
@@ -184,19 +205,3 @@ def _verify_vllm(output: Path, probe: Probe) -> dict[str, Any]:
     params = sampling_params(processor, temperature=0.0, max_tokens=_PROBE_TOKENS)
     [answered] = engine.generate([prompt], params, use_tqdm=False)
     return {"vllm_answer": answered.outputs[0].text}
-
-
-def _push(output: Path, repository: str) -> None:
-    """Uploads the folder as a private model repository, with the login of `hf auth login` or `HF_TOKEN`."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
-    try:
-        api = HfApi()
-        api.create_repo(repository, private=True, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=output)
-    except (LocalTokenNotFoundError, HFValidationError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"cannot push to {repository}: {first}; check `hf auth login` and the repository name"
-        ) from error

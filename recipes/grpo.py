@@ -18,6 +18,7 @@ from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.reward_bridge import RewardBridge
+from recipes.stages import working
 from recipes.training import (
     augment,
     finish,
@@ -61,7 +62,7 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: no SFT checkpoint, or data, rewards or trainer arguments that cannot work, before any training.
     """
-    output, start, grpo = recipe.output / "grpo", recipe.output / "sft", recipe.grpo
+    output, start, grpo = working(recipe, "grpo"), recipe.output / "sft", recipe.grpo
     args = check(recipe, start)
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)

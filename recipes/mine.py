@@ -1,4 +1,4 @@
-"""The mining stage of a recipe: reports in, `outputs/<recipe>/data` out."""
+"""The mining stage of a recipe: reports in, the data set of `outputs/<recipe>/data` out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reasoner.llm import Llm
 from reasoner.mining.pipeline.run import mine
 from reasoner.sources import open_source
 from reasoner.sources.base import Source
+from recipes import stages
 
 if TYPE_CHECKING:
     from recipes.config import Recipe
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def run(recipe: Recipe) -> dict[str, Any]:
     """Mines the recipe's source and returns the summary (`reasoner.mining.pipeline.run.mine`)."""
-    data, output = recipe.data, recipe.output / "data"
+    data, output = recipe.data, stages.working(recipe, "mine")
     source = open_source(data.source, data.input, output, data.options)
     return mine_as(recipe, source, output)
 

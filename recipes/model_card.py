@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reasoner.disk import read_object
+from reasoner.errors import UserError
+from reasoner.layout import SCORES, SUMMARY, data
 from reasoner.models import TINY
 from reasoner.schema import SPLITS
+from reasoner.scores import HEADLINE, Interval, read_greedy
 from recipes.config import Recipe
-
-#: Rows of the score table: metric in `eval/scores.json` -> its name on the card.
-_METRICS = {
-    "micro_f1": "Micro-F1, abnormality list",
-    "macro_f1": "Macro-F1",
-    "exact_match": "Exact list",
-    "radrscore": "RadRScore",
-    "format": "Well-formed",
-}
-
 
 #: Paths of the machine that trained: nobody else's business.
 _LOCAL: Any = {"output": True, "data": {"input"}}
 
 
-def model_card(recipe: Recipe, source: str, check: dict[str, Any]) -> str:
-    """The card's Markdown. Scores come from `eval/scores.json` below the recipe's output, when it is there."""
-    data = _read(recipe.output / "data" / "summary.json")
+class Facts(NamedTuple):
+    """What the card says beside the recipe and the proof."""
+
+    data: dict[str, Any] | None
+    scores: dict[str, dict[str, Interval]]
+
+
+def read_facts(recipe: Recipe, source: str) -> Facts:
+    """What was mined, and the scores of `source` decoded greedily, as far as they are there.
+
+    Raises:
+        UserError: `summary.json` or `scores.json` is damaged.
+    """
+    path = data(recipe.output) / SUMMARY
+    fix = "run `reasoner mine --force`"
+    mined = read_object(path, fix) if path.exists() else None
+    if mined is not None:
+        studies, examples = mined.get("studies"), mined.get("examples")
+        counts = [*examples.values()] if isinstance(examples, dict) else [None]
+        whole = isinstance(studies, dict) and {"mined", "read"} <= studies.keys()
+        if not whole or not all(isinstance(count, dict) for count in counts):
+            raise UserError(f"{path}: damaged, the counts of studies and examples are not as written; {fix}")
+    return Facts(mined, read_greedy(recipe.output / "eval" / SCORES, source))
+
+
+def model_card(recipe: Recipe, source: str, check: dict[str, Any], facts: Facts) -> str:
+    """The card's Markdown; `check` is the proof of the export."""
+    examples = facts.data["examples"].values() if facts.data else ()
     environment = Environment(
         loader=PackageLoader("recipes", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -39,11 +56,12 @@ def model_card(recipe: Recipe, source: str, check: dict[str, Any]) -> str:
         recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json", exclude=_LOCAL), sort_keys=False).strip(),
         source=source,
         check=check,
-        scores=_scores(recipe.output / "eval" / "scores.json", source),
-        data=data,
-        splits=[split for split in SPLITS if any(split in counts for counts in data["examples"].values())]
-        if data
-        else [],
+        scores={
+            split: [(HEADLINE[name], str(interval)) for name, interval in found.items()]
+            for split, found in facts.scores.items()
+        },
+        data=facts.data,
+        splits=[split for split in SPLITS if any(split in counts for counts in examples)],
     )
 
 
@@ -60,21 +78,3 @@ def _metadata(recipe: Recipe, source: str) -> dict[str, Any]:
         link = f"https://huggingface.co/{recipe.model.base}"
         metadata |= {"base_model": recipe.model.base, "license_name": "as-the-base-model", "license_link": link}
     return metadata
-
-
-def _scores(path: Path, source: str) -> dict[str, list[tuple[str, str]]]:
-    """Split -> (metric, "value [low, high]") of greedy decoding; empty without an evaluation of this stage."""
-    splits = (_read(path) or {}).get(source, {})
-    table = {}
-    for split, modes in splits.items():
-        greedy = modes.get("greedy", {})
-        table[split] = [
-            (label, "{value:.3f} [{low:.3f}, {high:.3f}]".format(**greedy[name]))
-            for name, label in _METRICS.items()
-            if name in greedy
-        ]
-    return table
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reasoner.training.dataset import load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.stages import working
 from recipes.training import (
     augment,
     base_checkpoint,
@@ -34,7 +35,7 @@ def run(recipe: Recipe) -> Path:
 
     from reasoner.models.load import load_model, load_processor
 
-    output = recipe.output / "sft"
+    output = working(recipe, "sft")
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
     args = trainer_arguments(SFTConfig, recipe, "sft", max_length=None, completion_only_loss=True)
     examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)

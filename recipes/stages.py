@@ -2,6 +2,10 @@
 
 `outputs/<recipe>/stages.json` holds one record per finished stage. A stage is current when its settings, its input and
 the earlier stages it was made from are still the same; file dates decide nothing but whether raw input was edited.
+
+A stage works in `<folder>.part`, which takes the place of the last result when it is whole, and not before. A half run
+of other settings waits as `<folder>.interrupted` until a run is finished. Of what is replaced, a trained result and
+what was put there by hand are kept as `<folder>.previous`.
 """
 
 from __future__ import annotations
@@ -10,69 +14,115 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
+from pydantic import Field, ValidationError
 
+from reasoner.disk import read_object, remove, swap, write_whole
 from reasoner.errors import UserError
-from recipes.config import Recipe, load_recipe
+from reasoner.layout import (
+    ADAPTER_CONFIG,
+    BASE,
+    CHECKPOINTS,
+    CONFIG,
+    EXPORT_CHECK,
+    GRPO,
+    PREDICTIONS,
+    SCORES,
+    SFT,
+    SUMMARY,
+    TRAINED,
+)
+from reasoner.settings import Section, explain
+from recipes.config import Recipe
+from recipes.load import load_recipe
+from recipes.memory import GIB, peak_memory
 
-GIB = 2**30
-SAMPLE_S = 1.0  # between two looks at the memory
+RECORDS = "stages.json"
+#: In a working folder: the fingerprint of the run that works there.
+MARK = ".started"
 
 
 class Stage(NamedTuple):
-    """`proof`: the file whose presence says that the stage was finished; `needs`: the stages it is made from."""
+    """`proof`: the file in `folder` whose presence says that the stage was finished; `needs`: what it is made from.
+
+    `carries`: a folder that a new run takes over, whatever its settings, as its files say what they were made from.
+    """
 
     title: str
+    folder: str
     proof: str
     sections: tuple[str, ...]
     needs: tuple[str, ...]
+    carries: str | None = None
+    resumes: bool = True
 
 
 STAGES = {
-    "mine": Stage("reports become reasoning chains, questions and answers", "data/summary.json", ("data",), ()),
-    "sft": Stage("the model learns to read images aloud", "sft/config.json", ("model", "sft"), ("mine",)),
-    "grpo": Stage("the model tries, rewards check every step", "grpo/config.json", ("model", "grpo"), ("sft",)),
-    "eval": Stage("base, SFT and GRPO read images none has seen", "eval/scores.json", ("eval",), ("sft", "grpo")),
-    "export": Stage("one Hugging Face folder, proven right", "export/export_check.json", ("export",), ("grpo",)),
+    "mine": Stage("reports become reasoning chains, questions and answers", "data", SUMMARY, ("data",), ()),
+    SFT: Stage("the model learns to read images aloud", SFT, CONFIG, ("model", "sft"), ("mine",)),
+    GRPO: Stage("the model tries, rewards check every step", GRPO, CONFIG, ("model", "grpo"), (SFT,)),
+    "eval": Stage("base, SFT and GRPO read images none has seen", "eval", SCORES, ("eval",), (SFT, GRPO), PREDICTIONS),
+    "export": Stage(
+        "one Hugging Face folder, proven right", "export", EXPORT_CHECK, ("export",), (GRPO,), resumes=False
+    ),
 }
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(Section):
     """One finished stage."""
 
     fingerprint: str
     """Of the settings, the raw input and the earlier stages."""
-    seconds: float
-    peak_gib: float
+    seconds: float = Field(ge=0)
+    """Wall time."""
+    peak_gib: float = Field(ge=0)
     """Largest memory of all its processes together (proportional set size, so that shared pages count once)."""
     finished: str
     """Time of the end, UTC; with the fingerprint it names this very run."""
-    overrides: list[str] = field(default_factory=list)
+    overrides: list[str] = []
     """Arguments beyond the recipe file (`--set`, trainer flags)."""
 
 
+def result(recipe: Recipe, stage: str) -> Path:
+    """Where the finished stage lies."""
+    return recipe.output / STAGES[stage].folder
+
+
+def working(recipe: Recipe, stage: str) -> Path:
+    """Where the stage writes until it is finished."""
+    return recipe.output / f"{STAGES[stage].folder}.part"
+
+
 def read_records(output: Path) -> dict[str, Finished]:
-    """Stage -> record of the last finished run."""
-    path = output / "stages.json"
-    return {stage: Finished(**row) for stage, row in json.loads(path.read_text()).items()} if path.is_file() else {}
+    """Stage -> record of the last finished run.
+
+    Raises:
+        UserError: the file is damaged. Finished work is not in it, and none is lost by deleting it.
+    """
+    path = output / RECORDS
+    if not path.exists():
+        return {}
+    fix = "mend it, or delete it: results are then used as they are by `make` and --if-needed"
+    rows, records = read_object(path, fix), {}
+    for stage in STAGES.keys() & rows.keys():
+        try:
+            records[stage] = Finished.model_validate(rows[stage], strict=True)
+        except ValidationError as error:
+            raise UserError(f"{path}: damaged record of {stage} ({explain(error, Finished)}); {fix}") from error
+    return records
 
 
 def write_record(output: Path, stage: str, record: Finished) -> None:
     """Adds the record, replacing the file in one step."""
-    rows = {name: asdict(old) for name, old in read_records(output).items()} | {stage: asdict(record)}
-    partial = output / "stages.json.partial"
-    partial.write_text(json.dumps({name: rows[name] for name in STAGES if name in rows}, indent=1) + "\n")
-    partial.replace(output / "stages.json")
+    rows = read_records(output) | {stage: record}
+    known = {name: rows[name].model_dump() for name in STAGES if name in rows}
+    write_whole(output / RECORDS, json.dumps(known, indent=1) + "\n")
 
 
 def fingerprint(recipe: Recipe, stage: str) -> str:
@@ -94,16 +144,17 @@ def _input_state(source: str | None) -> list[list[Any]]:
 
 
 def is_done(recipe: Recipe, stage: str) -> bool:
-    return (recipe.output / STAGES[stage].proof).is_file()
+    return (result(recipe, stage) / STAGES[stage].proof).is_file()
 
 
 def require_earlier(recipe: Recipe, stage: str) -> None:
     """Raises `UserError` when a training stage lacks what it starts from; eval and export check for themselves."""
     target = f"run `make {{}} RECIPE={recipe.name}` first"
-    if stage == "sft" and not any((recipe.output / "data" / "examples").glob("train-*.parquet")):
-        raise UserError(f"no mined training examples in {recipe.output / 'data'}: {target.format('mine')}")
-    if stage == "grpo" and not is_done(recipe, "sft"):
-        raise UserError(f"no SFT checkpoint in {recipe.output / 'sft'}: {target.format('sft')}")
+    data = result(recipe, "mine")
+    if stage == SFT and not any((data / "examples").glob("train-*.parquet")):
+        raise UserError(f"no mined training examples in {data}: {target.format('mine')}")
+    if stage == GRPO and not is_done(recipe, SFT):
+        raise UserError(f"no SFT checkpoint in {result(recipe, SFT)}: {target.format(SFT)}")
 
 
 def reusable(recipe: Recipe, stage: str) -> bool:
@@ -123,7 +174,10 @@ def reusable_as_made(recipe: Recipe, stage: str, source: str, overrides: Sequenc
     record = read_records(recipe.output).get(stage)
     if record is None:
         return "put there by hand"
-    made = load_recipe(source, [*overrides, *record.overrides]).model_copy(update={"output": recipe.output})
+    try:
+        made = load_recipe(source, [*overrides, *record.overrides]).model_copy(update={"output": recipe.output})
+    except UserError:  # made with arguments that the recipe no longer takes
+        return None
     if record.fingerprint != fingerprint(made, stage):
         return None
     extra = [word for word in record.overrides if word not in overrides]
@@ -131,81 +185,126 @@ def reusable_as_made(recipe: Recipe, stage: str, source: str, overrides: Sequenc
 
 
 def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
-    """Clears the way for a run; returns whether an interrupted run with the same settings is resumed.
-
-    A finished training result of other settings is kept as `<stage>.previous`.
+    """Makes the working folder; returns whether an interrupted run with the same settings goes on in it.
 
     Raises:
-        UserError: less free disk space than the recipe asks for.
+        UserError: the output cannot be written, or has less free space than the recipe asks for.
     """
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(recipe.output).free / GIB
-    if free < recipe.min_free_gb:
+    part, place, current = working(recipe, stage), result(recipe, stage), fingerprint(recipe, stage)
+    try:
+        recipe.output.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(recipe.output).free / GIB
+        if free < recipe.min_free_gb:
+            raise UserError(
+                f"{recipe.output}: {free:.1f} GiB free, the recipe asks for {recipe.min_free_gb:g} (min_free_gb); "
+                "free some space or choose another --set output=DIR"
+            )
+        for folder in (place, part):
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"{folder}: is a file where the stage's folder goes; move it away")
+        if force or not STAGES[stage].resumes:
+            remove(part)
+        elif not STAGES[stage].carries:
+            _choose_half_run(part, current)
+        resumes = part.exists()
+        part.mkdir(exist_ok=True)
+        carried = STAGES[stage].carries
+        if carried and not (resumes or force) and (place / carried).is_dir():
+            shutil.copytree(place / carried, part / carried)
+        write_whole(part / MARK, current)
+    except OSError as error:
         raise UserError(
-            f"{recipe.output}: {free:.1f} GiB free, the recipe asks for {recipe.min_free_gb:g} (min_free_gb); "
-            "free some space or choose another --set output=DIR"
-        )
-    mark = recipe.output / f".{stage}.started"
-    current = fingerprint(recipe, stage)
-    resumes = not force and mark.is_file() and mark.read_text() == current
-    folder = recipe.output / stage
-    if stage in ("sft", "grpo") and not resumes:
-        if stage == "sft":  # the tiny base model, whose tokenizer and sizes follow data and recipe
-            shutil.rmtree(recipe.output / "base", ignore_errors=True)
-        if is_done(recipe, stage):
-            previous = recipe.output / f"{stage}.previous"
-            shutil.rmtree(previous, ignore_errors=True)
-            folder.rename(previous)
-        elif folder.is_dir():
-            shutil.rmtree(folder)
-    elif stage in ("eval", "export") and force and folder.is_dir():
-        shutil.rmtree(folder)
-    else:
-        (recipe.output / STAGES[stage].proof).unlink(missing_ok=True)
-    mark.write_text(current)
-    return resumes and folder.is_dir()
+            f"{error.filename or recipe.output}: cannot be written ({error.strerror}); choose another --set output=DIR"
+        ) from error
+    return resumes
+
+
+def _choose_half_run(part: Path, current: str) -> None:
+    """Leaves in `part` a half run of the settings `current`, or nothing; one of other settings waits."""
+    if _mark(part) == current:
+        return
+    waiting = part.with_suffix(".interrupted")
+    wanted = _mark(waiting) == current
+    if part.exists():
+        old = part.with_suffix(".old")
+        swap(part, waiting, previous=old)
+        if wanted:
+            old.rename(part)
+        else:
+            remove(old)
+    elif wanted:
+        waiting.rename(part)
+
+
+def _mark(part: Path) -> str | None:
+    """The fingerprint of the run in a working folder; None without one that can be read."""
+    try:
+        return (part / MARK).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
 def recorded(recipe: Recipe, stage: str, overrides: Sequence[str]) -> Iterator[None]:
-    """Times the stage, watches its memory, and records it if it succeeds."""
+    """Times the stage and watches its memory; when it succeeds, puts its result in place and on record."""
     made_from = fingerprint(recipe, stage)
     start = time.monotonic()
     with peak_memory() as peak:
         yield
-    seconds = time.monotonic() - start
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    record = Finished(made_from, round(seconds, 1), round(max(peak) / GIB, 2), finished, list(overrides))
+    record = Finished(
+        fingerprint=made_from,
+        seconds=round(time.monotonic() - start, 1),
+        peak_gib=round(max(peak) / GIB, 2),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        overrides=list(overrides),
+    )
+    write_whole(_journal(recipe, stage), record.model_dump_json())
+    settle(recipe, stage)
+
+
+def settle_all(recipe: Recipe) -> None:
+    """Ends what a kill cut short between the end of any stage and its record."""
+    for stage in STAGES:
+        settle(recipe, stage)
+
+
+def settle(recipe: Recipe, stage: str) -> None:
+    """Puts a finished run in its place and on record. Called again, it ends what a kill cut short.
+
+    Raises:
+        UserError: the journal is damaged.
+    """
+    journal, part, place = _journal(recipe, stage), working(recipe, stage), result(recipe, stage)
+    if not journal.exists():
+        return
+    fix = f"delete it; if {part} is whole, rename it to {place.name}"
+    try:
+        record = Finished.model_validate(read_object(journal, fix), strict=True)
+    except ValidationError as error:
+        raise UserError(f"{journal}: damaged ({explain(error, Finished)}); {fix}") from error
+    known = stage in read_records(recipe.output)
+    if part.exists():
+        _name_base(part, place)
+        keep = stage in TRAINED or not known  # without a record it was put there by hand
+        swap(part, place, place.with_suffix(".previous") if keep else None)
     write_record(recipe.output, stage, record)
-    (recipe.output / f".{stage}.started").unlink(missing_ok=True)
+    remove(place / MARK)
+    remove(place / CHECKPOINTS)
+    remove(place.with_suffix(".interrupted"))
+    journal.unlink()
 
 
-@contextmanager
-def peak_memory() -> Iterator[list[int]]:
-    """Fills the list with the memory of this process and its descendants, in bytes, until the block ends."""
-    samples = [0]
-    done = threading.Event()
-
-    def watch() -> None:
-        me = psutil.Process()
-        while not done.wait(SAMPLE_S):
-            samples.append(sum(map(_proportional, [me, *me.children(recursive=True)])))
-
-    thread = threading.Thread(target=watch, daemon=True, name="peak-memory")
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
+def _journal(recipe: Recipe, stage: str) -> Path:
+    """Holds the record of a run that is finished, but not yet in its place."""
+    return recipe.output / f".{stage}.finished"
 
 
-def _proportional(process: psutil.Process) -> int:
-    try:
-        memory = process.memory_full_info()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return 0  # ended between listing and looking
-    return getattr(memory, "pss", memory.rss)
+def _name_base(part: Path, place: Path) -> None:
+    """Adapters name the tiny base model by its folder, which moves with them."""
+    path = part / "adapter" / ADAPTER_CONFIG
+    if (part / BASE).is_dir() and path.is_file():
+        config = read_object(path, "train again")
+        write_whole(path, json.dumps({**config, "base_model_name_or_path": str(place / BASE)}, indent=2) + "\n")
 
 
 def is_main_process() -> bool:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import netrc
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlparse
 
 from transformers import ProgressCallback
 
 from reasoner.errors import UserError
+from reasoner.layout import CHECKPOINTS
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
+from reasoner.tracking import logged_in_to_wandb
 from reasoner.training.augment import Augment
 from reasoner.training.lengths import fit_length
 from recipes.config import Recipe, check_trainer_args
+from recipes.stages import working
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
-    """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once in `output/base`.
+    """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once beside the run.
 
     Its tokenizer is trained on the training examples' own words.
     """
     if recipe.model.base != TINY:
         return recipe.model.base
-    folder = recipe.output / "base"
+    folder = working(recipe, "sft") / "base"
     if not (folder / "config.json").is_file():
         from reasoner.models import tiny
 
@@ -78,7 +78,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     on_gpu = torch.cuda.is_available()
     device = {"use_cpu": not on_gpu, "bf16": on_gpu, "dataloader_pin_memory": on_gpu}
     defaults = {
-        "output_dir": str(recipe.output / stage / "checkpoints"),
+        "output_dir": str(working(recipe, stage) / CHECKPOINTS),
         "run_name": f"{recipe.name}-{stage}",
         "seed": recipe.seed,
         "report_to": "wandb",
@@ -117,7 +117,7 @@ def last_checkpoint(output: Path) -> str | None:
     """
     from transformers.trainer_utils import get_last_checkpoint
 
-    folder = output / "checkpoints"
+    folder = output / CHECKPOINTS
     found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if found is None:
         return None
@@ -141,13 +141,13 @@ def starting_weights(recipe: Recipe, resume: str | None, start: str | Path) -> s
 
 
 def finish(trainer: Any, output: Path) -> None:
-    """Writes the final checkpoint with the training history beside it, and drops the intermediate ones, done with."""
+    """Writes the final checkpoint with the training history beside it; the intermediate ones go when the run is on
+    record."""
     from reasoner.models.load import save_checkpoint
 
     save_checkpoint(trainer, output)
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(str(output / "trainer_state.json"))
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
 
 
 def start_tracking(recipe: Recipe, stage: str) -> None:
@@ -163,17 +163,6 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
     if "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
     wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
-
-
-def logged_in_to_wandb() -> bool:
-    """Whether `wandb login` was run (it writes ~/.netrc) or a key is in the environment."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 class Progress(ProgressCallback):

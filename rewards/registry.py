@@ -9,7 +9,9 @@ import importlib
 import importlib.util
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -142,10 +144,11 @@ def load_rewards(files: Iterable[str | Path] = ()) -> None:
         if not path.is_file() or spec is None or spec.loader is None:
             raise UserError(f"reward file {path} is missing or no .py file; mend `grpo.reward_files`")
         try:
-            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+            with redirect_stdout(sys.stderr):  # standard output is for results
+                spec.loader.exec_module(importlib.util.module_from_spec(spec))
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"reward file {path} does not run: {type(error).__name__}: {error}") from error
 
 

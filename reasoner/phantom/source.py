@@ -63,10 +63,12 @@ class PhantomSource:
             if not 0 <= value <= 1:
                 raise UserError(f"phantom source: {name} = {value} is no probability; give a number from 0 to 1")
         for name, number in self.counts.items():
-            if number < 0:
-                raise UserError(f"phantom source: {name} = {number} is no count; give 0 or more")
-        if image_size < 32:
-            raise UserError(f"phantom source: image_size = {image_size} is too small to draw on; give 32 or more")
+            if not 0 <= number <= 10_000_000:
+                raise UserError(f"phantom source: {name} = {number} is no count; give 0 to 10,000,000")
+        if not 32 <= image_size <= 4096:
+            raise UserError(f"phantom source: image_size = {image_size} cannot be drawn; give 32 to 4096")
+        if seed < 0:
+            raise UserError(f"phantom source: seed = {seed} is no seed; give 0 or more")
 
     def partitions(self) -> Sequence[Partition]:
         """Chunks of `CHUNK` studies: `{split, start, stop}`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from reasoner.errors import UserError, nearest
 from reasoner.sources.base import Source
@@ -38,6 +38,21 @@ def open_source(name: str, input: str | None, output: Path, options: Mapping[str
     for option in options or {}:
         if option not in known:
             raise UserError(f"source '{name}': unknown option '{option}'; {nearest(option, known)}")
+    kinds = get_type_hints(build.__init__)
+    for option, value in (options or {}).items():
+        if not _fits(value, kinds[option]):
+            wanted = getattr(kinds[option], "__name__", kinds[option])
+            raise UserError(
+                f"source '{name}': option '{option}' takes {wanted}, found {value!r:.60}; mend data.options"
+            )
     # Ray workers may have another working directory.
     place = str(Path(input).resolve()) if input else None
     return build(place, Path(output).resolve(), **(options or {}))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether an option's value is of the annotated kind; a whole number is a float, a truth value is no number."""
+    kinds = get_args(kind) or (kind,)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int in kinds or float in kinds
+    return type(value) in kinds

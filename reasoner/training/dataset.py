@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,12 @@ def load_examples(
     Raises:
         UserError: no such split, no example left, or an image that is missing or not a path.
     """
-    import pyarrow.parquet as pq
-
     shards = sorted((data_dir / "examples").glob(f"{split}-*.parquet"))
     if not shards:
         raise UserError(f"{data_dir / 'examples'}: no '{split}' split; run `make mine` first")
     examples: list[Example] = []
     for shard in shards:
-        for number, row in enumerate(pq.read_table(shard).to_pylist()):
+        for number, row in enumerate(_rows(shard)):
             if tasks is not None and row["task"] not in tasks:
                 continue
             images = [_image_path(data_dir, image, f"{shard}:{number}") for image in row["images"] or []]
@@ -48,6 +47,21 @@ def load_examples(
         wanted = f" of tasks {', '.join(sorted(tasks))}" if tasks is not None else ""
         raise UserError(f"{data_dir / 'examples'}: split '{split}' holds no examples{wanted}; run `make mine` again")
     return examples
+
+
+def _rows(shard: Path) -> list[dict[str, Any]]:
+    """The rows of one Parquet file, or a `UserError` that names it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fix = "run `reasoner mine --force`"
+    try:
+        rows = pq.read_table(shard).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{shard}: damaged, cannot be read as Parquet ({error}); {fix}") from error
+    if missing := [f.name for f in fields(Example) if f.default is MISSING and rows and f.name not in rows[0]]:
+        raise UserError(f"{shard}: column '{missing[0]}' is missing; {fix}")
+    return rows
 
 
 def _image_path(data_dir: Path, image: Any, where: str) -> str:

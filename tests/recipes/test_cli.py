@@ -1,27 +1,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 
-from recipes import stages
-from recipes.cli import main
-from recipes.config import load_recipe
-
-STAGES = ("mine", "sft", "grpo", "eval", "export")
+from recipes import memory, stages
+from recipes.cli import HELP, main
+from recipes.load import load_recipe
 
 
 def finish(recipe, stage, overrides=()):
     """Leaves behind what a successful run of the stage would: its proof and its record."""
     stages.prepare(recipe, stage, force=False)
     with stages.recorded(recipe, stage, overrides):
-        proof = recipe.output / stages.STAGES[stage].proof
-        proof.parent.mkdir(parents=True, exist_ok=True)
-        proof.write_text("{}")
+        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text("{}")
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def recipe(tmp_path):
     return load_recipe("phantom", [f"output={tmp_path / 'out'}"])
 
 
-@pytest.mark.parametrize("command", [*STAGES, "score", "doctor", "summary"])
+@pytest.mark.parametrize("command", [*HELP, "score", "doctor", "summary"])
 def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -38,10 +36,80 @@ def test_every_command_has_help_with_examples(command, capsys):
     assert command == "summary" or f"reasoner {command}" in out.partition("examples:")[2]
 
 
-def test_help_imports_nothing_heavy():
-    code = "import sys, recipes.cli as cli; cli.build_parser(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "ray", "trl", "vllm"} & set(loaded)
+def reasoner(*command, **more):
+    return subprocess.run([sys.executable, "-m", "recipes.cli", *command], stderr=subprocess.PIPE, text=True, **more)
+
+
+@pytest.mark.parametrize("command", [("mine", "--dry-run"), ("mine", "--help"), ("--help",)])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_or_that_does_not_fit_ends_without_a_traceback(command, unbuffered):
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    read, write = os.pipe()
+    os.close(read)
+    unread = reasoner(*command, stdout=write, env=env)
+    os.close(write)
+    with open("/dev/full", "w") as full:
+        unfit = reasoner(*command, stdout=full, env=env)
+    if unbuffered and "--help" in command:  # argparse passes over it
+        assert (unread.returncode, unread.stderr, unfit.returncode, unfit.stderr) == (0, "", 0, "")
+        return
+    assert (unread.returncode, unread.stderr) == (141, "")
+    assert unfit.returncode == 2
+    assert unfit.stderr == "error: writing failed: No space left on device; free some space or choose another output\n"
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["from recipes import commands; commands.check_settings", "from recipes import commands; commands.load_recipe"],
+)
+def test_ctrl_c_is_one_line_whenever_it_comes(where):
+    module, _, place = where.partition("; ")
+    code = f"""{module}
+def stop(*rest):
+    raise KeyboardInterrupt
+{place} = stop
+import sys
+from recipes.cli import HELP, main
+sys.exit(main(["mine", "--dry-run"]))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_while_libraries_load_is_one_line(tmp_path):
+    (tmp_path / "yaml.py").write_text("raise KeyboardInterrupt")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    done = reasoner("mine", "--dry-run", env=env)
+    assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["import sys; sys.exit(0)", "raise SystemExit", "import os; os.nothing", "x =", "\0", "1 / 0", "import nix"]
+)
+def test_a_reward_file_that_does_not_run_is_no_success(body, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(body)
+    assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{file}]"]) == 2
+    out, error = capsys.readouterr()
+    assert error.startswith(f"error: reward file {file} does not run: ") and error.count("\n") == 1 and not out
+
+
+def test_what_a_reward_file_prints_is_not_part_of_the_recipe(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("print('a: b: c')")
+    assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{tmp_path / 'mine.py'}]"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["name"] == "phantom"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"), [("sft", "model.max_length"), ("grpo", "max_completion_length"), ("eval", "eval.max_new_tokens")]
+)
+def test_rows_longer_than_the_model_are_refused_before_anything_runs(stage, key, tmp_path, capsys):
+    base = tmp_path / ("base" if stage == "sft" else "out/sft")
+    base.mkdir(parents=True)
+    (base / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 511}}))
+    settings = [f"--set=output={tmp_path / 'out'}", f"--set=model.base={base}"]
+    assert main([stage, "--dry-run", *settings]) == 2
+    error = capsys.readouterr().err
+    assert key in error and "511 positions" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -66,10 +134,13 @@ def test_bad_input_is_one_line_and_exit_code_2(command, message, tmp_path, monke
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+def test_every_stage_is_a_command():
+    assert list(HELP) == list(stages.STAGES)
+
+
 def test_an_unknown_argument_is_refused_by_stages_without_a_trainer(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["eval", "--learning_rate", "1"])
-    assert stopped.value.code == 2 and "--learning_rate" in capsys.readouterr().err
+    assert main(["eval", "--learning_rate", "1"]) == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --learning_rate 1; see `reasoner --help`\n"
 
 
 def test_dry_run_prints_the_full_recipe_and_makes_nothing(tmp_path, capsys):
@@ -99,7 +170,7 @@ def test_redoing_an_earlier_stage_outdates_the_later_ones(recipe, monkeypatch):
     finish(recipe, "mine")
     finish(recipe, "sft")
     records = stages.read_records(recipe.output)
-    stages.write_record(recipe.output, "mine", stages.Finished(records["mine"].fingerprint, 1.0, 1.0, "another time"))
+    stages.write_record(recipe.output, "mine", records["mine"].model_copy(update={"finished": "another time"}))
     assert not stages.reusable(recipe, "sft")
 
 
@@ -122,21 +193,36 @@ def test_later_stages_accept_what_was_made_with_extra_arguments(recipe):
     assert reason is not None and "learning_rate=1e-4" in reason
 
 
-def test_a_retrained_stage_keeps_the_previous_result_and_drops_foreign_checkpoints(recipe):
+def test_the_old_result_stays_until_the_new_one_is_whole_and_then_as_previous(recipe):
     finish(recipe, "mine")
     finish(recipe, "sft")
+    (recipe.output / "sft" / "config.json").write_text('"old"')
     assert not stages.prepare(recipe, "sft", force=True)
-    assert (recipe.output / "sft.previous" / "config.json").is_file() and not (recipe.output / "sft").exists()
+    assert (recipe.output / "sft" / "config.json").read_text() == '"old"'
+    finish(recipe, "sft")
+    assert (recipe.output / "sft" / "config.json").read_text() == "{}"
+    assert (recipe.output / "sft.previous" / "config.json").read_text() == '"old"'
+    assert sorted(path.name for path in recipe.output.iterdir()) == ["data", "sft", "sft.previous", "stages.json"]
 
-    (recipe.output / "sft" / "checkpoints").mkdir(parents=True)  # interrupted
-    assert stages.prepare(recipe, "sft", force=False), "the same settings resume"
+
+def test_a_half_run_waits_while_other_settings_are_tried(recipe):
+    finish(recipe, "mine")
     other = load_recipe("phantom", [f"output={recipe.output}", "sft.trainer.learning_rate=1"])
-    assert not stages.prepare(other, "sft", force=False), "other settings do not"
-    assert not (recipe.output / "sft").exists()
+    part = stages.working(recipe, "sft")
+    for tried in (recipe, other):
+        assert not stages.prepare(tried, "sft", force=False)
+        (part / "checkpoints").mkdir()
+        (part / "checkpoints" / "of").write_text(str(tried is other))
+        assert stages.prepare(tried, "sft", force=False), "the same settings resume"
+    for tried in (recipe, other):
+        assert stages.prepare(tried, "sft", force=False)
+        assert (part / "checkpoints" / "of").read_text() == str(tried is other)
+    assert not stages.prepare(other, "sft", force=True), "unless they are told not to"
+    assert not (part / "checkpoints").exists()
 
 
 def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
-    monkeypatch.setattr(stages, "SAMPLE_S", 0.02)
+    monkeypatch.setattr(memory, "SAMPLE_S", 0.02)
     stages.prepare(recipe, "mine", force=False)
     with stages.recorded(recipe, "mine", ["seed=0"]):
         child = subprocess.Popen([sys.executable, "-c", "x = bytearray(300 * 2**20); import time; time.sleep(20)"])

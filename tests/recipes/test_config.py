@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,16 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reasoner.errors import UserError
-from recipes.config import (
-    RECIPES,
-    Recipe,
-    Section,
-    check_trainer_args,
-    known_recipes,
-    load_recipe,
-    parse_yaml,
-    trainer_flags,
-)
+from reasoner.settings import Section
+from recipes import RECIPES, known_recipes
+from recipes.config import Recipe, check_trainer_args
+from recipes.load import load_recipe, trainer_flags
+from recipes.plain_yaml import parse_yaml
 
 
 def sections(section: type[Section]) -> list[type[Section]]:
@@ -69,12 +66,83 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", ["seed"], "write it as section.key=value"),
         ("phantom", ["seed.x=1"], "'seed' holds a value, not a section"),
         ("phantom", ["seed=[1"], "not valid YAML"),
+        ("phantom", ["a..b=1"], "write it as section.key=value"),
+        ("phantom", ["=1"], "write it as section.key=value"),
+        ("phantom", [".=1"], "write it as section.key=value"),
+        ("phantom", [".".join(["grpo"] * 1000) + "=1"], "write it as section.key=value"),
+        ("phantom", ["__class__=1"], "unknown key '__class__'"),
+        ("phantom", ["sft.trainer={a: 1, a: 2}"], "'a' is there twice"),
+        ("phantom", ["name=../../etc"], "name: string should match pattern"),
+        ("phantom", ["seed=-1"], "seed: input should be greater than or equal to 0"),
+        ("phantom", [f"seed={2**32}"], "seed: input should be less than"),
+        ("phantom", ["eval.samples=1e30"], "eval.samples: "),
+        ("phantom", ["eval.splits=[]"], "eval.splits: list should have at least 1 item"),
     ],
 )
 def test_errors_name_the_key_and_the_nearest_known_one(name, overrides, message):
     with pytest.raises(UserError) as raised:
         load_recipe(name, overrides)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def numbers(section: type[Section], path: str = "") -> list[str]:
+    """The keys of a section that hold a number, or numbers by name."""
+    found = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            found += numbers(field.annotation, f"{path}{name}.")
+        elif name in ("trainer", "options", "reward_options"):
+            found.append(f"{path}{name}.answer" + ".deep" * (name == "reward_options"))
+        elif "float" in str(field.annotation) or "int" in str(field.annotation):
+            found.append(f"{path}{name}" + ".answer" * ("dict" in str(field.annotation)))
+    return found
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999", "9" * 400])
+@pytest.mark.parametrize("key", [*numbers(Recipe), "model.lora.r", "model.lora.dropout"])
+def test_every_number_is_finite(key, value):
+    if (value.isdigit() and "trainer" in key) or "options" in key:
+        value = ".inf"  # whole numbers of any size are the trainer's own business
+    with pytest.raises(UserError, match=key.removesuffix(".deep").removesuffix(".answer").replace(".", r"\.")):
+        load_recipe("phantom", [f"{key}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("description: Röntgen".encode("latin-1"), "not UTF-8 text (byte 14); save it as UTF-8"),
+        (b"", "a recipe is a mapping"),
+        (b"- a", "a recipe is a mapping"),
+        (b"data:\n\tsource: x", "not valid YAML"),
+        (b"a: " + b"[" * 3000, "nested deeper than"),
+        (b"seed: 1\nseed: 2", "line 2: 'seed' is there twice"),
+        (b"1: 2", "the key 1 is no text"),
+        (b"data: &d {}\nmodel: *d", "aliases"),
+        (None, "a folder without recipe.yaml"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(content, message, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        load_recipe(str(file))
+    assert str(raised.value).startswith(f"{file}: ") and message in str(raised.value)
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"\xef\xbb\xbfseed: 3")
+    assert load_recipe(str(tmp_path / "mine.yaml")).seed == 3
+
+
+@pytest.mark.parametrize("module", ["recipes.config", "recipes.load", "eval.settings"])
+def test_the_schema_needs_no_torch_and_evaluation_no_recipe(module):
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not {"torch", "transformers", "trl", "vllm", "ray"} & loaded
+    assert module != "recipes.config" or "yaml" not in loaded
+    assert module != "eval.settings" or "recipes" not in loaded
 
 
 def test_the_error_names_the_file(tmp_path):

@@ -6,8 +6,10 @@ import yaml
 
 from reasoner.errors import UserError
 from reasoner.models import tiny
-from recipes.config import load_recipe
+from recipes import export
+from recipes.cli import main
 from recipes.export import run
+from recipes.load import load_recipe
 
 TEXTS = ["Which abnormalities are present in this chest X-ray?", "The heart is enlarged. The lungs are clear."] * 4
 
@@ -21,6 +23,10 @@ def build_grpo(recipe):
     return tiny.build(recipe.output / "grpo", TEXTS, vocab_size=320, seed=3)
 
 
+def from_source(recipe, source):
+    return load_recipe("phantom", [f"output={recipe.output}", f"export.source={source}"])
+
+
 def card_metadata(card):
     _, front, body = card.split("---\n", 2)
     return yaml.safe_load(front), body
@@ -32,16 +38,16 @@ def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
     (recipe.output / "eval").mkdir()
     (recipe.output / "eval" / "scores.json").write_text(json.dumps(scores))
 
-    exported = run(recipe)
+    exported = recipe.output / "export"
+    run(recipe, exported)
 
-    assert exported == recipe.output / "export"
     names = {path.name for path in exported.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
     assert {"chat_template.jinja", "README.md", "export_check.json"} <= names
     check = json.loads((exported / "export_check.json").read_text())
     assert check["logits_max_difference"] <= check["logits_tolerance"] == 1e-5
-    # Untrained weights: near ties of the logits may part the two greedy texts later on.
-    assert len(check["vllm_answer"]) > 20 and check["vllm_answer"][:20] == check["transformers_answer"][:20]
+    # Untrained weights: near ties of the logits may part the two greedy texts.
+    assert check["vllm_answer"] and check["transformers_answer"]
     metadata, body = card_metadata((exported / "README.md").read_text())
     assert metadata["pipeline_tag"] == "image-text-to-text" and metadata["license"] == "apache-2.0"
     assert "0.800 [0.750, 0.850]" in body and "not for diagnosis" in body
@@ -56,7 +62,8 @@ def test_merges_an_adapter_without_changing_the_policy(recipe, tmp_path):
     config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     get_peft_model(AutoModelForImageTextToText.from_pretrained(base), config).save_pretrained(tmp_path / "adapter")
 
-    exported = run(recipe, source=str(tmp_path / "adapter"), output=tmp_path / "merged", verify_vllm=False)
+    exported = tmp_path / "merged"
+    run(from_source(recipe, tmp_path / "adapter"), exported, verify_vllm=False)
 
     check = json.loads((exported / "export_check.json").read_text())
     assert check["merged_adapter"] and check["logits_max_difference"] <= check["logits_tolerance"] < 1e-3
@@ -65,13 +72,67 @@ def test_merges_an_adapter_without_changing_the_policy(recipe, tmp_path):
     assert not torch.equal(weights[0][name], weights[1][name])
 
 
-def test_mendable_errors_name_the_fix(recipe):
+def test_mendable_errors_name_the_fix(recipe, tmp_path):
     with pytest.raises(UserError, match="make grpo RECIPE=phantom"):
-        run(recipe)
+        run(recipe, tmp_path)
     checkpoint = build_grpo(recipe)
-    with pytest.raises(UserError, match="overwrite its own source"):
-        run(recipe, output=checkpoint)
     for name in ("processor_config.json", "preprocessor_config.json"):
         (checkpoint / name).unlink(missing_ok=True)
     with pytest.raises(UserError, match="no processor files"):
-        run(recipe)
+        run(recipe, tmp_path)
+
+
+def test_an_export_that_fails_its_proof_leaves_the_earlier_one(recipe, monkeypatch, capsys):
+    """The weights are damaged on their way to the disk: the reloaded export cannot agree with its source."""
+    build_grpo(recipe)
+    earlier = recipe.output / "export"
+    earlier.mkdir()
+    (earlier / "export_check.json").write_text('{"earlier": true}')
+    save = export._save
+
+    def damaged(model, processor, folder):
+        with torch.no_grad():
+            next(model.parameters()).add_(1.0)
+        save(model, processor, folder)
+
+    monkeypatch.setattr(export, "_save", damaged)
+    for command in (
+        ["--set", f"output={recipe.output}"],
+        ["--set", f"output={recipe.output}", "--output", str(earlier)],
+    ):
+        assert main(["export", *command]) == 2
+        error = capsys.readouterr().err
+        assert "logits differ from the source" in error and "Traceback" not in error
+        assert [path.name for path in earlier.iterdir()] == ["export_check.json"]
+        assert (earlier / "export_check.json").read_text() == '{"earlier": true}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("grpo/adapter_config.json", "{", "not JSON"),
+        ("grpo/adapter_config.json", "[]", "a JSON object is needed"),
+        ("grpo/adapter_config.json", '{"base_model_name_or_path": 1}', "base_model_name_or_path is 1"),
+        ("grpo/config.json", "{", "cannot be loaded|not a valid JSON"),
+        ("grpo/model.safetensors", "{", "the model cannot be loaded"),
+        ("data/summary.json", '{"studies": 1}', "the counts of studies and examples are not as written"),
+        ("data/summary.json", '{"studies": {"read": 1, "mined": 1}, "examples": {"a": 1}}', "are not as written"),
+        (
+            "eval/scores.json",
+            '{"grpo": {"test": {"greedy": {"micro_f1": 1}}}}',
+            "the scores of grpo are not as written",
+        ),
+        ("eval/scores.json", '{"grpo": []}', "the scores of grpo are not as written"),
+        ("eval/scores.json", "", "not JSON"),
+    ],
+)
+def test_damaged_files_are_named_before_the_export(name, content, message, recipe, tmp_path):
+    build_grpo(recipe)
+    if "adapter" in name:
+        (recipe.output / "grpo" / "config.json").unlink()
+    (recipe.output / name).parent.mkdir(exist_ok=True)
+    (recipe.output / name).write_text(content)
+    with pytest.raises(UserError, match=message) as raised:
+        run(recipe, tmp_path, verify_vllm=False)
+    named = recipe.output / name
+    assert str(named.parent if name.startswith("grpo") else named) in str(raised.value)

@@ -12,7 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from recipes.config import known_recipes, load_recipe
+from recipes import known_recipes
+from recipes.load import load_recipe
+from recipes.stages import result, working
 
 pytestmark = pytest.mark.slow
 TASKS = ("abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage")
@@ -98,8 +100,11 @@ def start(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("matrix")
     (folder / "vowels.py").write_text(VOWELS, encoding="utf-8")
-    mine.run(recipe_of(folder))
-    sft.run(recipe_of(folder))
+    recipe = recipe_of(folder)
+    mine.run(recipe)
+    working(recipe, "mine").rename(result(recipe, "mine"))
+    sft.run(recipe)
+    working(recipe, "sft").rename(result(recipe, "sft"))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield folder
     ray.shutdown()
@@ -113,17 +118,23 @@ def train(start: Path, output: Path, name: str = "phantom", **more: object) -> l
     for part in ("data", "sft"):
         if not (output / part).exists():
             (output / part).symlink_to(start / part)
-    grpo.run(recipe_of(output, name, **{"grpo.reward_files": f"['{start / 'vowels.py'}']", **more}))
+    recipe = recipe_of(output, name, **{"grpo.reward_files": f"['{start / 'vowels.py'}']", **more})
+    grpo.run(recipe)
+    working(recipe, "grpo").rename(result(recipe, "grpo"))
+    return logged(output)
+
+
+def logged(output: Path) -> list[dict]:
     history = json.loads((output / "grpo" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return [row for row in history if "reward" in row]
 
 
-def check(logged: list[dict], output: Path, start: Path) -> list[dict]:
+def check(steps: list[dict], output: Path, start: Path) -> list[dict]:
     """Both steps agree with vLLM, moved the weights and are written down; returns the rollouts."""
     from safetensors.torch import load_file
 
-    assert len(logged) == 2
-    assert max(row["sampling/sampling_logp_difference/mean"] for row in logged) <= 1e-3
+    assert len(steps) == 2
+    assert max(row["sampling/sampling_logp_difference/mean"] for row in steps) <= 1e-3
     before, after = (load_file(folder / "model.safetensors") for folder in (start / "sft", output / "grpo"))
     assert before.keys() == after.keys() and any(not before[name].equal(after[name]) for name in before)
     files = sorted((output / "grpo" / "rollouts").glob("step-*.parquet"))
@@ -186,18 +197,15 @@ ANYWHERE = {
 @pytest.mark.parametrize("name", known_recipes())
 def test_every_shipped_recipe_trains_with_the_tiny_model_in_the_place_of_its_base(start, tmp_path, name):
     """Its other settings stand: adapters, frozen parts, checkpointing, schedules, rewards."""
-    from recipes import sft
+    from recipes import grpo, sft
 
     keep = ("data.", "model.options", "sft.", "grpo.rewards", "grpo.trainer.mask", "grpo.trainer.warmup")
     more = {key: value for key, value in SMALL.items() if not key.startswith(keep)}
-    more |= ANYWHERE | {"output": tmp_path, "model.base": "tiny" if name == "phantom" else start / "base"}
+    more |= ANYWHERE | {"output": tmp_path, "model.base": "tiny" if name == "phantom" else start / "sft" / "base"}
     recipe = load_recipe(name, [f"{key}={value}" for key, value in more.items()])
-    for part in ("data", "base"):
-        (tmp_path / part).symlink_to(start / part)
-    sft.run(recipe)
-    from recipes import grpo
-
-    grpo.run(recipe)
-    history = json.loads((tmp_path / "grpo" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    gaps = [row["sampling/sampling_logp_difference/mean"] for row in history if "reward" in row]
+    (tmp_path / "data").symlink_to(start / "data")
+    for stage, run in (("sft", sft.run), ("grpo", grpo.run)):
+        run(recipe)
+        working(recipe, stage).rename(result(recipe, stage))
+    gaps = [row["sampling/sampling_logp_difference/mean"] for row in logged(tmp_path)]
     assert len(gaps) == 2 and max(gaps) <= 1e-3

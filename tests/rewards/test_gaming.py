@@ -17,7 +17,7 @@ from reasoner.mining.chains import build_chain, merge
 from reasoner.phantom.source import PhantomSource
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, present_classes
-from recipes.config import load_recipe
+from recipes.load import load_recipe
 from rewards.registry import RewardSet, gated_total
 
 STUDIES = 40

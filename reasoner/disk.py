@@ -1,0 +1,78 @@
+"""Files and folders that appear whole or not at all, and JSON that may have been damaged since."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reasoner.errors import UserError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes the text beside its place and renames it: a kill leaves the old file or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_object(path: Path, fix: str) -> dict[str, Any]:
+    """The JSON object that the file holds.
+
+    Raises:
+        UserError: it cannot be read or is no JSON object; `fix` says what to do then.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, not JSON ({error}); {fix}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {fix}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: damaged, a JSON object is needed, found {type(found).__name__}; {fix}")
+    return found
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link (not what it points to) or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def swap(part: Path, place: Path, previous: Path | None = None) -> None:
+    """Puts the finished `part` in its `place`; what was there becomes `previous`, or goes once `part` is in.
+
+    Called again after a kill it goes on where it was.
+    """
+    old = previous or place.with_name(f"{place.name}.old")
+    if place.exists() or place.is_symlink():
+        remove(old)
+        os.rename(place, old)
+    os.rename(part, place)
+    if previous is None:
+        remove(old)
+
+
+@contextmanager
+def replaced(folder: Path, proof: str) -> Iterator[Path]:
+    """An empty folder beside `folder`, which takes its place when the block succeeds.
+
+    Raises:
+        UserError: a file is in the way, or a folder that holds something else than an earlier result with its `proof`.
+    """
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file where a folder is needed; choose another output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / proof).is_file():
+        raise UserError(f"{folder}: holds other files (no {proof}), which would be lost; choose an empty output")
+    part = folder.with_name(f"{folder.name}.part")
+    remove(part)
+    part.mkdir(parents=True)
+    yield part
+    swap(part, folder)

@@ -1,0 +1,57 @@
+"""`scores.json`: what its metrics are called, and how it is read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from reasoner.disk import read_object
+from reasoner.errors import UserError
+
+#: The order of metrics in tables: metric -> what people read.
+HEADLINE: dict[str, str] = {
+    "micro_f1": "Micro-F1",
+    "micro_f1_13": "Micro-F1, 13 classes",
+    "macro_f1": "Macro-F1",
+    "exact_match": "Exact list",
+    "answer": "Answer reward",
+    "radrscore": "RadRScore",
+    "factuality": "Factuality",
+    "completeness": "Completeness",
+    "effectiveness": "Effectiveness",
+    "format": "Well-formed",
+}
+GREEDY, SAMPLED = "greedy", "sampled"
+
+
+class Interval(NamedTuple):
+    """A metric's value with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def read_greedy(path: Path, model: str) -> dict[str, dict[str, Interval]]:
+    """Split -> metric of `HEADLINE` -> interval, of the model decoded greedily; empty where it was not evaluated.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    fix = "run `reasoner eval --force`"
+    if not path.exists():
+        return {}
+    try:
+        return {
+            split: {
+                name: Interval(*(float(modes[GREEDY][name][end]) for end in Interval._fields))
+                for name in HEADLINE
+                if name in modes.get(GREEDY, {})
+            }
+            for split, modes in read_object(path, fix).get(model, {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged, the scores of {model} are not as written ({error!r}); {fix}") from error

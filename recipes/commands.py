@@ -1,0 +1,215 @@
+"""What the subcommands of `reasoner` do. Heavy libraries are imported by the stage that needs them.
+
+The one module of `recipes` that dispatches to `eval`, too.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from reasoner.disk import replaced
+from reasoner.errors import UserError
+from reasoner.layout import EXPORT_CHECK, GRPO, SFT, TRAINED, checkpoint
+from reasoner.models import TINY
+from reasoner.models.positions import check_positions
+from recipes import banner, stages
+from recipes.config import Recipe, check_trainer_args
+from recipes.load import load_recipe, trainer_flags
+
+if TYPE_CHECKING:
+    from eval.settings import Run
+
+
+def run(args: Namespace, rest: Sequence[str]) -> int:
+    """Runs the command that was parsed; `rest` are flags of a trainer. Returns the exit code."""
+    match args.command:
+        case "score":
+            from rewards.score import score_file
+
+            print(json.dumps(score_file(args.input, args.output, workers=args.workers), indent=1))
+        case "summary":
+            recipe = load_recipe(args.recipe, args.set)
+            stages.settle_all(recipe)
+            banner.summary(recipe)
+        case "mine" if args.source or args.input or args.output:
+            _mine_source(args)
+        case _:
+            _run_stage(args, rest)
+    return 0
+
+
+def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
+    """Runs one stage of a recipe, or says why its result is reused."""
+    stage = args.command
+    overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
+    recipe = load_recipe(args.recipe, overrides)
+    if args.dry_run:
+        check_settings(recipe, stage)
+        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip())
+        return
+    main = stages.is_main_process()
+    if main:
+        stages.settle_all(recipe)
+    if stage == "export" and args.output:
+        from recipes import export
+
+        with replaced(args.output, EXPORT_CHECK) as folder:
+            export.run(recipe, folder)
+    elif reason := _reuse(args, recipe, overrides):
+        if main:
+            banner.reused(recipe, stage, reason)
+    elif not main:
+        _call(recipe, stage)
+    else:
+        stages.require_earlier(recipe, stage)
+        check_settings(recipe, stage)
+        resumes = stages.prepare(recipe, stage, force=args.force)
+        banner.started(recipe, stage, resumes)
+        with stages.recorded(recipe, stage, overrides):
+            _call(recipe, stage)
+        banner.finished(recipe, stage)
+    if stage == "export" and args.push_to_hub:
+        from recipes import export
+
+        export.push(args.output or stages.result(recipe, stage), args.push_to_hub)
+    if stage == "mine" and args.evaluate:
+        _print_evaluation(stages.result(recipe, stage), args.evaluate)
+
+
+def _overrides(args: Namespace) -> list[str]:
+    """A stage's own arguments that stand for a key of the recipe."""
+    names = {
+        "mine": {"llm": "data.llm", "llm_model": "data.llm_model"},
+        "eval": {"models": "eval.models", "limit": "eval.limit"},
+        "export": {"source": "export.source"},
+    }
+    given = {key: vars(args)[name] for name, key in names.get(args.command, {}).items()}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+
+
+def _reuse(args: Namespace, recipe: Recipe, overrides: Sequence[str]) -> str | None:
+    """Why the stage need not run, in words; None when it must."""
+    if args.force:
+        return None
+    if args.if_needed:
+        return stages.reusable_as_made(recipe, args.command, args.recipe, overrides)
+    return "same settings" if stages.reusable(recipe, args.command) else None
+
+
+def _call(recipe: Recipe, stage: str) -> None:
+    """Runs the stage, which writes in `stages.working(recipe, stage)`."""
+    match stage:
+        case "mine":
+            from recipes import mine
+
+            mine.run(recipe)
+        case "sft":
+            from recipes import sft
+
+            sft.run(recipe)
+        case "grpo":
+            from recipes import grpo
+
+            grpo.run(recipe)
+        case "eval":
+            from eval import run as evaluation
+
+            evaluation.run(evaluated(recipe), recipe.eval)
+        case "export":
+            from recipes import export
+
+            export.run(recipe, stages.working(recipe, stage))
+
+
+def evaluated(recipe: Recipe) -> Run:
+    """The recipe as `eval` sees it, which does not import from `recipes`."""
+    from eval.settings import Run
+
+    model = recipe.model
+    return Run(
+        name=recipe.name,
+        source=recipe.data.source,
+        output=recipe.output,
+        folder=stages.working(recipe, "eval"),
+        base=model.base,
+        seed=recipe.seed,
+        workers=recipe.grpo.reward_workers,
+        max_length=model.max_length,
+        dtype=model.dtype,
+        min_pixels=model.min_pixels,
+        max_pixels=model.max_pixels,
+    )
+
+
+def check_settings(recipe: Recipe, stage: str) -> None:
+    """What can be found wrong in a recipe without running it: trainer keys, the source and its input, rewards, lengths.
+
+    Raises:
+        UserError: naming the key or file.
+    """
+    if stage == "mine":
+        from reasoner.sources import open_source
+
+        folder = stages.working(recipe, stage)
+        open_source(recipe.data.source, recipe.data.input, folder, recipe.data.options).partitions()
+    if stage in TRAINED:
+        import trl
+
+        config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
+        check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
+    if stage == GRPO:
+        from reasoner.training.dataset import REWARD_COLUMNS
+        from rewards.registry import RewardSet
+
+        grpo = recipe.grpo
+        RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
+    if stage in (SFT, GRPO, "eval"):
+        check_lengths(recipe, stage)
+
+
+def check_lengths(recipe: Recipe, stage: str) -> None:
+    """Checks that the stage's rows fit the positions of the model that reads them, where that model is known.
+
+    Raises:
+        UserError: naming the keys and the numbers.
+    """
+    rows = {"model.max_length": recipe.model.max_length}
+    if stage == GRPO and isinstance(longest := recipe.grpo.trainer.get("max_completion_length"), int):
+        rows["grpo.trainer.max_completion_length"] = longest
+    if stage == "eval":
+        rows["eval.max_new_tokens"] = recipe.eval.max_new_tokens
+    trained = checkpoint(recipe.output, SFT)
+    start = trained if stage != SFT and trained.is_dir() else recipe.model.base
+    if start != TINY:
+        check_positions(start, rows)
+
+
+def _mine_source(args: Namespace) -> None:
+    """`mine --source NAME --input PATH --output DIR`: a data set of its own, with a recipe's tasks and style."""
+    from reasoner.sources import open_source
+    from recipes.mine import mine_as
+
+    if not args.source or not args.output:
+        raise UserError("mine: give --source NAME, --input PATH and --output DIR together, or a --recipe alone")
+    recipe = load_recipe(args.recipe, [*args.set, *_overrides(args)])
+    if recipe.data.source != args.source:  # a recipe's source options belong to its own source
+        recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
+    source = open_source(args.source, args.input, args.output, recipe.data.options)
+    if args.dry_run:
+        source.partitions()
+        return
+    mine_as(recipe, source, args.output)
+    if args.evaluate:
+        _print_evaluation(args.output, args.evaluate)
+
+
+def _print_evaluation(data: Path, gold: Path) -> None:
+    from reasoner.mining.pipeline.evaluate import evaluate_labels
+
+    print(json.dumps(evaluate_labels(data / "studies.parquet", gold), indent=1))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+def reasoner(broken: dict[str, str], folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """`reasoner COMMAND` where the modules of `broken` hold that code instead of their own."""
+    for name, code in broken.items():
+        (folder / f"{name}.py").write_text(code)
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    args = [sys.executable, "-m", "recipes.cli", *command]
+    return subprocess.run(args, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+BROKEN = {
+    "torch": "raise OSError('libtorch.so: cannot open shared object file')",
+    "transformers": "raise RuntimeError('operator nms does not exist')",
+    "pydantic": "import sys; sys.exit(0)",
+    "yaml": "raise ImportError('no yaml here')",
+    "rich": "1 / 0",
+    "psutil": "raise SystemError",
+}
+
+
+def test_it_starts_whatever_is_broken_and_names_it(tmp_path):
+    done = reasoner(BROKEN, tmp_path, "doctor", "--quick")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    for name in ("torch", "transformers", "pydantic", "pyyaml", "rich", "psutil"):
+        [number] = [n for n, line in enumerate(lines) if line.split()[:2] == ["fix", name]]
+        assert "does not load" in lines[number] and f"--force-reinstall {name}==" in lines[number + 1]
+    assert "libtorch.so: cannot open shared object file" in done.stdout
+    assert any(line.split()[:2] == ["ok", "numpy"] for line in lines)
+
+
+@pytest.mark.parametrize(("code", "end"), [("import os; os._exit(7)", "exit code 7"), ("import os; os.abort()", "-6")])
+def test_an_import_that_ends_the_process_is_named(code, end, tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    [(module, error)] = doctor.look(["json", "deadly", "csv"]).errors.items()
+    assert module == "deadly" and end in error
+
+
+@pytest.mark.parametrize("module", ["pydantic", "yaml", "rich", "psutil"])
+def test_a_broken_package_is_one_line_for_every_other_command(module, tmp_path):
+    done = reasoner({module: BROKEN[module]}, tmp_path, "mine", "--dry-run")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: a library does not load (") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; `reasoner doctor` says what to fix\n")
+
+
+def test_only_the_standard_library_is_imported_before_the_command_is_known():
+    code = "import sys, recipes.cli as cli, recipes.doctor; cli.build_parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    ours = {"reasoner", "recipes", "__main__"}
+    site = {"_distutils_hack", "_virtualenv"}  # what an installation hooks into Python's start
+    found = {name.partition(".")[0] for name in loaded if not name.startswith("__editable__")}
+    assert found - ours - site <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("version", "versions", "serves"),
+    [
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("2.13.1", "==2.13.0", False),
+        ("5.17.3", "<5.18,>=5.17", True),
+        ("5.18.0", "<5.18,>=5.17", False),
+        ("1.9", "<2", True),
+        ("2.0.0rc1", "<2", False),
+        ("2", ">=2", True),
+        ("10.0", ">=9.1", True),
+        ("1.0", "", True),
+    ],
+)
+def test_versions(version, versions, serves):
+    assert doctor._serves(version, versions) is serves
