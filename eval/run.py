@@ -69,7 +69,7 @@ def run(settings: Settings) -> dict[str, Any]:
     data, folder = settings.output / "data", settings.output / "eval"
     checkpoints = _checkpoints(settings, settings.models)
     splits = {
-        split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit), data)
+        split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit, decode=True), data)
         for split in settings.splits
     }
     for checkpoint in checkpoints.values():

@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 
 from reasoner.errors import UserError
+from reasoner.pictures import PictureError, read_picture
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.training import (
@@ -145,8 +146,18 @@ def _log_rollouts_to_wandb(table: list[dict], limit: int = 16) -> None:
     if wandb.run is None:
         return
     names = [name for name in table[0] if name != "images"]
-    rows = [[wandb.Image(r["images"][0]) if r["images"] else None, *(r[n] for n in names)] for r in table[:limit]]
+    rows = [[_wandb_image(r["images"]), *(r[n] for n in names)] for r in table[:limit]]
     wandb.log({"rollouts": wandb.Table(columns=["image", *names], data=rows)}, commit=False)
+
+
+def _wandb_image(paths: Sequence[str]) -> Any:
+    """The first picture as a cell of a W&B table; None where there is none to show."""
+    import wandb
+
+    try:
+        return wandb.Image(read_picture(paths[0])) if paths else None
+    except PictureError:
+        return None
 
 
 def run(recipe: Recipe) -> Path:

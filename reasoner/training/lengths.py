@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import PIL.Image
-
+from reasoner.pictures import picture_size
 from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
 
@@ -33,8 +32,8 @@ def fit_length(
     dropped: list[Example] = []
     for number, example in enumerate(examples):
         for path in example.images:
-            with PIL.Image.open(path) as image:
-                size = (image.height, image.width)
+            width, height = picture_size(path)
+            size = (height, width)
             if size not in image_tokens:
                 image_tokens[size] = processor._get_num_multimodal_tokens([size])["num_image_tokens"][0]
             lengths[number] += image_tokens[size] - 1  # the placeholder is counted in the text

@@ -60,7 +60,7 @@ def test_examples_come_back_as_they_were_with_absolute_paths(write):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([example(0, images=("images/gone.png",))], "gone.png is missing"),
+        ([example(0, images=("images/gone.png",))], "gone.png: missing image"),
         ([example(0, images=("The lungs are clear.",))], "holds text, not an image path"),
         ([{**example(0).to_dict(), "images": [7]}], "must hold file paths, found int"),
         ([example(0, task="binary")], "no examples of tasks abnormality_list"),
