@@ -13,10 +13,12 @@ above. MONOCHROME1 is inverted and padding is black. Lookup tables (VOI, modalit
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -45,8 +47,9 @@ MIN_EDGE = 32
 #: cannot keep to `max_pixels` any more.
 MAX_ASPECT = 20
 
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "GIF", "WEBP", "BMP")  # some of Pillow's others run programs or read scripts
+_FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP")  # some of Pillow's others run programs or read scripts
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"RIFF", b"GIF8")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says of damaged files is in our error
 _DEPTHS = (8, 10, 12, 14, 16)
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # tags of EXIF and TIFF
 _TURNS = {
@@ -159,6 +162,8 @@ def _header(file: BinaryIO) -> Header:
         raise _Fault(FOREIGN)
     image = Image.open(file, formats=_FORMATS)
     is_tiff = hasattr(image, "tag_v2")
+    if is_tiff:
+        _silence_libtiff()
     try:
         # PNG's own method would decode the whole picture in search of EXIF behind it.
         orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
@@ -175,6 +180,15 @@ def _header(file: BinaryIO) -> Header:
         return grey if turn is None else grey.transpose(turn)
 
     return size, decode
+
+
+@cache
+def _silence_libtiff() -> None:
+    """libtiff writes what it thinks of a damaged file to the terminal, past Python."""
+    with suppress(OSError, AttributeError):  # a Pillow without it
+        library = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -220,7 +234,7 @@ def _dicom_header(file: BinaryIO) -> Header:
     from pydicom.filereader import read_preamble
     from pydicom.pixels import get_decoder
 
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what it says of damaged files is in our error
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     read_preamble(file, force=False)
     syntax = pydicom.uid.UID(pydicom.filereader._read_file_meta_info(file).TransferSyntaxUID)
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # a file of any size could come out of it
