@@ -45,6 +45,32 @@ def test_a_picture_that_is_missing_among_others_is_told(made: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_picture_costs_its_study(made: Any, name: str) -> None:
+    input = made.write(name, pictures=True)
+    good, before = made.read(name, input)
+    broken = Path(next(iter(good.values())).images[0])
+    broken.write_bytes(broken.read_bytes()[:45])
+    left, rejected = made.read(name, input)
+    told = [item for item in rejected if item.reason == "damaged image"]
+    assert told and len(left) + len(rejected) == len(good) + len(before)
+    assert all(item.detail.startswith(f"{broken}: ") for item in told)
+
+
+def test_dicom_files_are_found_where_others_are_named(made: Any) -> None:
+    input = made.write("mimic_cxr", pictures=True)
+    expected = {key: [Path(i).stem for i in s.images] for key, s in made.read("mimic_cxr", input)[0].items()}
+    for path in sorted(made.folder.rglob("*.jpg")):
+        path.rename(path.with_suffix(".dcm"))  # the content decides
+    studies, _ = made.read("mimic_cxr", input)
+    assert {key: [Path(image).stem for image in study.images] for key, study in studies.items()} == expected
+    assert all(image.endswith(".dcm") for study in studies.values() for image in study.images)
+    for table in made.folder.glob("*metadata*"):
+        table.unlink()
+    without, _ = made.read("mimic_cxr", input, images=str(input))
+    assert all(image.endswith(".dcm") for study in without.values() for image in study.images) and without
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_patients_are_never_split_and_ids_never_shared(made: Any, name: str) -> None:
     studies, _ = made.read(name, made.write(name))
     splits: dict[str, set[str]] = {}
