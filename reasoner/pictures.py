@@ -43,8 +43,7 @@ REASONS = (MISSING, FOREIGN, UNSUPPORTED, DAMAGED, LARGE, SMALL, LONG)
 MAX_PIXELS = 64 * 10**6
 #: The edge of one image token of a Qwen-VL (28 or 32 pixels): its processor rounds edges of up to 14 pixels to nothing.
 MIN_EDGE = 32
-#: No radiograph is longer (a whole spine is 4 : 1). A Qwen-VL's processor refuses 200 : 1, and from about 25 : 1 on it
-#: cannot keep to `max_pixels` any more.
+#: No radiograph is longer (a whole spine is 4 : 1). A Qwen-VL's processor refuses 200 : 1.
 MAX_ASPECT = 20
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP")  # some of Pillow's others run programs or read scripts
@@ -231,19 +230,17 @@ def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
 
 def _dicom_header(file: BinaryIO) -> Header:
     import pydicom
-    from pydicom.filereader import read_preamble
+    from pydicom.filereader import read_file_meta_info
     from pydicom.pixels import get_decoder
 
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    read_preamble(file, force=False)
-    syntax = pydicom.uid.UID(pydicom.filereader._read_file_meta_info(file).TransferSyntaxUID)
+    syntax = pydicom.uid.UID(read_file_meta_info(file.name).TransferSyntaxUID)
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # a file of any size could come out of it
         raise _Fault(UNSUPPORTED, f"transfer syntax {syntax.name}; rewrite it uncompressed")
     try:
         readable = get_decoder(syntax).is_available
     except NotImplementedError:
         readable = False
-    file.seek(0)
     tags: list[Any] = _DICOM_TAGS
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
     # Of JPEG Extended, Pillow reads what is 8-bit.
@@ -300,7 +297,9 @@ def _window(dataset: Dataset) -> tuple[float, float] | None:
 def _stored_range(dataset: Dataset, stored: NDArray[Any]) -> tuple[float, float]:
     bits = int(dataset.BitsStored)
     low, high = _range(stored)
-    if bits < int(dataset.BitsAllocated):  # equal numbers say nothing: 16 of 16 is what many a device writes
+    if bits == 1 or bits < int(
+        dataset.BitsAllocated
+    ):  # equal numbers say nothing: 16 of 16 is what many a device writes
         signed = int(dataset.get("PixelRepresentation", 0))
         low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
     return (high, low) if (_number(dataset, "RescaleSlope") or 1) < 0 else (low, high)
