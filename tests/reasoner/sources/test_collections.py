@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ def test_a_damaged_picture_costs_its_study(made: Any, name: str) -> None:
     told = [item for item in rejected if item.reason == "damaged image"]
     assert told and len(left) + len(rejected) == len(good) + len(before)
     assert all(item.detail.startswith(f"{broken}: ") for item in told)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_run_decodes_only_what_has_changed(made: Any, name: str) -> None:
+    input = made.write(name, pictures=True)
+    (made.folder / "out").mkdir()
+    good, _ = made.read(name, input)
+    seen = {Path(image) for study in good.values() for image in (*study.images, *study.prior_images)}
+    for path in seen:  # as long and as old as before, but no pictures any more: who decodes them finds out
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        path.write_bytes(bytes(path.stat().st_size))
+        os.utime(path, ns=times)
+    assert made.read(name, input)[0] == good
+    for path in seen:
+        os.utime(path)
+    assert not made.read(name, input)[0]
 
 
 def test_dicom_files_are_found_where_others_are_named(made: Any) -> None:
