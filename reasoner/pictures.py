@@ -237,14 +237,17 @@ def _dicom_header(file: BinaryIO) -> Header:
     syntax = pydicom.uid.UID(read_file_meta_info(file.name).TransferSyntaxUID)
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:  # a file of any size could come out of it
         raise _Fault(UNSUPPORTED, f"transfer syntax {syntax.name}; rewrite it uncompressed")
-    try:
-        readable = get_decoder(syntax).is_available
-    except NotImplementedError:
-        readable = False
     tags: list[Any] = _DICOM_TAGS
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
-    # Of JPEG Extended, Pillow reads what is 8-bit.
-    if not readable or (syntax == pydicom.uid.JPEGExtended12Bit and dataset.BitsStored > 8):
+    if dataset.get("Rows") is None or dataset.get("Columns") is None:
+        raise _Fault(FOREIGN, "DICOM without a picture")
+    try:
+        decoders = set(get_decoder(syntax).available_plugins) if syntax.is_compressed else {"pydicom"}
+    except NotImplementedError:
+        decoders = set()
+    if syntax == pydicom.uid.JPEGExtended12Bit and dataset.BitsStored > 8:
+        decoders.discard("pillow")
+    if not decoders:
         raise _Fault(UNSUPPORTED, f"transfer syntax {syntax.name}; rewrite it uncompressed, or install pylibjpeg")
 
     def decode() -> Image.Image:

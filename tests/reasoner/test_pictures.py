@@ -285,7 +285,7 @@ def test_compressed_dicom(tmp_path: Path) -> None:
 
 
 def test_a_dicom_file_without_a_picture_is_damaged(tmp_path: Path) -> None:
-    assert fault(dicom(tmp_path / "a.dcm", RAMP, Rows=None)) == "damaged image"
+    assert fault(dicom(tmp_path / "a.dcm", RAMP, Rows=None)) == "not an image", "a report, a waveform"
     assert fault(dicom(tmp_path / "b.dcm", RAMP, PixelData=None)) == "damaged image"
     assert fault(dicom(tmp_path / "c.dcm", RAMP, PixelData=RAMP.tobytes()[:100])) == "damaged image"
 
