@@ -202,10 +202,10 @@ def test_missing_pictures_cost_their_rows_and_not_the_run(road, tmp_path):
     for stage in ("sft", "grpo", "base"):
         (tmp_path / stage).symlink_to(road / stage)
     shutil.copytree(road / "data", tmp_path / "data")
-    gone, cut = sorted((tmp_path / "data" / "images" / "train").glob("*.png"))[:2]
+    gone, cut = sorted((tmp_path / "data" / "images" / "train").glob("train-?????.png"))[:2]
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:200])
-    lost = next((tmp_path / "data" / "images" / "test").glob("*.png"))
+    lost = next((tmp_path / "data" / "images" / "test").glob("test-?????.png"))
     lost.write_bytes(lost.read_bytes()[:200])
     (tmp_path / "sft").unlink()
     told = run(tmp_path, "sft", **{"sft.trainer.max_steps": 8})  # more than one epoch
@@ -215,4 +215,5 @@ def test_missing_pictures_cost_their_rows_and_not_the_run(road, tmp_path):
     for path in (tmp_path / "data" / "images" / "train").glob("*.png"):
         path.unlink()
     done = reasoner(tmp_path, "sft", "--force")
-    assert done.returncode == 2 and "make mine" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("error: pictures of") and last.endswith("run `make mine` again")
