@@ -38,8 +38,8 @@ MISSING, FOREIGN, UNSUPPORTED, DAMAGED = "missing image", "not an image", "unsup
 LARGE, SMALL, LONG = "image too large", "image too small", "image too long"
 REASONS = (MISSING, FOREIGN, UNSUPPORTED, DAMAGED, LARGE, SMALL, LONG)
 
-#: The largest X-ray detectors give about 20 million pixels; more than this is a decompression bomb. 16-bit pixels of
-#: that number need half a gigabyte while they are decoded.
+#: The largest X-ray detectors give about 20 million pixels; more than this is a decompression bomb. Decoding so many
+#: takes up to 1.3 GiB (floats, or transparency), and seconds.
 MAX_PIXELS = 64 * 10**6
 #: The edge of one image token of a Qwen-VL (28 or 32 pixels): its processor rounds edges of up to 14 pixels to nothing.
 MIN_EDGE = 32
