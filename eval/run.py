@@ -50,7 +50,7 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
         check_positions(checkpoint, longest)
     histories = {model: _history(subject.output / model) for model in TRAINED}
     splits = {
-        split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit), data)
+        split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit, decode=True), data)
         for split in settings.splits
     }
     for checkpoint in checkpoints.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from eval.metrics import gold_classes
 from eval.predictions import Cell, image_paths
+from reasoner.pictures import PictureError, read_picture
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES
 from rewards.registry import Score
@@ -68,7 +70,7 @@ def pick_traces(
                 read_completion(cell[0], predictions[cell][index]["completion"], rewards[cell][index]) for cell in cells
             )
             gold = ", ".join(name for name in CLASSES if name in gold_classes(row)) if row["labels"] else row["answer"]
-            images = tuple(_data_uri(path) for path in image_paths(row, data))
+            images = tuple(_data_uris(image_paths(row, data)))
             question = "\n".join([row["question"], *row["options"]])
             traces.append(Trace(row["id"], split, why, question, gold, row["reasoning"], images, readings))
     return traces
@@ -91,14 +93,20 @@ def _quality(score: Mapping[str, Score]) -> float:
     return (score["answer"].value or 0.0) + (score["process"].value or 0.0)
 
 
-def _data_uri(path: Path) -> str:
-    from PIL import Image
+def _data_uris(paths: Sequence[Path]) -> Iterator[str]:
+    """The pictures, small and grey; one that turned bad since the models read it is left out."""
+    for path in paths:
+        try:
+            yield _data_uri(path)
+        except PictureError as error:
+            print(f"report without a picture: {error}", file=sys.stderr)
 
-    with Image.open(path) as image:
-        small = image.convert("L")
-        small.thumbnail((_MAX_EDGE, _MAX_EDGE))
-        buffer = BytesIO()
-        small.save(buffer, "PNG", optimize=True)
+
+def _data_uri(path: Path) -> str:
+    small = read_picture(path).convert("L")
+    small.thumbnail((_MAX_EDGE, _MAX_EDGE))
+    buffer = BytesIO()
+    small.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -141,12 +141,13 @@ def _probe(recipe: Recipe) -> Probe:
     """The first test example; without a mined data set, a drawn ramp and the standard question."""
     from PIL import Image
 
+    from reasoner.pictures import read_rgb
     from reasoner.training.dataset import load_examples
 
     data = recipe.output / "data"
     if any((data / "examples").glob("test-*.parquet")):
-        example = load_examples(data, "test", limit=1)[0]
-        images = tuple(Image.open(path).convert("RGB") for path in example.images)
+        example = load_examples(data, "test", limit=1, decode=True)[0]
+        images = tuple(map(read_rgb, example.images))
         return Probe(example.question, example.options, images)
     return Probe(_PROBE_QUESTION, (), (Image.linear_gradient("L").convert("RGB"),))
 

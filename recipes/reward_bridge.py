@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
+from reasoner.pictures import PictureError, read_picture
 from reasoner.training.dataset import REWARD_COLUMNS
 from rewards.credit import StepReward, step_rewards
 from rewards.registry import Score, gate
@@ -129,5 +130,15 @@ def _log_to_wandb(table: list[dict]) -> None:
     if wandb.run is None:
         return
     names = [name for name in table[0] if name != "images"]
-    rows = [[wandb.Image(r["images"][0]) if r["images"] else None, *(r[n] for n in names)] for r in table]
+    rows = [[_wandb_image(r["images"]), *(r[n] for n in names)] for r in table]
     wandb.log({"rollouts": wandb.Table(columns=["image", *names], data=rows)}, commit=False)
+
+
+def _wandb_image(paths: Sequence[str]) -> Any:
+    """The first picture as a cell of a W&B table; None where there is none to show."""
+    import wandb
+
+    try:
+        return wandb.Image(read_picture(paths[0])) if paths else None
+    except PictureError:
+        return None

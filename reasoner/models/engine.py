@@ -15,6 +15,7 @@ import torch
 
 from reasoner.compat.vllm import keep_weights_plain, vision_ban
 from reasoner.models.load import vision_token_ids
+from reasoner.pictures import read_rgb
 from reasoner.prompts import conversation
 from reasoner.schema import Turn
 
@@ -113,15 +114,13 @@ class Prompt(NamedTuple):
 
 def prompt_inputs(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """What `llm.generate` takes: text with one placeholder per image, and the images as RGB."""
-    from PIL import Image
-
     rows = []
     for question, options, images, context in prompts:
         messages = conversation(context, question, options, len(images))
         text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         row: dict[str, Any] = {"prompt": text}
         if images:
-            row["multi_modal_data"] = {"image": [Image.open(path).convert("RGB") for path in images]}
+            row["multi_modal_data"] = {"image": [read_rgb(path) for path in images]}
         rows.append(row)
     return rows
 

@@ -17,7 +17,7 @@ from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import number, text
 from reasoner.sources.io.checks import bucket, official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
 from reasoner.sources.io.files import Row, find_file, require
 from reasoner.sources.io.sections import compose, split_headings
@@ -81,7 +81,7 @@ class ChexpertPlusSource(Collection):
             prior = before.get(key)
             yield self._study(key, (key[0], prior) if prior else None, studies, where, partition["pictures"])
 
-        yield from each(self.name, (Row(rows[0].where, key) for key, rows in studies.items()), build)
+        yield from self.each((Row(rows[0].where, key) for key, rows in studies.items()), build)
 
     def _file(self) -> Path:
         path = self.path()
@@ -120,7 +120,7 @@ class ChexpertPlusSource(Collection):
             split=official_split(first.get("split")) or split_of(patient),
             source=self.name,
         )
-        return admit(study, where, required=pictures)
+        return self.admit(study, where, required=pictures)
 
     def _images(self, rows: list[Row]) -> tuple[str, ...]:
         return tuple(self._pictures().find(row.value["pathtoimage"]) for row in rows if row.value["pathtoimage"])

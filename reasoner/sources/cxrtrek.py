@@ -18,7 +18,7 @@ from reasoner.schema import Example, Rejected, Study, Turn
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text, texts
 from reasoner.sources.io.checks import official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.files import require
 from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 
@@ -61,7 +61,7 @@ class CxrtrekSource(Collection):
             yield from self._study(entry, where, path, partition["pictures"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}
-        yield from each(self.name, read_json(path, FIELDS, **place), build)
+        yield from self.each(read_json(path, FIELDS, **place), build)
 
     def _pictures(self) -> Pictures:
         base = self.input.parent if self.input.is_file() else self.input
@@ -120,7 +120,9 @@ class CxrtrekSource(Collection):
             split=split,
             source=self.name,
         )
-        checked = admit(replace(study, report=report or " ".join(e.answer for e in examples)), where, required=pictures)
+        checked = self.admit(
+            replace(study, report=report or " ".join(e.answer for e in examples)), where, required=pictures
+        )
         yield replace(checked, report=report) if isinstance(checked, Study) else checked
 
 

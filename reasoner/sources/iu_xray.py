@@ -19,7 +19,7 @@ from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
 from reasoner.sources.io.files import Row, decode, find_file, open_bytes, require
 from reasoner.sources.io.sections import compose
@@ -67,12 +67,12 @@ class IuXraySource(Collection):
             yield self._study(row, where, views, partition["pictures"])
 
         if "files" in partition:
-            yield from each(self.name, map(_xml_row, map(Path, partition["files"])), build)
+            yield from self.each(map(_xml_row, map(Path, partition["files"])), build)
         else:
             reports = self._reports()
             assert reports is not None
             rows = read_csv(reports, offset=partition["offset"], line=partition["line"])
-            yield from each(self.name, islice(rows, partition["count"]), build)
+            yield from self.each(islice(rows, partition["count"]), build)
 
     def _reports(self) -> Path | None:
         if self.input.is_file():
@@ -121,7 +121,7 @@ class IuXraySource(Collection):
             split=split_of(uid),
             source=self.name,
         )
-        return admit(study, where, required=pictures)
+        return self.admit(study, where, required=pictures)
 
 
 @lru_cache(maxsize=1)  # a worker reads many partitions

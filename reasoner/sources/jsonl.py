@@ -17,7 +17,7 @@ from reasoner.errors import UserError
 from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import check_images, check_report, split_of
-from reasoner.sources.io.collection import Collection, Outcome, each
+from reasoner.sources.io.collection import Collection, Outcome
 from reasoner.sources.io.files import Row, decode, open_bytes, require
 from reasoner.sources.io.json_rows import json_keys
 from reasoner.sources.io.sections import split_headings
@@ -69,7 +69,7 @@ class JsonlSource(Collection):
         def build(row: Any, where: str) -> Iterator[Outcome]:
             yield self._study(row, where, path.parent, partition["images"])
 
-        yield from each(self.name, _lines(path, partition), build)
+        yield from self.each(_lines(path, partition), build)
 
     def _study(self, row: Any, where: str, folder: Path, required: bool) -> Study | Rejected:
         if isinstance(row, dict):  # identifiers are often numbers
@@ -82,7 +82,7 @@ class JsonlSource(Collection):
         prior = tuple(str(folder / image) for image in row.get("prior_images") or ())
         read = split_headings(row["report"])
         body = f"{read.get('findings', '')} {read.get('impression', '')}".strip()
-        fault = check_report(body or row["report"]) or check_images((*images, *prior), required=required)
+        fault = check_report(body or row["report"]) or check_images((*images, *prior), self.verified, required=required)
         if fault:
             return Rejected(self.name, where, *fault, study_id=row["study_id"])
         patient = row.get("patient_id") or row["study_id"]

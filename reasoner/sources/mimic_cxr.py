@@ -2,9 +2,8 @@
 
 `input` is the folder that holds `files`, or any folder or report below it. Beside the tree, or above it, each plain or
 gzipped and each optional: `mimic-cxr-2.0.0-metadata.csv` (views, dates, picture names), `-chexpert.csv` and
-`-negbio.csv` (labels of programs), `-split.csv`. Pictures are MIMIC-CXR-JPG's
-`files/pNN/pNNNNNNNN/sNNNNNNNN/DICOM.jpg`.
-The prior is the patient's last earlier study by StudyDate and StudyTime.
+`-negbio.csv` (labels of programs), `-split.csv`. Pictures are `files/pNN/pNNNNNNNN/sNNNNNNNN/DICOM_ID.jpg` of
+MIMIC-CXR-JPG or `.dcm` of MIMIC-CXR. The prior is the patient's last earlier study by StudyDate and StudyTime.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reasoner.errors import UserError
+from reasoner.pictures import SUFFIXES
 from reasoner.schema import CLASSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import number
 from reasoner.sources.io.checks import official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
 from reasoner.sources.io.files import Row, canonical, find_file, read_text, require
 from reasoner.sources.io.sections import compose, split_headings
@@ -102,7 +102,7 @@ class MimicCxrSource(Collection):
             paths = [Path(partition["report"])]
         else:
             paths = [path for folder in folders for path in sorted(folder.iterdir()) if _STUDY.fullmatch(path.name)]
-        yield from each(self.name, (Row(str(path), path) for path in paths), build)
+        yield from self.each((Row(str(path), path) for path in paths), build)
 
     def _study(
         self,
@@ -140,7 +140,7 @@ class MimicCxrSource(Collection):
             split=known.split or split_of(patient),
             source=self.name,
         )
-        return admit(study, str(path), required=pictures)
+        return self.admit(study, str(path), required=pictures)
 
     def _official(self, patients: set[str]) -> dict[tuple[str, str], _Official]:
         """(patient, study) -> what the official files say of it."""
@@ -184,7 +184,9 @@ class MimicCxrSource(Collection):
         if known.images:
             return tuple(find(self._image(patient, study, dicom)) for dicom, _ in known.images)
         folder = Path(find(self._image(patient, study, "any"))).parent
-        return tuple(str(path) for path in sorted(folder.glob("*.jpg")))
+        # Of a picture that is there as DICOM and as JPEG, the JPEG, which is smaller.
+        there = {path.stem: str(path) for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
+        return tuple(there.values())
 
 
 def _folders(base: Path) -> list[Path]:

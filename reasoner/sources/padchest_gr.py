@@ -16,7 +16,7 @@ from reasoner.schema import Box, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text
 from reasoner.sources.io.checks import official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
 from reasoner.sources.io.files import find_file, require
 from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
@@ -56,7 +56,7 @@ class PadchestGrSource(Collection):
             yield self._study(entry, where, master, partition["pictures"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}
-        yield from each(self.name, read_json(self._file(), FIELDS, **place), build)
+        yield from self.each(read_json(self._file(), FIELDS, **place), build)
 
     def _file(self) -> Path:
         path = self.path()
@@ -103,7 +103,7 @@ class PadchestGrSource(Collection):
             split=official_split(known.get("split")) or split_of(patient),
             source=self.name,
         )
-        return admit(study, where, required=pictures)
+        return self.admit(study, where, required=pictures)
 
 
 def _boxes(finding: dict[str, Any]) -> Iterator[Box]:

@@ -19,7 +19,7 @@ from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text, texts
 from reasoner.sources.io.checks import check_images, check_report, official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.files import require
 from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 
@@ -69,7 +69,7 @@ class RadrbenchSource(Collection):
             yield self._study(row, where, path, partition["pictures"], partition["alone"])
 
         place = {name: partition[name] for name in ("start", "stop", "number")}
-        yield from each(self.name, read_json(path, FIELDS, **place), build)
+        yield from self.each(read_json(path, FIELDS, **place), build)
 
     def _pictures(self) -> Pictures:
         base = self.input.parent if self.input.is_file() else self.input
@@ -89,7 +89,7 @@ class RadrbenchSource(Collection):
         reasoning, report = _bare(get(row, *REASONING)), text(get(row, *REPORT))
         images = tuple(self._pictures().find(name) for name in _images(row)) if pictures else ()
         fault = check_report(" ".join((report, reasoning, question))) or (
-            check_images(images, required=True) if pictures else None
+            check_images(images, self.verified, required=True) if pictures else None
         )
         if fault:
             return Rejected(self.name, where, *fault, study_id=study_id)

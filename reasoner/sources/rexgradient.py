@@ -19,7 +19,7 @@ from reasoner.schema import Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text
 from reasoner.sources.io.checks import bucket, official_split, split_of
-from reasoner.sources.io.collection import Collection, Outcome, Pictures, admit, each
+from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
 from reasoner.sources.io.files import PACKED, Row, canonical, require
 from reasoner.sources.io.json_rows import json_keys, read_json
@@ -90,7 +90,7 @@ class RexgradientSource(Collection):
             prior = before.get(_id(row))
             yield self._study(row, where, path, studies[prior].value if prior else None, partition["pictures"])
 
-        yield from each(self.name, studies.values(), build)
+        yield from self.each(studies.values(), build)
 
     def _files(self) -> list[Path]:
         path = self.path()
@@ -136,7 +136,7 @@ class RexgradientSource(Collection):
             split=official_split(path.name) or official_split(text(row.get("split"))) or split_of(patient),
             source=self.name,
         )
-        return admit(study, where, required=pictures)
+        return self.admit(study, where, required=pictures)
 
     def _images(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(self._pictures().find(_below(name)) for name in _list(row.get("imagepath")))

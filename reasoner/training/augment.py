@@ -21,6 +21,7 @@ class Augment:
 
 
 def vary(image: PIL.Image.Image, amount: Augment, seed: int) -> PIL.Image.Image:
+    """The picture (mode `L` or `RGB`) changed in one way, fixed by `seed` and its pixels."""
     return augmented(image, amount, np.random.default_rng([seed, zlib.crc32(image.tobytes())]))
 
 
@@ -29,7 +30,7 @@ NONE = Augment()
 
 
 def augmented(image: PIL.Image.Image, amount: Augment, random: np.random.Generator) -> PIL.Image.Image:
-    """The image in another pose and on another film, as far as `amount` allows; same size and mode."""
+    """The image in another pose and on another film, as far as `amount` allows; same size and mode (`L` or `RGB`)."""
     if amount.geometry:
         width, height = image.size
         shift_x, shift_y, scale, turn = random.uniform(-amount.geometry, amount.geometry, 4)

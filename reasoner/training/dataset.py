@@ -3,53 +3,77 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import UserError
+from reasoner.pictures import SUFFIXES, PictureError, picture_size, read_picture
 from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
 from reasoner.training.augment import NONE, Augment, vary
+from reasoner.verified import Verified
 
 if TYPE_CHECKING:
     import datasets
+    import PIL.Image
 
 #: The columns that reward functions may ask for besides `completion`.
 REWARD_COLUMNS = (
     *("id", "study_id", "task", "question", "options", "answer", "reasoning", "report"),
     *("labels", "label_source", "stage"),
 )
+#: So many bad pictures are named; the others are counted.
+_NAMED = 3
 
 
 def load_examples(
-    data_dir: Path, split: str, tasks: Collection[str] | None = None, limit: int | None = None
+    data_dir: Path, split: str, tasks: Collection[str] | None = None, limit: int | None = None, *, decode: bool = False
 ) -> list[Example]:
-    """The examples of one split in file order, of `tasks` only when given, with absolute image paths that exist.
+    """The examples of one split in file order, of `tasks` only when given, with absolute image paths.
+
+    Rows whose pictures are missing or cannot be used are left out, counted and named on standard error. Headers alone
+    are read; with `decode` also the pixels of files that have changed since they were verified: for evaluation, where
+    no other row can take a row's place.
 
     Raises:
-        UserError: no such split, no example left, or an image that is missing or not a path.
+        UserError: no such split, a cell that is no path, no example left, or fewer left than left out.
     """
     shards = sorted((data_dir / "examples").glob(f"{split}-*.parquet"))
     if not shards:
         raise UserError(f"{data_dir / 'examples'}: no '{split}' split; run `make mine` first")
     examples: list[Example] = []
-    for shard in shards:
-        for number, row in enumerate(_rows(shard)):
-            if tasks is not None and row["task"] not in tasks:
-                continue
-            images = [_image_path(data_dir, image, f"{shard}:{number}") for image in row["images"] or []]
-            examples.append(Example.from_dict({**row, "images": images}))
+    faults: list[PictureError] = []
+    with Verified(data_dir) as verified:
+        fault_of = _faults(verified.check if decode else picture_size)
+        for row, where in _rows(shards, tasks):
+            images = [_image_path(data_dir, image, where) for image in row["images"] or []]
+            if found := next(filter(None, map(fault_of, images)), None):
+                faults.append(found)
+            else:
+                examples.append(Example.from_dict({**row, "images": images}))
             if limit is not None and len(examples) >= limit:
-                return examples
+                break
+    if faults:
+        _tell(faults, len(examples), filled=limit is not None and len(examples) >= limit, split=split)
     if not examples:
         wanted = f" of tasks {', '.join(sorted(tasks))}" if tasks is not None else ""
         raise UserError(f"{data_dir / 'examples'}: split '{split}' holds no examples{wanted}; run `make mine` again")
     return examples
 
 
-def _rows(shard: Path) -> list[dict[str, Any]]:
+def _rows(shards: Sequence[Path], tasks: Collection[str] | None) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of the tasks, each with the place it was found at."""
+    for shard in shards:
+        for number, row in enumerate(_read(shard)):
+            if tasks is None or row["task"] in tasks:
+                yield row, f"{shard}:{number}"
+
+
+def _read(shard: Path) -> list[dict[str, Any]]:
     """The rows of one Parquet file, or a `UserError` that names it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -64,30 +88,53 @@ def _rows(shard: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _faults(check: Callable[[str], object]) -> Callable[[str], PictureError | None]:
+    """What is wrong with a picture, by `check`; each is looked at once, however many rows show it."""
+
+    @cache
+    def fault(path: str) -> PictureError | None:
+        try:
+            check(path)
+        except PictureError as error:
+            return error
+        return None
+
+    return fault
+
+
+def _tell(faults: Sequence[PictureError], kept: int, *, filled: bool, split: str) -> None:
+    """One line on the rows that were left out; `UserError` when they are the most and the limit is not `filled`."""
+    distinct = list(dict.fromkeys(map(str, faults)))
+    names = "; ".join(distinct[:_NAMED]) + ("; ..." if len(distinct) > _NAMED else "")
+    rows = f"{len(faults)} of {kept + len(faults)} rows of '{split}'"
+    if len(faults) > kept and not filled:
+        raise UserError(f"pictures of {rows} cannot be used: {names}; restore them or run `make mine` again")
+    print(f"left out {rows}, whose pictures cannot be used: {names}", file=sys.stderr)
+
+
 def _image_path(data_dir: Path, image: Any, where: str) -> str:
     """The absolute path of one image cell, or a `UserError` that names the row."""
     if not isinstance(image, str):
         raise UserError(f"{where}: column 'images' must hold file paths, found {type(image).__name__}")
     path = data_dir / image  # an absolute `image` stays as it is
-    if path.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}:
+    if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{where}: column 'images' holds text, not an image path: {image[:60]!r}")
-    if not path.is_file():
-        raise UserError(f"{where}: image {path} is missing; restore it or run `make mine` again")
     return str(path)
 
 
 def to_dataset(
     examples: Sequence[Example], *, completions: bool, augment: Augment = NONE, seed: int = 0
 ) -> datasets.Dataset:
-    """A Hugging Face data set for TRL: `prompt` (chat), `images` (decoded on access) and the reward columns.
+    """A Hugging Face data set for TRL: `prompt` (chat), `images` (RGB, decoded on access) and the reward columns.
 
     With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned; without (GRPO)
     they stay columns that only rewards see. `augment` varies each image in one way, fixed by `seed` and its pixels:
-    all completions of a GRPO group see the same, and so does a resumed run.
+    all completions of a GRPO group see the same, and so does a resumed run. `_Loading` has what happens to a picture
+    that has turned bad.
     """
     import datasets
 
-    # Pixels are attached by `Image()`; the messages keep placeholders, which TRL fills.
+    # Pixels are attached on access; the messages keep placeholders, which TRL fills.
     columns: dict[str, list] = {
         "prompt": [[_plain(m) for m in conversation(e.context, e.question, e.options, 0)] for e in examples],
         "images": [list(e.images) for e in examples],
@@ -101,16 +148,66 @@ def to_dataset(
         # Rows of different tasks may carry different label sets: JSON keeps the Arrow schema one.
         columns["labels"] = [json.dumps(e.labels) if e.labels else None for e in examples]
     dataset = datasets.Dataset.from_dict(columns)
-    dataset = dataset.cast_column("images", datasets.Sequence(datasets.Image()))
-    if augment == NONE:
-        return dataset
+    return dataset.with_transform(_Loading(dataset, augment, seed))
 
-    def varied(rows: dict[str, list]) -> dict[str, list]:
-        if "images" in rows:
-            rows["images"] = [[vary(image, augment, seed) for image in images] for images in rows["images"]]
+
+#: Paths of a row's pictures, and their pixels.
+Paths = tuple[str, ...]
+Pixels = list["PIL.Image.Image"]
+
+
+class _Loading:
+    """Turns the paths in the column `images` into pictures.
+
+    A row whose picture has turned bad becomes a copy of the next good row after the last one that shows the picture:
+    in all columns, and the same one each time, so that a GRPO group stays one. Each bad file is named once.
+    """
+
+    def __init__(self, table: datasets.Dataset, augment: Augment, seed: int) -> None:
+        self.table, self.augment, self.seed = table, augment, seed
+        self.bad: set[str] = set()
+        self.instead: dict[Paths, int] = {}
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        load = cache(self._load)  # a GRPO batch holds each row several times
+        for number, paths in enumerate(map(tuple, rows.get("images", ()))):
+            pixels = load(paths)
+            if pixels is None:
+                index, pixels = self._substitute(paths, load)
+                rows |= {n: [*v[:number], self.table[index][n], *v[number + 1 :]] for n, v in rows.items()}
+            rows["images"][number] = list(pixels)
         return rows
 
-    return dataset.with_transform(varied)
+    def _load(self, paths: Paths) -> Pixels | None:
+        """The pictures as models see them; None when one is bad."""
+        try:
+            return [self._seen(path) for path in paths]
+        except PictureError as error:
+            if error.path not in self.bad:
+                self.bad.add(error.path)
+                print(f"{error}: another row takes its place ({len(self.bad)} bad so far)", file=sys.stderr)
+            return None
+
+    def _seen(self, path: str) -> PIL.Image.Image:
+        picture = read_picture(path)  # grey ones are varied as such: a third of the work
+        if self.augment != NONE:
+            picture = vary(picture, self.augment, self.seed)
+        return picture.convert("RGB")
+
+    def _substitute(self, paths: Paths, load: Callable[[Paths], Pixels | None]) -> tuple[int, Pixels]:
+        """The row that takes the place of those with `paths`, and its pictures. `UserError` when none is good."""
+        if (index := self.instead.get(paths)) is not None:
+            pixels = load(tuple(self.table[index]["images"]))
+            if pixels is not None:
+                return index, pixels
+        images = [tuple(row) for row in self.table["images"]]
+        last = max(index for index, row in enumerate(images) if row == paths)
+        for index in (*range(last + 1, len(images)), *range(last)):
+            pixels = load(images[index])
+            if pixels is not None:
+                self.instead[paths] = index
+                return index, pixels
+        raise UserError(f"{paths[0]}: no picture of the data set can be used any more; restore them and go on")
 
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:

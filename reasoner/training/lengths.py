@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import PIL.Image
-
 from reasoner.compat.transformers import count_image_tokens
+from reasoner.pictures import picture_size
 from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
 
@@ -34,8 +33,8 @@ def fit_length(
     dropped: list[Example] = []
     for number, example in enumerate(examples):
         for path in example.images:
-            with PIL.Image.open(path) as image:
-                size = (image.height, image.width)
+            width, height = picture_size(path)
+            size = (height, width)
             if size not in image_tokens:
                 image_tokens[size] = count_image_tokens(processor, size)
             lengths[number] += image_tokens[size] - 1  # the placeholder is counted in the text

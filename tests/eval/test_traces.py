@@ -67,3 +67,10 @@ def test_traces_are_chosen_by_gain_loss_and_median(tmp_path):
     assert [reading.model for reading in traces[0].readings] == ["sft", "grpo"]
     assert traces[0].gold == "Cardiomegaly, Pleural Effusion"
     assert all(image.startswith("data:image/png;base64,") for trace in traces for image in trace.images)
+
+
+def test_a_picture_that_is_gone_costs_itself_and_not_the_report(tmp_path, capsys):
+    rows = [prediction(0, REFERENCE, "Cardiomegaly")]
+    cell = ("sft", "test", "greedy")
+    [trace] = pick_traces({cell: rows}, {cell: [scored(row) for row in rows]}, tmp_path)
+    assert trace.images == () and "0.png: missing image" in capsys.readouterr().err

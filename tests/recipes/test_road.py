@@ -197,11 +197,24 @@ def test_grpo_without_sft_says_make_sft(road, tmp_path):
     assert "make sft" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_missing_image_is_named_before_training(road, tmp_path):
+def test_missing_pictures_cost_their_rows_and_not_the_run(road, tmp_path):
     import shutil
 
+    for stage in ("sft", "grpo", "base"):
+        (tmp_path / stage).symlink_to(road / stage)
     shutil.copytree(road / "data", tmp_path / "data")
-    gone = next((tmp_path / "data" / "images" / "train").glob("*.png"))
+    gone, cut = sorted((tmp_path / "data" / "images" / "train").glob("train-?????.png"))[:2]
     gone.unlink()
-    done = reasoner(tmp_path, "sft")
-    assert done.returncode == 2 and gone.name in done.stderr
+    cut.write_bytes(cut.read_bytes()[:200])
+    lost = next((tmp_path / "data" / "images" / "test").glob("test-?????.png"))
+    lost.write_bytes(lost.read_bytes()[:200])
+    (tmp_path / "sft").unlink()
+    told = run(tmp_path, "sft", **{"sft.trainer.max_steps": 8})  # more than one epoch
+    assert "left out" in told and f"{gone.name}: missing image" in told and f"{cut.name}: damaged image" in told
+    told = run(tmp_path, "eval")
+    assert "left out" in told and f"{lost.name}: damaged image" in told
+    for path in (tmp_path / "data" / "images" / "train").glob("*.png"):
+        path.unlink()
+    done = reasoner(tmp_path, "sft", "--force")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("error: pictures of") and last.endswith("run `make mine` again")

@@ -96,7 +96,10 @@ def _state(values: Mapping[str, Any], output: Path) -> list[Any]:
 @cache
 def _code() -> str:
     root = Path(__file__).parents[2]
-    files = [root / "schema.py", *(path for name in _CODE for path in sorted((root / name).rglob("*")))]
+    files = [
+        *(root / name for name in ("schema.py", "pictures.py", "verified.py")),
+        *(path for name in _CODE for path in sorted((root / name).rglob("*"))),
+    ]
     digest = hashlib.sha256()
     for path in files:
         if path.is_file() and path.suffix != ".pyc":

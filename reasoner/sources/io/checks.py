@@ -8,25 +8,24 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from reasoner.pictures import PictureError
 from reasoner.sources.io.language import foreign_language
+from reasoner.verified import Verified
 
-#: The first bytes of PNG, JPEG, BMP, TIFF (both orders), WebP (RIFF) and GIF.
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*", b"RIFF", b"GIF8")
 #: Shares of val and test, in hundredths of the patients.
 VAL, TEST = 10, 10
 _WITH_WORDS = re.compile(r"[^\W\d_]{2}")
 
 
-def check_images(paths: Sequence[str], *, required: bool) -> tuple[str, str] | None:
-    """(reason, detail) of the first image that is missing or no image; None when all are fine."""
+def check_images(paths: Sequence[str], verified: Verified, *, required: bool) -> tuple[str, str] | None:
+    """(reason, file and detail) of the first picture that cannot be decoded whole; None when all are fine."""
     if required and not paths:
         return "no image", "'images' is empty"
     for path in paths:
-        if not is_file(path):
-            return "missing image", path
-        with open(path, "rb") as file:
-            if not file.read(4).startswith(_MAGIC):
-                return "not an image", path
+        try:
+            verified.check(path)
+        except PictureError as error:
+            return error.reason, f"{path}: {error.detail}" if error.detail else path
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from reasoner.errors import UserError
+from reasoner.pictures import SUFFIXES
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.io.checks import check_images, check_report, is_file
 from reasoner.sources.io.files import PACKED, Row
+from reasoner.verified import Verified
 
 #: So many names are looked for before a collection is taken to be here without its pictures.
 PROBES = 300
+#: How collections publish their pictures; a name with another ending is looked for under these, too.
+_USUAL = (".png", ".jpg", ".jpeg", ".dcm")
 #: What a row becomes.
 Outcome = Study | Example | Rejected
 
@@ -31,6 +34,7 @@ class Collection:
         if input is None:
             raise UserError(f"source '{self.name}' needs an input: --input {self.what}")
         self.input, self.images = Path(input), images
+        self.verified = Verified(output)
 
     def path(self) -> Path:
         """The input. Raises `UserError` when there is no such file or folder."""
@@ -49,6 +53,33 @@ class Collection:
             raise UserError(f"{path}: no .json or .jsonl file in it; source '{self.name}' needs {self.what}")
         return files
 
+    def admit(self, study: Study, where: str, *, required: bool) -> Study | Rejected:
+        """The study, or why it cannot be used. Unless pictures are `required`, it goes on without any."""
+        sections = study.sections or {}
+        # Headings, and an English history above a foreign read, say nothing about the language of the read.
+        fault = check_report(" ".join(sections.get(n, "") for n in ("findings", "impression")).strip() or study.report)
+        if fault is None and required:
+            fault = check_images(study.images, self.verified, required=True)
+        if fault:
+            return Rejected(study.source, where, *fault, study_id=study.study_id)
+        if not required:
+            return replace(study, images=(), prior_images=())
+        if check_images(study.prior_images, self.verified, required=True) is not None:  # a prior is never required
+            return replace(study, prior_images=())
+        return study
+
+    def each(self, rows: Iterable[Row], build: Callable[[Any, str], Iterator[Outcome]]) -> Iterator[Outcome]:
+        """What `build(value, where)` makes of each row; what it cannot cope with is rejected, never raised."""
+        with self.verified:
+            for row in rows:
+                if row.reason:
+                    yield Rejected(self.name, row.where, row.reason, row.detail)
+                    continue
+                try:
+                    yield from build(row.value, row.where)
+                except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                    yield Rejected(self.name, row.where, "bad row", f"{type(error).__name__}: {error}")
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -63,9 +94,10 @@ class Pictures:
 
     def find(self, name: str) -> str:
         """The path of a picture; where there is none, the path at which it was expected first."""
-        stem = name.rsplit(".", 1)[0] if re.search(r"\.(?:png|jpe?g|dcm)$", name, re.IGNORECASE) else name
+        bare, _, ending = name.rpartition(".")
+        stem = bare if f".{ending.lower()}" in SUFFIXES else name
         for folder in self.folders:
-            for candidate in dict.fromkeys((name, f"{stem}.png", f"{stem}.jpg", f"{stem}.jpeg")):
+            for candidate in dict.fromkeys((name, *(stem + suffix for suffix in _USUAL))):
                 if is_file(path := str(Path(folder) / candidate)):
                     return path
         return str(Path(self.folders[0]) / name)
@@ -73,31 +105,3 @@ class Pictures:
     def present(self, given: str | None, names: Iterable[str]) -> bool:
         """Whether pictures are required: the user named their folder, or one of the first names is found."""
         return given is not None or any(is_file(self.find(name)) for name in islice(names, PROBES))
-
-
-def admit(study: Study, where: str, *, required: bool) -> Study | Rejected:
-    """The study, or why it cannot be used. Unless pictures are `required`, it goes on without any."""
-    sections = study.sections or {}
-    # Headings, and an English history above a foreign read, say nothing about the language of the read.
-    fault = check_report(" ".join(sections.get(n, "") for n in ("findings", "impression")).strip() or study.report)
-    if fault is None and required:
-        fault = check_images(study.images, required=True)
-    if fault:
-        return Rejected(study.source, where, *fault, study_id=study.study_id)
-    if not required:
-        return replace(study, images=(), prior_images=())
-    if check_images(study.prior_images, required=True) is not None:  # a prior is never required
-        return replace(study, prior_images=())
-    return study
-
-
-def each(source: str, rows: Iterable[Row], build: Callable[[Any, str], Iterator[Outcome]]) -> Iterator[Outcome]:
-    """What `build(value, where)` makes of each row. A row that it fails on is rejected; nothing is raised."""
-    for row in rows:
-        if row.reason:
-            yield Rejected(source, row.where, row.reason, row.detail)
-            continue
-        try:
-            yield from build(row.value, row.where)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            yield Rejected(source, row.where, "bad row", f"{type(error).__name__}: {error}")

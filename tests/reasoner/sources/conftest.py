@@ -28,7 +28,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[object]], *, packed: bool = Fa
 
 def picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (4, 4)).save(path)
+    Image.new("L", (32, 32)).save(path)
 
 
 def iu_xray(folder: Path, pictures: bool) -> Path:

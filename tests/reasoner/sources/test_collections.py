@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,48 @@ def test_a_picture_that_is_missing_among_others_is_told(made: Any, name: str) ->
     told = [item for item in rejected if item.reason == "missing image"]
     assert told and len(left) + len(rejected) == len(good) + len(before)
     assert all(Path(item.detail).name == Path(lost).name for item in told if len(good) > 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_picture_costs_its_study(made: Any, name: str) -> None:
+    input = made.write(name, pictures=True)
+    good, before = made.read(name, input)
+    broken = Path(next(iter(good.values())).images[0])
+    broken.write_bytes(broken.read_bytes()[:45])
+    left, rejected = made.read(name, input)
+    told = [item for item in rejected if item.reason == "damaged image"]
+    assert told and len(left) + len(rejected) == len(good) + len(before)
+    assert all(item.detail.startswith(f"{broken}: ") for item in told)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_run_decodes_only_what_has_changed(made: Any, name: str) -> None:
+    input = made.write(name, pictures=True)
+    (made.folder / "out").mkdir()
+    good, _ = made.read(name, input)
+    seen = {Path(image) for study in good.values() for image in (*study.images, *study.prior_images)}
+    for path in seen:  # as long and as old as before, but no pictures any more: who decodes them finds out
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        path.write_bytes(bytes(path.stat().st_size))
+        os.utime(path, ns=times)
+    assert made.read(name, input)[0] == good
+    for path in seen:
+        os.utime(path)
+    assert not made.read(name, input)[0]
+
+
+def test_dicom_files_are_found_where_others_are_named(made: Any) -> None:
+    input = made.write("mimic_cxr", pictures=True)
+    expected = {key: [Path(i).stem for i in s.images] for key, s in made.read("mimic_cxr", input)[0].items()}
+    for path in sorted(made.folder.rglob("*.jpg")):
+        path.rename(path.with_suffix(".dcm"))  # the content decides
+    studies, _ = made.read("mimic_cxr", input)
+    assert {key: [Path(image).stem for image in study.images] for key, study in studies.items()} == expected
+    assert all(image.endswith(".dcm") for study in studies.values() for image in study.images)
+    for table in made.folder.glob("*metadata*"):
+        table.unlink()
+    without, _ = made.read("mimic_cxr", input, images=str(input))
+    assert all(image.endswith(".dcm") for study in without.values() for image in study.images) and without
 
 
 @pytest.mark.parametrize("name", NAMES)

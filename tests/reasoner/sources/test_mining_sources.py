@@ -20,7 +20,7 @@ def read_all(source: object) -> list[Study | Rejected]:
 
 
 def write_jsonl(folder: Path, rows: Sequence[object]) -> Path:
-    Image.new("L", (4, 4)).save(folder / "a.png")
+    Image.new("L", (32, 32)).save(folder / "a.png")
     (folder / "text.png").write_text("no picture")
     path = folder / "rows.jsonl"
     path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
@@ -80,7 +80,7 @@ def test_iu_xray_with_pictures(tmp_path: Path) -> None:
     options = {"images": str(tmp_path)}
     first = read_all(open_source("iu_xray", str(tmp_path), tmp_path, options))[0]
     assert isinstance(first, Rejected) and first.reason == "missing image"
-    Image.new("L", (4, 4)).save(tmp_path / "1.png")
+    Image.new("L", (32, 32)).save(tmp_path / "1.png")
     first = read_all(open_source("iu_xray", str(tmp_path), tmp_path, options))[0]
     assert isinstance(first, Study) and first.images == (str(tmp_path / "1.png"),)
 

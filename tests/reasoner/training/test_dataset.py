@@ -66,7 +66,7 @@ def test_labels_of_an_older_data_set_count_as_mined(write):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([example(0, images=("images/gone.png",))], "gone.png is missing"),
+        ([example(0, images=("images/gone.png",))], "gone.png: missing image"),
         ([example(0, images=("The lungs are clear.",))], "holds text, not an image path"),
         ([{**example(0).to_dict(), "images": [7]}], "must hold file paths, found int"),
         ([example(0, task="binary")], "no examples of tasks abnormality_list"),
@@ -81,6 +81,68 @@ def test_bad_rows_name_the_file_and_the_fix(write, rows, message):
 def test_a_missing_split_says_make_mine(tmp_path):
     with pytest.raises(UserError, match="make mine"):
         load_examples(tmp_path, "train")
+
+
+def test_rows_with_bad_pictures_are_left_out_counted_and_named(write, capsys):
+    data = write([example(n, images=(f"images/{n}.png",)) for n in range(5)])
+    for number in range(5):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (64, 64), np.uint8)).save(
+            data / "images" / f"{number}.png"
+        )
+    (data / "images" / "1.png").unlink()
+    whole = (data / "images" / "3.png").read_bytes()
+    (data / "images" / "3.png").write_bytes(whole[: len(whole) // 2])
+    assert [e.id for e in load_examples(data, "train")] == ["e0", "e2", "e3", "e4"], "the header of 3 is whole"
+    told = capsys.readouterr().err
+    assert "left out 1 of 5 rows" in told and "1.png: missing image" in told and len(told.splitlines()) == 1
+    assert [e.id for e in load_examples(data, "train", decode=True)] == ["e0", "e2", "e4"]
+    assert "3.png: damaged image" in capsys.readouterr().err
+    assert [e.id for e in load_examples(data, "train", limit=2)] == ["e0", "e2"]
+    (data / "images" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"3 of 5 rows .*restore them or run `make mine` again"):
+        load_examples(data, "train", decode=True)
+
+
+@pytest.mark.parametrize("completions", [True, False])
+def test_the_next_good_row_takes_the_place_of_one_whose_picture_turned_bad(write, capsys, completions):
+    data = write([example(n, answer=f"Answer {n}", images=(f"images/{n}.png",)) for n in (0, 1, 2, 3)])
+    for number in range(4):
+        Image.new("L", (64, 64), number).save(data / "images" / f"{number}.png")
+    examples = [*load_examples(data, "train"), example(9, images=(str(data / "images" / "3.png"),))]
+    rows = to_dataset(examples, completions=completions, augment=Augment(film=0.4), seed=1)
+    answer = "completion" if completions else "answer"
+    good = rows[0]
+    for number in (1, 3):
+        path = data / "images" / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:50])
+    for group in (rows.__getitems__([1, 1, 2]), [rows[1], rows[1], rows[2]]):
+        assert len({row["images"][0].tobytes() for row in group}) == 1
+        assert [row[answer] for row in group] == [rows[2][answer]] * 3
+    assert rows[3][answer] == rows[4][answer] == good[answer], "after the last row comes the first"
+    assert rows[3]["images"][0].tobytes() == good["images"][0].tobytes()
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "1.png: damaged image" in told[0] and "(2 bad so far)" in told[1]
+    for path in (data / "images").glob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match="no picture of the data set"):
+        rows[0]
+
+
+def test_training_sees_what_vllm_sees(write, tmp_path):
+    from reasoner.models.engine import Prompt, prompt_inputs
+
+    exif = Image.Exif()
+    exif[274] = 6
+    turned, wide = tmp_path / "turned.jpg", tmp_path / "wide.png"
+    Image.linear_gradient("L").resize((90, 60)).save(turned, exif=exif)
+    Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(wide)
+    processor = load_processor(tiny.build(tmp_path / "model", [QUESTION] * 4))
+    for path in (turned, wide):
+        [seen] = prompt_inputs(processor, [Prompt(QUESTION, (), (path,))])
+        trained = to_dataset([example(0, images=(str(path),))], completions=False)[0]["images"][0]
+        assert trained.mode == "RGB" and trained.tobytes() == seen["multi_modal_data"]["image"][0].tobytes()
+    varied = to_dataset([example(0, images=(str(wide),))], completions=True, augment=Augment(0.4, 0.05))
+    assert varied[0]["images"][0].size == (64, 64), "16-bit pixels are no index of a table of 256"
 
 
 def test_sft_rows_teach_the_completion_and_grpo_rows_hide_it(write):
