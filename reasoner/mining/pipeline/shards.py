@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 #: Finished shards are only good for the code that made them.
+_FILES = ("schema.py", "pictures.py", "verified.py")
 _CODE = ("findings", "mining", "phantom", "sources")
 
 
@@ -96,10 +97,7 @@ def _state(values: Mapping[str, Any], output: Path) -> list[Any]:
 @cache
 def _code() -> str:
     root = Path(__file__).parents[2]
-    files = [
-        *(root / name for name in ("schema.py", "pictures.py", "verified.py")),
-        *(path for name in _CODE for path in sorted((root / name).rglob("*"))),
-    ]
+    files = [root / name for name in _FILES] + [path for name in _CODE for path in sorted((root / name).rglob("*"))]
     digest = hashlib.sha256()
     for path in files:
         if path.is_file() and path.suffix != ".pyc":
