@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,13 +84,13 @@ def test_complete_reports_are_read_without_error(mined: Mined) -> None:
 
 
 def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "old-00000.parquet").write_text("old")
+    shutil.copytree(mined.first, tmp_path, dirs_exist_ok=True)
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"study_id": "s", "report": "Cardiomegaly."}) + "\n" + "broken\n")
     source = open_source("jsonl", str(rows), tmp_path, {"require_images": False})
     summary = mine(source, tmp_path, tasks={"abnormality_list": 1.0}, workers=0)
     assert summary["quarantined"] == {"not JSON": 1}
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert len(list((tmp_path / "examples").iterdir())) == 1
 
 
