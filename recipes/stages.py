@@ -160,7 +160,7 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
             shutil.rmtree(folder)
     elif stage in ("eval", "export") and force and folder.is_dir():
         shutil.rmtree(folder)
-    else:
+    elif stage != "mine":  # which replaces its data set by itself once the new one is whole
         (recipe.output / STAGES[stage].proof).unlink(missing_ok=True)
     mark.write_text(current)
     return resumes and folder.is_dir()
