@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
         UserError: it cannot be written (a folder, a device, no space, no right).
     """
     place = Path(os.path.realpath(path))
-    if place.exists() and not place.is_file():
+    if os.path.exists(place) and not os.path.isfile(place):
         raise UserError(f"{path} is a folder or a device; name a file to be written")
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,31 +57,22 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
         UserError: no model server answers, or the shard cannot be written.
     """
     shards, counts = Shards(output / "shards"), Counts()
-    mined, rejected = _mined(source, partition, settings)
     try:
-        tables = _tables(mined, shards)
-    except Exception:  # some study holds what no table can: find it
-        faults = [_fault(one, shards) for one in mined]
-        pairs = list(zip(mined, faults, strict=True))
-        rejected += [_rejected(one.study, "bad row", fault) for one, fault in pairs if fault]
-        mined = [one for one, fault in pairs if not fault]
-        tables = _tables(mined, shards)
-    if settings.llm is not None:
-        examples, outcome = refine.refine(
-            [Example(**row) for one in mined for row in one.examples], settings.llm, output
-        )
-        counts.refined.update(outcome)
-        reworded = iter(examples)
-        mined = [Mined(one.study, [dict(vars(next(reworded))) for _ in one.examples]) for one in mined]
-        tables = _tables(mined, shards)
-    for one in mined:
-        counts.add_study(one.study)
-    for record in rejected:
-        counts.add_rejected(record)
-    try:
+        mined, rejected = _mined(source, partition, settings)
+        mined, unfit, tables = _fitting(mined, shards)
+        rejected += unfit
+        if settings.llm is not None:
+            examples = [Example(**row) for one in mined for row in one.examples]
+            reworded, outcome = refine.refine(examples, settings.llm, output)
+            counts.refined.update(outcome)
+            tables = _tables(_with(mined, reworded), shards)
+        for one in mined:
+            counts.add_study(one.study)
+        for record in rejected:
+            counts.add_rejected(record)
         shards.write(number, tables, {"counts": counts.state(), "rejected": rejected})
-    except OSError as error:
-        raise unwritable(output, error) from error
+    except OSError as error:  # of writing: what cannot be read, sources tell of row by row
+        raise unwritable(Path(error.filename or output), error) from error
 
 
 def _mined(source: Source, partition: Partition, settings: MineSettings) -> tuple[list[Mined], list[Row]]:
@@ -106,14 +98,31 @@ def _mined(source: Source, partition: Partition, settings: MineSettings) -> tupl
     return list(mined.values()), rejected
 
 
+def _fitting(mined: list[Mined], shards: Shards) -> tuple[list[Mined], list[Row], dict[str, pa.Table]]:
+    """The studies that tables can hold, the records of the others, and the tables."""
+    try:
+        return mined, [], _tables(mined, shards)
+    except Exception:  # find who is to blame
+        faults = [_fault(one, shards) for one in mined]
+    pairs = list(zip(mined, faults, strict=True))
+    fit = [one for one, fault in pairs if not fault]
+    unfit = [_rejected(one.study, "bad row", fault) for one, fault in pairs if fault]
+    return fit, unfit, _tables(fit, shards)
+
+
+def _with(mined: Sequence[Mined], examples: Sequence[Example]) -> list[Mined]:
+    """The same studies with these examples in the place of theirs, in order."""
+    rows = (dict(vars(example)) for example in examples)
+    return [Mined(one.study, list(islice(rows, len(one.examples)))) for one in mined]
+
+
 def _rejected(study: Row, reason: str, detail: str) -> Row:
     where = study["where"] or study["study_id"]
     return vars(Rejected(study["source"], where, reason, detail, study["study_id"]))
 
 
-def _tables(mined: Iterable[Mined], shards: Shards) -> dict[str, pa.Table]:
+def _tables(mined: Sequence[Mined], shards: Shards) -> dict[str, pa.Table]:
     """`studies` and the examples of each split, as far as there are any."""
-    mined = list(mined)
     roots = (f"{shards.draft}{os.sep}", f"{shards.folder.parent}{os.sep}")
     tables = {"studies": to_table((_relative(one.study, roots) for one in mined), PLACED_STUDY)} if mined else {}
     by_split: dict[str, list[Row]] = {}

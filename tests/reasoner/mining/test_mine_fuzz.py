@@ -1,5 +1,5 @@
-"""Whatever stands in a JSON-lines file, `reasoner mine` accounts for each row, or gives one line of error and leaves the
-data set of before."""
+"""Whatever stands in a JSON-lines file, `reasoner mine` accounts for each row, or gives one line of error and leaves
+the data set of before."""
 
 from __future__ import annotations
 
