@@ -36,6 +36,9 @@ _CHUNK = 2000
 #: What a line without a row is made of: white space and the mark of UTF-8.
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
 
+#: What some readers take for the end of a line, though JSON does not.
+_ONE_LINE = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
+
 Row = dict[str, Any]
 Scores = Mapping[str, Score]
 #: The scores of each row, or why it has none.
@@ -65,7 +68,7 @@ def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
     ):
         for number, row, words in _score_lines(lines, scorer, advance):
             summary.add(number, row)
-            sink.write(words + "\n")
+            sink.write(words.translate(_ONE_LINE) + "\n")
         if summary.n == summary.bad_rows:
             first = f": line {summary.errors[0]['line']}: {summary.errors[0]['error']}" if summary.errors else ""
             raise UserError(f"{input}: no usable row among {summary.n}{first}; each line must be a JSON object")

@@ -54,7 +54,7 @@ def test_hostile_rows(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[
             assert output.read_text() == "before"
             continue
         assert code == 0 and printed.err == ""
-        rows = [strict(line) for line in output.read_bytes().decode("utf-8").split("\n")[:-1]]
+        rows = [strict(line) for line in output.read_bytes().decode("utf-8").splitlines()]
         assert len(rows) == strict(printed.out)["n"] == sum(map(is_row, io.BytesIO(content)))
         for row in rows:
             assert {"id", "evidence", *COLUMNS} <= row.keys()
