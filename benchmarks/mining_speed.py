@@ -96,7 +96,7 @@ def context_pipeline() -> Any:
 
 
 def mine_one(report: str) -> None:
-    from reasoner.mining.pipeline.run import mine_study
+    from reasoner.mining.pipeline.partition import mine_study
     from reasoner.schema import Study
 
     for _ in mine_study(Study(report[:40], report[:40], report), TASKS, "concise", 0):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasoner.disk import write_whole
+from reasoner.disk import replacing
 from reasoner.errors import UserError
 from reasoner.schema import Example
 
@@ -71,27 +71,52 @@ def fingerprint(checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decod
 
 
 def is_complete(path: Path, expected: dict[str, Any]) -> bool:
-    """Whether `path` holds the predictions that `expected` describes."""
+    """Whether `path` holds all the predictions that `expected` describes; says so where it is damaged."""
     try:
-        return path.exists() and read_description(path) == expected
-    except (OSError, ValueError):  # none, or a damaged one
+        same = read_description(path) == expected
+        return same and len(read_predictions(path)) == expected["rows"] * expected["samples"]
+    except FileNotFoundError:
+        return False
+    except UserError as error:
+        print(f"{error}; it is made again", file=sys.stderr)
         return False
 
 
 def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: dict[str, Any]) -> None:
-    """Writes the file, then its description: an interrupted write leaves no description and is done again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _description(path).unlink(missing_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as file:
+    """Replaces the file, then its description. One that described other predictions goes first, so that an interrupted
+    write is done again.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    description = _description(path)
+    try:
+        known = read_description(path) == described
+    except (FileNotFoundError, UserError):
+        known = False
+    if not known:
+        description.unlink(missing_ok=True)
+    with replacing(path) as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    os.replace(part, path)
-    write_whole(_description(path), json.dumps(described, indent=1))
+    if not known:
+        with replacing(description) as file:
+            file.write(json.dumps(described, indent=1))
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The fingerprint that a prediction file was written with."""
-    return json.loads(_description(path).read_text())
+    """The fingerprint that a prediction file was written with.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is damaged.
+    """
+    description = _description(path)
+    try:
+        return json.loads(description.read_text("utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{description}: damaged ({error}): delete the file and evaluate again") from error
 
 
 def read_predictions(path: Path, asked: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
@@ -99,17 +124,30 @@ def read_predictions(path: Path, asked: Sequence[Mapping[str, Any]] = ()) -> lis
     a file that is reused may be older than their answers and labels.
 
     Raises:
-        UserError: on a line that is no JSON object.
+        FileNotFoundError: there is none.
+        UserError: on a line that is no row of `FIELDS` with its completion.
     """
-    rows, now = [], {row["id"]: row for row in asked}
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = {**json.loads(line)}
-            except (ValueError, TypeError, RecursionError) as error:  # broken JSON, broken UTF-8, no object
-                raise UserError(f"{path}:{number}: damaged ({error}): delete the file and evaluate again") from error
-            rows.append({**row, **now.get(row.get("id"), {})})
+    rows: list[dict[str, Any]] = []
+    now = {row["id"]: row for row in asked}
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                row = _row(json.loads(line.decode("utf-8")))
+                rows.append({**row, **now.get(row["id"], {})})
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{len(rows) + 1}: damaged ({error}): delete the file and evaluate again") from error
     return rows
+
+
+def _row(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"a row must be an object, found {type(value).__name__}")
+    missing = [name for name in (*FIELDS, "sample", "completion") if name not in value]
+    if missing:
+        raise ValueError(f"'{missing[0]}' is missing")
+    return value
 
 
 def _below(path: Path, folder: Path) -> str:

@@ -13,6 +13,8 @@ TRAINED = (SFT, GRPO)
 CONFIG, ADAPTER_CONFIG, TRAINER_STATE = "config.json", "adapter_config.json", "trainer_state.json"
 #: In a working folder of training: what an interrupted run goes on from.
 CHECKPOINTS = "checkpoints"
+#: In `data`: the shards of a mining run that was not finished.
+UNFINISHED = "shards"
 #: In `data`, `eval` and `export`: what was mined, measured and proven.
 SUMMARY, SCORES, EXPORT_CHECK = "summary.json", "scores.json", "export_check.json"
 #: In `eval`: the folder of completions.

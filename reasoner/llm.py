@@ -12,9 +12,9 @@ import json
 import os
 import random
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,20 @@ GIVE_UP = 20
 
 @dataclass(frozen=True)
 class Llm:
-    """A server and its model. The other fields change neither requests nor results."""
+    """A server and its model."""
 
-    url: str = field(repr=False)
+    url: str
     model: str
-    concurrency: int = field(default=16, repr=False)
+    concurrency: int = 16
     """Requests at a time, of each worker."""
-    retries: int = field(default=4, repr=False)
-    timeout_s: float = field(default=120.0, repr=False)
-    backoff_s: float = field(default=0.5, repr=False)
+    retries: int = 4
+    timeout_s: float = 120.0
+    backoff_s: float = 0.5
     """Wait before the first retry; doubled before each further one."""
+
+    def fingerprint(self) -> str:
+        """What decides the replies: the model, wherever and however fast it is asked."""
+        return self.model
 
     @property
     def base(self) -> str:
@@ -78,22 +82,43 @@ def remembered(body: dict[str, Any], cache: Path) -> str | None:
 
 
 class Cache:
-    """Replies by the hash of their request, in a SQLite file that several processes may write."""
+    """Replies by the hash of their request, in a SQLite file that several processes may write.
+
+    Raises:
+        UserError: from any method, when the file is damaged or cannot be used.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._db.execute("CREATE TABLE IF NOT EXISTS replies (request TEXT PRIMARY KEY, reply TEXT NOT NULL)")
+        self.path = path
+        with self._told():
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.execute("CREATE TABLE IF NOT EXISTS replies (request TEXT PRIMARY KEY, reply TEXT NOT NULL)")
 
     def get(self, body: dict[str, Any]) -> str | None:
-        row = self._db.execute("SELECT reply FROM replies WHERE request = ?", (_hash(body),)).fetchone()
+        with self._told():
+            row = self._db.execute("SELECT reply FROM replies WHERE request = ?", (_hash(body),)).fetchone()
         return row[0] if row else None
 
     def put(self, body: dict[str, Any], reply: str) -> None:
         # The first reply stays: another worker may have used it.
-        self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (_hash(body), reply))
+        with self._told():
+            self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (_hash(body), reply))
 
     def close(self) -> None:
         self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # locked, full, no right: the replies in it are good
+            raise UserError(
+                f"{self.path}: the cache of replies cannot be used ({error}); mend that, then repeat"
+            ) from error
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self.path}: the cache of replies is damaged ({error}); delete it, and all is asked again"
+            ) from error
 
 
 def _hash(body: dict[str, Any]) -> str:
@@ -138,7 +163,10 @@ class _Asking:
                 reply = await client.post(f"{self.llm.base}/chat/completions", json=body)
                 self.unanswered = 0
                 if reply.status_code == 200:
-                    self.cached.put(body, reply.json()["choices"][0]["message"]["content"] or "")
+                    content = reply.json()["choices"][0]["message"]["content"] or ""
+                    if not isinstance(content, str):
+                        raise TypeError("a reply must be text")
+                    self.cached.put(body, content)
                     return
                 if reply.status_code != 429 and reply.status_code < 500:
                     return  # the request itself is refused, for ever
@@ -150,7 +178,7 @@ class _Asking:
                     raise UserError(
                         f"{self.llm.url} stopped answering; start it again and repeat the command: it goes on from here"
                     ) from None
-            except (ValueError, KeyError, IndexError, TypeError):
+            except (httpx.RequestError, ValueError, KeyError, IndexError, TypeError):
                 pass  # not the reply of such a server: perhaps the next one is
             if attempt < self.llm.retries:
                 await asyncio.sleep(wait)

@@ -5,7 +5,7 @@ All classes are frozen; `to_dict` / `from_dict` turn them into plain Python (and
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
 
 Status = Literal["present", "absent", "uncertain"]
@@ -85,15 +85,15 @@ class Record:
     def from_dict(cls: type[T], row: dict[str, Any]) -> T:
         """Builds the record from a mapping; unknown keys are ignored, missing ones take their defaults."""
         values = {}
-        for field in fields(cls):  # type: ignore[arg-type]
-            if field.name not in row:
+        for known in fields(cls):  # type: ignore[arg-type]
+            if known.name not in row:
                 continue
-            value, nested = row[field.name], cls._nested.get(field.name)
+            value, nested = row[known.name], cls._nested.get(known.name)
             if nested is not None and value is not None:
                 value = nested.from_dict(value) if isinstance(value, dict) else tuple(map(nested.from_dict, value))
             elif isinstance(value, list):
                 value = tuple(value)
-            values[field.name] = value
+            values[known.name] = value
         return cls(**values)
 
 
@@ -191,6 +191,8 @@ class Study(Record):
     given: tuple[Example, ...] = ()
     split: str = "train"
     source: str = ""
+    #: Where it stands in its collection (`file:row`); not kept in the data set.
+    where: str = field(default="", compare=False)
 
     @property
     def label_source(self) -> LabelSource:

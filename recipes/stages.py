@@ -3,9 +3,9 @@
 `outputs/<recipe>/stages.json` holds one record per finished stage. A stage is current when its settings, its input and
 the earlier stages it was made from are still the same; file dates decide nothing but whether raw input was edited.
 
-A stage works in `<folder>.part`, which takes the place of the last result when it is whole, and not before. A half run
-of other settings waits as `<folder>.interrupted` until a run is finished. Of what is replaced, a trained result and
-what was put there by hand are kept as `<folder>.previous`.
+A stage works in `<folder>.part`, which takes the place of the last result when it is whole, and not before; `mine`
+replaces its data set by itself. A half run of other settings waits as `<folder>.interrupted` until a run is finished.
+Of what is replaced, a trained result and what was put there by hand are kept as `<folder>.previous`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from reasoner.layout import (
     SFT,
     SUMMARY,
     TRAINED,
+    UNFINISHED,
 )
 from reasoner.settings import Section, explain
 from recipes.config import Recipe
@@ -61,10 +62,14 @@ class Stage(NamedTuple):
     needs: tuple[str, ...]
     carries: str | None = None
     resumes: bool = True
+    swapped: bool = True
+    """Whether it works beside its place; else it replaces its result by itself, whole."""
 
 
 STAGES = {
-    "mine": Stage("reports become reasoning chains, questions and answers", "data", SUMMARY, ("data",), ()),
+    "mine": Stage(
+        "reports become reasoning chains, questions and answers", "data", SUMMARY, ("data",), (), swapped=False
+    ),
     SFT: Stage("the model learns to read images aloud", SFT, CONFIG, ("model", "sft"), ("mine",)),
     GRPO: Stage("the model tries, rewards check every step", GRPO, CONFIG, ("model", "grpo"), (SFT,)),
     "eval": Stage("base, SFT and GRPO read images none has seen", "eval", SCORES, ("eval",), (SFT, GRPO), PREDICTIONS),
@@ -96,7 +101,8 @@ def result(recipe: Recipe, stage: str) -> Path:
 
 def working(recipe: Recipe, stage: str) -> Path:
     """Where the stage writes until it is finished."""
-    return recipe.output / f"{STAGES[stage].folder}.part"
+    place = result(recipe, stage)
+    return place.with_name(f"{place.name}.part") if STAGES[stage].swapped else place
 
 
 def read_records(output: Path) -> dict[str, Finished]:
@@ -202,6 +208,9 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
         for folder in (place, part):
             if folder.exists() and not folder.is_dir():
                 raise UserError(f"{folder}: is a file where the stage's folder goes; move it away")
+        if part == place:
+            place.mkdir(exist_ok=True)
+            return (place / UNFINISHED).is_dir()
         if force or not STAGES[stage].resumes:
             remove(part)
         elif not STAGES[stage].carries:
@@ -283,7 +292,7 @@ def settle(recipe: Recipe, stage: str) -> None:
     except ValidationError as error:
         raise UserError(f"{journal}: damaged ({explain(error, Finished)}); {fix}") from error
     known = stage in read_records(recipe.output)
-    if part.exists():
+    if part != place and part.exists():
         _name_base(part, place)
         keep = stage in TRAINED or not known  # without a record it was put there by hand
         swap(part, place, place.with_suffix(".previous") if keep else None)

@@ -8,7 +8,9 @@ from `seed`; each study has a random stream of its own, so partitions are indepe
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ class PhantomSource:
     """
 
     name = "phantom"
+    draws = True
 
     def __init__(
         self,
@@ -69,6 +72,16 @@ class PhantomSource:
             raise UserError(f"phantom source: image_size = {image_size} cannot be drawn; give 32 to 4096")
         if seed < 0:
             raise UserError(f"phantom source: seed = {seed} is no seed; give 0 or more")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides what is drawn and written; not the folder."""
+        names = ("counts", "image_size", "seed", "omit_rate", "hedge_rate", "prior_rate")
+        return {"source": self.name, **{name: getattr(self, name) for name in names}}
+
+    def drawing_into(self, folder: Path) -> PhantomSource:
+        moved = copy(self)
+        moved.output = folder
+        return moved
 
     def partitions(self) -> Sequence[Partition]:
         """Chunks of `CHUNK` studies: `{split, start, stop}`."""

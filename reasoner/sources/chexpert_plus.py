@@ -83,6 +83,9 @@ class ChexpertPlusSource(Collection):
 
         yield from self.each((Row(rows[0].where, key) for key, rows in studies.items()), build)
 
+    def files(self) -> list[Path]:
+        return [self._file()]
+
     def _file(self) -> Path:
         path = self.path()
         found = path if path.is_file() else find_file([path], "df_chexpert_plus*.csv", "*chexpert_plus*.csv", "*.csv")

@@ -63,6 +63,9 @@ class CxrtrekSource(Collection):
         place = {name: partition[name] for name in ("start", "stop", "number")}
         yield from self.each(read_json(path, FIELDS, **place), build)
 
+    def files(self) -> list[Path]:
+        return self.json_files()
+
     def _pictures(self) -> Pictures:
         base = self.input.parent if self.input.is_file() else self.input
         return Pictures.of(self.images, base, base / "images", base / "Images", base.parent)

@@ -74,6 +74,12 @@ class IuXraySource(Collection):
             rows = read_csv(reports, offset=partition["offset"], line=partition["line"])
             yield from self.each(islice(rows, partition["count"]), build)
 
+    def files(self) -> list[Path]:
+        if (reports := self._reports()) is not None:
+            return [reports, *filter(None, [self._projections_file()])]
+        path = self.path()
+        return [path] if path.is_file() else sorted(path.rglob("*.xml"))
+
     def _reports(self) -> Path | None:
         if self.input.is_file():
             return None if self.input.suffix == ".xml" else self.input

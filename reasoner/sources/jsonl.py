@@ -18,7 +18,7 @@ from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import check_images, check_report, split_of
 from reasoner.sources.io.collection import Collection, Outcome
-from reasoner.sources.io.files import Row, decode, open_bytes, require
+from reasoner.sources.io.files import BROKEN, Row, decode, open_bytes, require
 from reasoner.sources.io.json_rows import json_keys
 from reasoner.sources.io.sections import split_headings
 
@@ -27,7 +27,7 @@ REQUIRED = ("study_id", "report")
 _IDS = ("study_id", "patient_id", "prior_study_id")
 _LISTS = ("images", "views", "prior_images")
 #: Not for users to set: made by the miner, or by sources that bring their own questions.
-_OURS = ("given",)
+_OURS = ("given", "where")
 
 
 class JsonlSource(Collection):
@@ -35,6 +35,7 @@ class JsonlSource(Collection):
     images; by default when any does. `patient_id` defaults to the study's, `split` to a share by patient."""
 
     name = "jsonl"
+    options = ("require_images",)
     what = "a JSON-lines file, or the folder with such files"
 
     def __init__(self, input: str | Path | None, output: str | Path, *, require_images: bool | None = None) -> None:
@@ -43,25 +44,29 @@ class JsonlSource(Collection):
 
     def partitions(self) -> Sequence[Partition]:
         """Ranges of lines with their byte offsets: `{file, offset, line, count, images}`."""
-        path = self.path()
-        files = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
-        if not files:
-            raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {self.what}")
         parts: list[Partition] = []
         with_images = False
-        for file in files:
-            with open_bytes(file) as lines:
-                offset = 0
-                for number, line in enumerate(lines):
-                    if number % LINES == 0:
-                        parts.append({"file": str(file), "offset": offset, "line": number + 1, "count": 0})
-                    parts[-1]["count"] += 1
+        for file in self.files():
+            offset = 0
+            for number, line in enumerate(_raw_lines(file)):
+                if number % LINES == 0:
+                    parts.append({"file": str(file), "offset": offset, "line": number + 1, "count": 0})
+                parts[-1]["count"] += 1
+                if isinstance(line, bytes):
                     offset += len(line)
                     with_images = with_images or _names_images(line)
-            if any(part["file"] == str(file) for part in parts):
+            if offset:
                 _check_keys(file)
         required = with_images if self.require_images is None else self.require_images
         return [{**part, "images": required} for part in parts]
+
+    def files(self) -> list[Path]:
+        path = self.path()
+        found = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
+        files = [file for file in found if not self.made(file)]
+        if not files:
+            raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {self.what}")
+        return files
 
     def read(self, partition: Partition) -> Iterator[Outcome]:
         path = Path(partition["file"])
@@ -73,7 +78,7 @@ class JsonlSource(Collection):
 
     def _study(self, row: Any, where: str, folder: Path, required: bool) -> Study | Rejected:
         if isinstance(row, dict):  # identifiers are often numbers
-            row = {k: str(v) if k in _IDS and isinstance(v, int) else v for k, v in row.items()}
+            row = {k: str(v) if k in _IDS and type(v) is int else v for k, v in row.items()}
         problem = _problem(row)
         if problem:
             study_id = row.get("study_id") if isinstance(row, dict) else None
@@ -93,18 +98,29 @@ class JsonlSource(Collection):
 
 
 def _lines(path: Path, partition: Partition) -> Iterator[Row]:
-    with open_bytes(path) as file:
-        file.seek(partition["offset"])
-        for number, line in enumerate(islice(file, partition["count"]), partition["line"]):
-            where = f"{path}:{number}"
-            words = decode(line)
-            if words is None:
-                yield Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
-            elif words.strip():
-                try:
-                    yield Row(where, json.loads(words))
-                except (ValueError, RecursionError) as error:
-                    yield Row(where, None, "not JSON", str(error))
+    lines = islice(_raw_lines(path, partition["offset"]), partition["count"])
+    for number, line in enumerate(lines, partition["line"]):
+        where = f"{path}:{number}"
+        words = decode(line) if isinstance(line, bytes) else None
+        if not isinstance(line, bytes):
+            yield Row(where, None, "undecodable", f"the rest of the file cannot be read: {line}")
+        elif words is None:
+            yield Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
+        elif words.strip():
+            try:
+                yield Row(where, json.loads(words))
+            except (ValueError, RecursionError) as error:
+                yield Row(where, None, "not JSON", str(error))
+
+
+def _raw_lines(path: Path, offset: int = 0) -> Iterator[bytes | BaseException]:
+    """The lines from a byte on; where a damaged file breaks off, the error, as the last one."""
+    try:
+        with open_bytes(path) as file:
+            file.seek(offset)
+            yield from file
+    except BROKEN as error:
+        yield error
 
 
 def _names_images(line: bytes) -> bool:
@@ -142,11 +158,27 @@ def _problem(row: Any) -> str:
     sections = row.get("sections")
     if sections is not None and not (isinstance(sections, dict) and all(isinstance(v, str) for v in sections.values())):
         return "'sections' must map names to texts"
-    labels = row.get("labels")
-    if labels is not None:
-        if not isinstance(labels, dict):
-            return "'labels' must map classes to statuses"
-        for name, status in labels.items():
-            if name not in CLASSES or status not in (*STATUSES, None):
-                return f"'labels' holds {name!r}: {status!r}; classes are CheXpert's, statuses {', '.join(STATUSES)}"
+    return _labels_problem(row, "labels") or _labels_problem(row, "official_labels") or _boxes_problem(row.get("boxes"))
+
+
+def _labels_problem(row: dict[str, Any], column: str) -> str:
+    labels = row.get(column)
+    if not isinstance(labels, dict | None):
+        return f"'{column}' must map classes to statuses"
+    for name, status in (labels or {}).items():
+        if name not in CLASSES or status not in (*STATUSES, None):
+            return f"'{column}' holds {name!r}: {status!r}; classes are CheXpert's, statuses {', '.join(STATUSES)}"
+    return ""
+
+
+def _boxes_problem(boxes: Any) -> str:
+    if boxes is None:
+        return ""
+    numbers = ("x0", "y0", "x1", "y1")
+    if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
+        return "'boxes' must be a list of objects"
+    for box in boxes:
+        fine = isinstance(box.get("label"), str) and type(box.get("reader", 1)) is int
+        if not fine or not all(type(box.get(name)) in (int, float) and abs(box[name]) < 2**31 for name in numbers):
+            return "'boxes' must hold a label, the numbers x0, y0, x1, y1 and, where there are several, a reader"
     return ""

@@ -53,6 +53,7 @@ class MimicCxrSource(Collection):
     there. labels: whose labels to keep for comparison, chexpert or negbio."""
 
     name = "mimic_cxr"
+    options = ("images", "labels")
     what = "the folder with files/pNN/pNNNNNNNN/sNNNNNNNN.txt"
 
     def __init__(
@@ -103,6 +104,11 @@ class MimicCxrSource(Collection):
         else:
             paths = [path for folder in folders for path in sorted(folder.iterdir()) if _STUDY.fullmatch(path.name)]
         yield from self.each((Row(str(path), path) for path in paths), build)
+
+    def files(self) -> list[Path]:
+        path = self.path()
+        tables = [self._table(table) for table in TABLES]
+        return [*filter(None, tables), *([path] if path.is_file() else sorted(_patients(path)))]
 
     def _study(
         self,

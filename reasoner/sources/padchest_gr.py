@@ -58,10 +58,13 @@ class PadchestGrSource(Collection):
         place = {name: partition[name] for name in ("start", "stop", "number")}
         yield from self.each(read_json(self._file(), FIELDS, **place), build)
 
+    def files(self) -> list[Path]:
+        return [self._file(), *filter(None, [self._master()])]
+
     def _file(self) -> Path:
         path = self.path()
         found = path if path.is_file() else find_file([path], "grounded_reports*.json", "*.json", "*.jsonl")
-        if found is None:
+        if found is None or self.made(found):
             raise UserError(f"{path}: no grounded_reports_*.json in it; source 'padchest_gr' needs {self.what}")
         return found
 

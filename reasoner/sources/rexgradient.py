@@ -44,7 +44,7 @@ class RexgradientSource(Collection):
     def partitions(self) -> Sequence[Partition]:
         """Shares of the patients of each file: `{file, part, of}`."""
         parts: list[Partition] = []
-        files = self._files()
+        files = self.files()
         for path in files:
             names = csv_header(path) if _is_csv(path) else json_keys(path, ("id",))
             require(path, names, REQUIRED)
@@ -92,7 +92,7 @@ class RexgradientSource(Collection):
 
         yield from self.each(studies.values(), build)
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
         path = self.path()
         if path.is_file():
             return [path]
@@ -104,14 +104,16 @@ class RexgradientSource(Collection):
                     name = name.removesuffix(packed)
                 form = next((n for n, ending in enumerate(FORMS) if name.endswith(ending)), None)
                 split = official_split(name) or name
-                if form is not None and "bbox" not in name and form < best.get(split, (len(FORMS), path))[0]:
+                if form is None or "bbox" in name or self.made(file):
+                    continue
+                if form < best.get(split, (len(FORMS), path))[0]:
                     best[split] = (form, file)
         if not best:
             raise UserError(f"{path}: no train_metadata.csv or .json in it; source 'rexgradient' needs {self.what}")
         return [file for _, file in sorted(best.values(), key=lambda found: found[1].name)]
 
     def _pictures(self) -> Pictures:
-        base = self._files()[0].parent
+        base = self.files()[0].parent
         return Pictures.of(self.images, base, base.parent, base / "deid_png", base.parent / "deid_png", base / "images")
 
     def _study(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from eval.generate import Job, generate
@@ -11,6 +12,7 @@ from eval.predictions import (
     read_predictions,
     write_predictions,
 )
+from reasoner.errors import UserError
 from reasoner.schema import Example
 
 QUESTION = "Which abnormalities are present in this chest X-ray?"
@@ -60,6 +62,48 @@ def test_predictions_are_reused_only_for_the_same_checkpoint_rows_and_decoding(t
 
 def test_a_hub_id_is_its_own_fingerprint():
     assert checkpoint_fingerprint("Qwen/Qwen2.5-VL-3B-Instruct") == ["Qwen/Qwen2.5-VL-3B-Instruct"]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A prediction file of two rows and its description."""
+    rows = prediction_rows(make_examples(tmp_path, 2), tmp_path)
+    described = fingerprint(tmp_path, rows, Decoding("greedy", 1, 0.0, 8, seed=0))
+    path = tmp_path / "test-greedy.jsonl"
+    write_predictions(path, [{**row, "sample": 0, "completion": "x"} for row in rows], described)
+    return path, described
+
+
+@pytest.mark.parametrize("damage", [b"{broken\n", b"\xff\n", b"[1]\n", b'{"id": "a"}\n', b"[" * 100_000 + b"\n", b"\n"])
+def test_a_damaged_prediction_file_is_named_and_made_again(written, damage, capsys):
+    path, described = written
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0] + damage)
+    with pytest.raises(UserError, match=r"test-greedy.jsonl:2: damaged"):
+        read_predictions(path)
+    assert not is_complete(path, described) and capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_truncated_prediction_file_is_made_again(written):
+    path, described = written
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert not is_complete(path, described)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"{", b"[" * 100_000])
+def test_a_damaged_description_is_made_again(written, damage, capsys):
+    path, described = written
+    path.with_suffix(".meta.json").write_bytes(damage)
+    assert not is_complete(path, described) and capsys.readouterr().err.count("\n") == 1
+    write_predictions(path, read_predictions(path), described)
+    assert is_complete(path, described)
+
+
+def test_predictions_that_cannot_be_written_leave_the_old(written):
+    path, described = written
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_predictions(path, [{"id": "a"}, {"id": object()}], described)
+    assert path.read_bytes() == before and is_complete(path, described)
 
 
 def test_generates_with_vllm_and_then_reuses(tmp_path):

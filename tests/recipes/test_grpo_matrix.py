@@ -102,7 +102,6 @@ def start(tmp_path_factory):
     (folder / "vowels.py").write_text(VOWELS, encoding="utf-8")
     recipe = recipe_of(folder)
     mine.run(recipe)
-    working(recipe, "mine").rename(result(recipe, "mine"))
     sft.run(recipe)
     working(recipe, "sft").rename(result(recipe, "sft"))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

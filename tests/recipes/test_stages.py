@@ -91,7 +91,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing handles it."""
 
 
-@pytest.mark.parametrize("stage", ["sft", "mine"])
+@pytest.mark.parametrize("stage", ["sft", "eval"])
 @pytest.mark.parametrize("step", range(9))
 def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, step, recipe, monkeypatch):
     finish(recipe, stage, "old")
@@ -123,7 +123,7 @@ def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, ste
     if finished:
         assert text == "new" and record.overrides == ["seed=0"]
         left_over = {path.name for path in recipe.output.iterdir()} - {stages.STAGES[stage].folder, stages.RECORDS}
-        assert left_over <= {"sft.previous", "data.old"}
+        assert left_over <= {"sft.previous", "eval.old"}
     else:
         assert text == "old" and record == old
 
@@ -137,8 +137,8 @@ def test_a_full_disk_at_the_very_end_leaves_the_checkpoints_to_go_on_from(recipe
     stages.prepare(recipe, "sft", force=False)
     (part / "checkpoints").mkdir()
     with monkeypatch.context() as full:
-        full.setattr(stages, "_journal", lambda *_: Path("/dev/full/journal"))
-        with pytest.raises(OSError):
+        full.setattr(stages, "_journal", lambda *_: Path("/proc/journal"))
+        with pytest.raises(UserError, match="cannot be written"):
             finished()
     assert stages.prepare(recipe, "sft", force=False) and (part / "checkpoints").is_dir()
     finished()
@@ -183,7 +183,7 @@ def test_an_output_that_cannot_be_written_is_one_line(stage, output, tmp_path, c
     assert (tmp_path / "FILE").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["data", "data.part", "stages.json"])
+@pytest.mark.parametrize("name", ["data", "stages.json"])
 def test_a_file_or_folder_in_the_way_is_named_and_stays(name, recipe, capsys):
     way = recipe.output / name
     way.parent.mkdir(parents=True)
@@ -210,12 +210,12 @@ def test_a_damaged_journal_says_what_to_do(recipe):
 
 
 def test_what_was_put_there_by_hand_is_kept(recipe):
-    place = recipe.output / "data"
+    place = recipe.output / "eval"
     place.mkdir(parents=True)
-    (place / "reports.jsonl").write_text("mine")
+    (place / "notes.txt").write_text("mine")
     for _ in range(2):
-        finish(recipe, "mine", "{}")
-        assert (recipe.output / "data.previous" / "reports.jsonl").read_text() == "mine"
+        finish(recipe, "eval", "{}")
+        assert (recipe.output / "eval.previous" / "notes.txt").read_text() == "mine"
 
 
 def test_an_export_replaces_nothing_but_an_export(recipe, capsys):

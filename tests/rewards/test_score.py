@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
+from rewards import score
+from rewards.registry import Deferred, Score, reward
 from rewards.score import COLUMNS, score_file
 
 REPORT = "FINDINGS: Small left pleural effusion. No pneumothorax. The heart is normal in size."
@@ -109,6 +115,138 @@ def test_broken_utf8_is_a_bad_row(tmp_path):
     source = write(tmp_path / "in.jsonl", GOOD)
     source.write_bytes(b'{"id": "\xff"}\n' + source.read_bytes())
     assert score_file(source, tmp_path / "out.jsonl")["bad_rows"] == 1
+
+
+#: JSON of one column -> what is said about it.
+BAD = {
+    '"completion": "a \\ud800"': "'completion' holds a lone surrogate",
+    '"id": "\\udfff"': "'id' cannot be repeated|'id' holds a lone surrogate",
+    '"id": NaN': "'id' cannot be repeated",
+    '"id": [1e999]': "'id' cannot be repeated",
+    '"options": [1, 2]': "'options' must hold texts, found int",
+    '"options": ["A) x", "\\ud800"]': "'options' holds a lone surrogate",
+    '"labels": {"Edema": ["present"]}': "'labels' holds 'Edema'",
+    '"labels": {"Edema": 1}': "statuses are present, absent, uncertain or null",
+    '"labels": [1]': "'labels' must be an object",
+    '"labels": "' + "[" * 5000 + '"': "'labels' is text but not JSON",
+    '"report": Infinity': "'report' must be text",
+    '"task": {"a": 1}': "'task' must be text",
+    '"x": ' + "[" * 100_000 + "]" * 100_000: "not JSON",
+    '"x": ' + "9" * 5000: "not JSON",
+}
+
+
+@pytest.mark.parametrize("column", BAD)
+def test_a_hostile_row_costs_itself(tmp_path, column):
+    bad = json.dumps(GOOD)[:-1] + f", {column}}}\n"
+    summary, rows = run(tmp_path, GOOD, bad, GOOD)
+    assert summary["bad_rows"] == 1 and re.search(BAD[column], rows[1]["error"])
+    assert rows[0] == rows[2] and rows[0]["radrscore"] == 1.0 and rows[1]["radrscore"] is None
+
+
+def test_what_nobody_reads_may_be_anything(tmp_path):
+    odd = json.dumps({**GOOD, "id": {"a": [1]}})[:-1] + ', "other": NaN, "more": "\\ud800"}\n'
+    summary, (row,) = run(tmp_path, odd)
+    assert summary["bad_rows"] == 0 and row["id"] == {"a": [1]} and row["radrscore"] == 1.0
+
+
+@reward("raises_in_test")
+def raises_in_test(completion: str, *, report: str) -> Score:
+    if "bad" in report:
+        raise RuntimeError("no such \ud800")
+    return Score(float("nan") if "nan" in report else 1.0, Deferred(lambda: [{}["gone"]]) if "late" in report else ())
+
+
+def test_a_reward_that_raises_costs_its_row(tmp_path, monkeypatch):
+    monkeypatch.setitem(score.REWARDS, "raises_in_test", 1.0)
+    summary, rows = run(tmp_path, GOOD, *({**GOOD, "report": f"{REPORT} {word}"} for word in ("bad", "nan", "late")))
+    assert [row.get("error", "")[:40] for row in rows] == [
+        "",
+        "reward 'raises_in_test': RuntimeError: n",
+        "reward 'raises_in_test': RewardError: re",
+        "evidence: KeyError: 'gone'",
+    ]
+    assert summary["bad_rows"] == 3
+
+
+@pytest.mark.parametrize("how", ["same", "relative", "symlink", "hardlink", "folder link"])
+def test_the_input_is_never_the_output(tmp_path, how, monkeypatch):
+    source = write(tmp_path / "in.jsonl", GOOD)
+    output = tmp_path / "out.jsonl"
+    match how:
+        case "same":
+            output = source
+        case "relative":
+            monkeypatch.chdir(tmp_path)
+            output = Path("x/../in.jsonl")
+            Path("x").mkdir()
+        case "symlink":
+            output.symlink_to(source)
+        case "hardlink":
+            output.hardlink_to(source)
+        case "folder link":
+            (tmp_path / "link").symlink_to(tmp_path)
+            output = tmp_path / "link" / "in.jsonl"
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="is the input, too"):
+        score_file(source, output)
+    assert source.read_bytes() == before
+
+
+def test_the_output_changes_only_when_all_is_scored(tmp_path):
+    output = write(tmp_path / "out.jsonl", "before")
+    with pytest.raises(UserError, match="no usable row"):
+        score_file(write(tmp_path / "in.jsonl", "nonsense"), output)
+    assert output.read_text() == "before" and len(os.listdir(tmp_path)) == 2
+
+
+def test_a_link_to_the_output_is_followed(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    score_file(write(tmp_path / "in.jsonl", GOOD), tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink() and json.loads((tmp_path / "real.jsonl").read_text())["id"] == "a"
+
+
+FULL = """
+import resource, sys
+from recipes.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000,) * 2)
+sys.exit(main(["score", "--input", sys.argv[1], "--output", sys.argv[2]]))
+"""
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_output(tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *[GOOD] * 50), write(tmp_path / "out.jsonl", "before")
+    result = subprocess.run([sys.executable, "-c", FULL, source, output], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "cannot be written" in result.stderr
+    assert output.read_text() == "before" and len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("output", [".", "in.jsonl/x", "/dev/full", "/proc/x", "y" * 300])
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path, output):
+    source = write(tmp_path / "in.jsonl", GOOD)
+    with pytest.raises(UserError, match=r"cannot be written|is a folder or a device"):
+        score_file(source, tmp_path / output)
+    assert os.listdir(tmp_path) == ["in.jsonl"]
+
+
+def test_line_ends_marks_and_archives(tmp_path):
+    _, (wanted,) = run(tmp_path, GOOD)
+    line = json.dumps(GOOD).encode()
+    for name, data in {
+        "crlf.jsonl": line + b"\r\n\r\n" + line + b"\r\n",
+        "mark.jsonl": b"\xef\xbb\xbf" + line + b"\n\n" + line,
+        "packed.jsonl.gz": gzip.compress(line + b"\n" + line),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        assert score_file(tmp_path / name, tmp_path / "out.jsonl")["bad_rows"] == 0, name
+        assert [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()] == [wanted] * 2, name
+
+
+def test_the_readable_part_of_a_truncated_archive_is_scored(tmp_path):
+    noise = [json.dumps({**GOOD, "id": os.urandom(99).hex()}) for _ in range(2000)]
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress("\n".join(noise).encode())[:-9])
+    summary = score_file(tmp_path / "in.jsonl.gz", tmp_path / "out.jsonl")
+    assert summary["bad_rows"] == 1 and summary["n"] > 1000 and "cannot be read" in summary["errors"][0]["error"]
 
 
 def test_agrees_with_the_published_judge_on_real_reports(tmp_path, data_dir):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from reasoner.errors import UserError
 from reasoner.findings import concept_class
-from reasoner.schema import CLASSES, NO_FINDING
+from reasoner.schema import CLASSES, NO_FINDING, Laterality
+from reasoner.sources.io.csv_rows import csv_header, read_csv
+from reasoner.sources.io.files import canonical, require
 
 #: Classes with fewer positives in the gold file are listed, but left out of the means.
 MIN_POSITIVES = 20
@@ -24,25 +26,67 @@ def evaluate_labels(studies: Path, gold: Path) -> dict[str, Any]:
     side the gold file names (`Class:left|right|bilateral;...`).
 
     Raises:
-        UserError: a file or a column is missing, or no study is in both files.
+        UserError: a file or a column is missing or damaged, a cell is wrong, or no study is in both files.
     """
-    import pyarrow.parquet as pq
-
-    for path in (studies, gold):
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; run `make mine` or check --evaluate")
-    with gold.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "uid" not in rows[0]:
-        raise UserError(f"{gold}: needs a column 'uid' and at least one row")
-    columns = ["study_id", "labels", "findings"]
-    mined = {row["study_id"]: row for row in pq.read_table(studies, columns=columns).to_pylist()}
+    rows, mined = read_gold(gold), _read_studies(studies)
     missing = sum(row["uid"] not in mined for row in rows)
     if missing == len(rows):
         raise UserError(f"{gold}: none of its {len(rows)} uids is in {studies}; are they of the same collection?")
     empty: dict[str, Any] = {"labels": {}, "findings": []}
     pairs = [(row, mined.get(row["uid"], empty)) for row in rows]
     return {"studies": len(rows), "not_mined": missing, **score(pairs)}
+
+
+def read_gold(path: Path) -> list[dict[str, str]]:
+    """The rows of a gold file, with the columns `uid`, `sides` and those of `CLASSES` that it has.
+
+    Raises:
+        UserError: the file, a column or a cell is not as it should be.
+    """
+    if not os.path.isfile(path):
+        raise UserError(f"{path}: no such file; check --evaluate")
+    header = csv_header(path)
+    require(path, header, ("uid",))
+    known = {canonical(name): name for name in ("uid", "sides", *CLASSES)}
+    if not {canonical(name) for name in header} & {canonical(name) for name in CLASSES}:
+        raise UserError(f"{path}: no column is a CheXpert class; name the classes as in {', '.join(CLASSES[:3])}")
+    rows = []
+    for row in read_csv(path):
+        if row.reason:
+            raise UserError(f"{row.where}: {row.reason} ({row.detail}); mend the gold file")
+        cells = {known[name]: cell for name, cell in row.value.items() if name in known}
+        fault = _fault(cells)
+        if fault:
+            raise UserError(f"{row.where}: {fault}")
+        rows.append(cells)
+    if not rows:
+        raise UserError(f"{path}: needs at least one row below its header")
+    return rows
+
+
+def _fault(cells: Mapping[str, str]) -> str:
+    """What is wrong with a row's cells; empty when nothing is."""
+    for name in CLASSES:
+        if cells.get(name, "-1") not in ("1", "0", "-1"):
+            return f"column '{name}' holds '{cells[name]}'; give 1, 0 or -1"
+    for part in filter(None, cells.get("sides", "").split(";")):
+        name, colon, side = part.partition(":")
+        if not colon or name not in CLASSES or side not in get_args(Laterality):
+            return f"column 'sides' holds '{part}'; give Class:left, right or bilateral, more than one with ; between"
+    return ""
+
+
+def _read_studies(path: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `make mine` first")
+    try:
+        table = pq.read_table(path, columns=["study_id", "labels", "findings"])
+        return {row["study_id"]: row for row in table.select(["study_id", "labels", "findings"]).to_pylist()}
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{path}: damaged, or no studies of a mining run ({error}); mine again") from error
 
 
 def score(pairs: Iterable[tuple[Mapping[str, str], Mapping[str, Any]]]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from reasoner.mining.questions import LEAK, UNFAITHFUL, UNSEEABLE
 from reasoner.schema import CLASSES, NO_FINDING
 
 Row = dict[str, Any]
+#: The heading of the card, by which a mined data set is known.
+TITLE = "# Reasoning chains mined from chest X-ray reports"
 #: Reasons that concern an example of a study that was itself read.
 EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE)
 
@@ -112,7 +114,7 @@ task_categories: [visual-question-answering]
 language: [en]
 tags: [medical, radiology, chest-x-ray, reasoning]
 ---
-# Reasoning chains mined from chest X-ray reports
+{TITLE}
 
 Source `{summary["source"]}`, style `{summary["style"]}`, seed {summary["seed"]}. Each row of `examples/` is a question
 about the images with its reasoning, its answer and the findings behind them; each step points at the words of the

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +58,8 @@ STUDY = pa.schema(
         ("source", _TEXT),
     ]
 )
+#: Shards also tell where each study stands, for those who have to be told of duplicates.
+PLACED_STUDY = STUDY.append(pa.field("where", _TEXT))
 ROW_GROUP = 2000
 
 
@@ -78,51 +80,41 @@ def _plain(value: Any) -> Any:
 
 
 class Tables:
-    """`studies.parquet`, `examples/{split}-00000.parquet`, `quarantine.jsonl`; tables appear, whole, at the end.
+    """`studies.parquet`, `examples/{split}-00000.parquet` and `quarantine.jsonl`, written into `folder`.
 
     Row groups have one size, however rows arrive, so the bytes depend on the rows alone.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.output = output
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._waiting: dict[str, pa.Table] = {}
-        self._quarantine: IO[str] | None = None
 
     def __enter__(self) -> Tables:
-        for old in (self.output / "examples").glob("*.parquet*"):
-            old.unlink()
-        (self.output / "examples").mkdir(parents=True, exist_ok=True)
-        self._quarantine = (self.output / "quarantine.jsonl").open("w", encoding="utf-8")
+        shutil.rmtree(self.folder / "examples", ignore_errors=True)  # of a run that was killed here
+        (self.folder / "examples").mkdir(parents=True)
+        self._quarantine = (self.folder / "quarantine.jsonl").open("w", encoding="utf-8")
         return self
 
     def __exit__(self, *failure: object) -> None:
-        assert self._quarantine is not None
         self._quarantine.close()
         for name, writer in self._writers.items():
-            self._flush(name, 1)
-            writer.close()
             if failure[0] is None:
-                os.replace(self._part(name), self.output / name)
-            else:
-                self._part(name).unlink()
+                self._flush(name, 1)
+            writer.close()
 
     def add(self, name: str, table: pa.Table) -> None:
         """Adds rows to `studies`, or to the examples of the split `name`."""
         file = "studies.parquet" if name == "studies" else f"examples/{name}-00000.parquet"
         if file not in self._writers:
-            self._writers[file] = pq.ParquetWriter(self._part(file), table.schema, compression="zstd")
+            self._writers[file] = pq.ParquetWriter(self.folder / file, table.schema, compression="zstd")
             self._waiting[file] = table
         else:
             self._waiting[file] = pa.concat_tables([self._waiting[file], table])
         self._flush(file, ROW_GROUP)
 
     def reject(self, record: Mapping[str, Any]) -> None:
-        assert self._quarantine is not None
-        self._quarantine.write(json.dumps(record) + "\n")
-
-    def _part(self, name: str) -> Path:
-        return self.output / (name + ".part")
+        self._quarantine.write(json.dumps({name: _clean(value) for name, value in record.items()}) + "\n")
 
     def _flush(self, name: str, at_least: int) -> None:
         table = self._waiting[name]
@@ -130,3 +122,8 @@ class Tables:
             self._writers[name].write_table(table.slice(0, ROW_GROUP).combine_chunks())
             table = table.slice(ROW_GROUP)
         self._waiting[name] = table
+
+
+def _clean(value: Any) -> Any:
+    """A lone surrogate, which is no text, as the words of its escape."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES
 from reasoner.schema import Example, Rejected, Study
+from reasoner.sources.base import MADE
 from reasoner.sources.io.checks import check_images, check_report, is_file
 from reasoner.sources.io.files import PACKED, Row
 from reasoner.verified import Verified
@@ -29,18 +31,46 @@ class Collection:
 
     name: str
     what: str
+    draws = False
+    #: The options that decide what is read.
+    options: tuple[str, ...] = ("images",)
 
     def __init__(self, input: str | Path | None, output: str | Path, *, images: str | None = None) -> None:
         if input is None:
             raise UserError(f"source '{self.name}' needs an input: --input {self.what}")
-        self.input, self.images = Path(input), images
+        self.input, self.output, self.images = Path(input), Path(output), images
         self.verified = Verified(output)
 
     def path(self) -> Path:
-        """The input. Raises `UserError` when there is no such file or folder."""
-        if not self.input.exists():
+        """The input. Raises `UserError` when there is no such file or folder, or a mining run would replace it."""
+        if not os.path.exists(self.input):
             raise UserError(f"{self.input}: no such file or folder; source '{self.name}' needs {self.what}")
+        if self.made(self.input):
+            raise UserError(f"{self.input} is written by mining into {self.output}; choose another --output")
         return self.input
+
+    def made(self, path: Path) -> bool:
+        """Whether a path is one that mining into `output` writes."""
+        real, output = os.path.realpath(path), os.path.realpath(self.output)
+        return real.startswith(output + os.sep) and Path(real).relative_to(output).parts[0] in MADE
+
+    def files(self) -> Iterable[Path]:
+        """The files that are read, or the folders that hold them."""
+        path = self.path()
+        return [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file() and not self.made(f))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides what is read; of pictures, which are many, only where they are looked for."""
+        states = [(str(file), file.stat()) for file in self.files()]
+        return {
+            "source": self.name,
+            "input": str(self.input),
+            "options": {name: getattr(self, name) for name in self.options},
+            "files": [[name, state.st_size, state.st_mtime_ns] for name, state in states],
+        }
+
+    def drawing_into(self, folder: Path) -> Self:
+        return self
 
     def json_files(self) -> list[Path]:
         """The JSON and JSON-lines files that the input is or holds, in order."""
@@ -48,7 +78,8 @@ class Collection:
         if path.is_file():
             return [path]
         endings = tuple(f"{form}{packed}" for form in (".json", ".jsonl") for packed in PACKED)
-        files = sorted(file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
+        found = (file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
+        files = sorted(file for file in found if not self.made(file))
         if not files:
             raise UserError(f"{path}: no .json or .jsonl file in it; source '{self.name}' needs {self.what}")
         return files
@@ -76,8 +107,11 @@ class Collection:
                     yield Rejected(self.name, row.where, row.reason, row.detail)
                     continue
                 try:
-                    yield from build(row.value, row.where)
-                except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                    for item in build(row.value, row.where):
+                        yield replace(item, where=row.where) if isinstance(item, Study) else item
+                except UserError:
+                    raise
+                except Exception as error:
                     yield Rejected(self.name, row.where, "bad row", f"{type(error).__name__}: {error}")
 
 

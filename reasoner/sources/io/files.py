@@ -58,7 +58,11 @@ def open_bytes(path: Path) -> IO[bytes]:
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zip":
         archive = zipfile.ZipFile(path)
-        return archive.open(next(name for name in archive.namelist() if not name.endswith("/")))
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        try:
+            return archive.open(names[0])
+        except (IndexError, RuntimeError) as error:  # nothing in it, or encrypted, or packed in an unknown way
+            raise zipfile.BadZipFile(f"no file can be read from it: {error}") from error
     return path.open("rb")
 
 

@@ -116,7 +116,7 @@ def _elements(file: IO[bytes], fields: Collection[str], start: int = 0, stop: in
                 raise json.JSONDecodeError("end", text, at)
             yield _Element(base + begin, text[at:end], key)
             at, size = end, _CHUNK
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a ValueError: a number of too many digits
             if more and len(text) - begin < MAX_ELEMENT:
                 data = file.read(size)
                 more, size = bool(data), min(size * 2, MAX_ELEMENT)
@@ -143,7 +143,7 @@ def _is_keyed(head: str, fields: Collection[str]) -> bool:
         line, _, rest = head.partition("\n")
         _, end = json.JSONDecoder(strict=False).raw_decode(line)
         return not (line[end:].strip() or rest.strip())
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return True
 
 

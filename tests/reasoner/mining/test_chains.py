@@ -13,7 +13,7 @@ from reasoner.errors import UserError
 from reasoner.findings import QUALITY, extract_report, labels_of
 from reasoner.findings.lexicon import load
 from reasoner.mining.chains import GENERAL, STYLES, build_chain, build_comparison, merge
-from reasoner.mining.pipeline.run import mine_study
+from reasoner.mining.pipeline.partition import mine_study
 from reasoner.mining.questions import BUILDERS, Read, build_examples, check_tasks
 from reasoner.mining.verify import faults, read
 from reasoner.mining.wording import CLASS_CONCEPT, state

@@ -19,7 +19,7 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, labels_of
-from reasoner.llm import Llm, check
+from reasoner.llm import Llm, ask, check, remembered
 from reasoner.mining import refine
 from reasoner.mining.chains import merge
 from reasoner.mining.pipeline.run import mine
@@ -234,3 +234,20 @@ def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
         process.wait(60)
         log.close()
     assert summary["refined"] == {"rejected": len(SIZES)}, Counter(summary["refined"])
+
+
+def test_a_damaged_cache_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "llm_cache.sqlite"
+    for content in (b"no database at all" * 99, b"SQLite format 3\x00" + b"\xff" * 5000):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"llm_cache.sqlite: the cache of replies is damaged .*delete it"):
+            remembered({"model": "m"}, path)
+    with pytest.raises(UserError, match="cannot be used"):
+        remembered({"model": "m"}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [5, ["a"], {"a": 1}])
+def test_a_reply_that_is_no_text_is_none(tmp_path: Path, openai_server: Any, content: Any) -> None:
+    web = openai_server(lambda prompt, number: (200, content))
+    body = {"model": "model", "messages": [{"role": "user", "content": "a"}]}
+    assert ask([body], Llm(web.url, "model", retries=1, backoff_s=0.01), tmp_path / "cache.sqlite") == [None]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,13 +85,13 @@ def test_complete_reports_are_read_without_error(mined: Mined) -> None:
 
 
 def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
-    (tmp_path / "examples").mkdir()
-    (tmp_path / "examples" / "old-00000.parquet").write_text("old")
+    shutil.copytree(mined.first, tmp_path, dirs_exist_ok=True)
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"study_id": "s", "report": "Cardiomegaly."}) + "\n" + "broken\n")
     source = open_source("jsonl", str(rows), tmp_path, {"require_images": False})
     summary = mine(source, tmp_path, tasks={"abnormality_list": 1.0}, workers=0)
     assert summary["quarantined"] == {"not JSON": 1}
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert len(list((tmp_path / "examples").iterdir())) == 1
 
 
@@ -170,6 +172,57 @@ def test_evaluation_counts(tmp_path: Path, mined: Mined) -> None:
     assert result["per_class"]["Fracture"]["f1"] == 1.0 and result["per_class"]["Cardiomegaly"]["fn"] == 30
     assert result["side_accuracy"] == 1.0 and result["macro_f1"] == 0.5
     assert result["micro_f1"] == pytest.approx(2 / 3)
+
+
+GOLD = "uid,Fracture,sides\n"
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ("", "column 'uid' is missing"),
+        ("uid,sides\na,\n", "no column is a CheXpert class"),
+        ("id,Fracture\na,1\n", "column 'uid' is missing"),
+        (GOLD, "at least one row"),
+        (GOLD + "a,yes,\n", ":2: column 'Fracture' holds 'yes'; give 1, 0 or -1"),
+        (GOLD + "a,,\n", "holds ''"),
+        (GOLD + "a,1,left\n", "column 'sides' holds 'left'"),
+        (GOLD + "a,1,Fracture:up\n", "column 'sides' holds 'Fracture:up'"),
+        (GOLD + "a,1,Fracture:left:right\n", "column 'sides' holds"),
+        (GOLD + "a,1\n", ":2: bad row"),
+        (GOLD + "nobody,1,\u4e00\n", "holds"),
+    ],
+)
+def test_a_wrong_gold_file_is_one_line(tmp_path: Path, mined: Mined, content: str, told: str) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_text(content)
+    with pytest.raises(UserError, match=re.escape(told)):
+        evaluate_labels(mined.first / "studies.parquet", gold)
+
+
+def test_a_gold_file_in_latin_1(tmp_path: Path, mined: Mined) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_bytes("uid,note,Fracture\ntrain-00001,Ärztin,0\n".encode("latin-1"))
+    assert evaluate_labels(mined.first / "studies.parquet", gold)["studies"] == 1
+    gold.write_bytes(b"uid,Fracture\ntrain-00001\x00\xff\x81,0\n")
+    with pytest.raises(UserError, match="undecodable"):
+        evaluate_labels(mined.first / "studies.parquet", gold)
+
+
+def test_damaged_studies_are_one_line(tmp_path: Path, mined: Mined) -> None:
+    (tmp_path / "gold.csv").write_text(GOLD + "a,1,\n")
+    data = (mined.first / "studies.parquet").read_bytes()
+    for name, content in {
+        "half": data[: len(data) // 2],
+        "empty": b"",
+        "flip": data[:99] + b"xxxx" * 99 + data[495:],
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="damaged"):
+            evaluate_labels(tmp_path / name, tmp_path / "gold.csv")
+    pq.write_table(pq.read_table(mined.first / "studies.parquet", columns=["study_id"]), tmp_path / "other")
+    with pytest.raises(UserError, match="no studies of a mining run"):
+        evaluate_labels(tmp_path / "other", tmp_path / "gold.csv")
 
 
 def test_real_reports(data_dir: Path) -> None:

@@ -1,0 +1,187 @@
+"""What a worker does: reads one partition, mines its studies, and leaves their rows as a shard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from reasoner.disk import unwritable
+from reasoner.errors import UserError
+from reasoner.findings import extract_report, extract_text, labels_of
+from reasoner.layout import UNFINISHED
+from reasoner.llm import Llm
+from reasoner.mining import refine
+from reasoner.mining.chains import merge
+from reasoner.mining.pipeline.shards import Shards
+from reasoner.mining.pipeline.summary import Counts
+from reasoner.mining.pipeline.tables import EXAMPLE, PLACED_STUDY, to_table
+from reasoner.mining.questions import Read, build_examples
+from reasoner.schema import Example, Rejected, Study
+from reasoner.sources.base import Partition, Source
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MineSettings:
+    """What is made of the studies; see `run.mine`."""
+
+    tasks: dict[str, float]
+    style: str = "concise"
+    seed: int = 0
+    llm: Llm | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that decides the rows of a study."""
+        llm = self.llm.fingerprint() if self.llm else None
+        return {"tasks": self.tasks, "style": self.style, "seed": self.seed, "llm": llm}
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The rows of one study."""
+
+    study: Row
+    examples: list[Row]
+
+
+def mine_partition(source: Source, partition: Partition, number: int, output: Path, settings: MineSettings) -> None:
+    """Reads and mines one partition and leaves it as shard `number` of `output`.
+
+    Raises:
+        UserError: no model server answers, or the shard cannot be written.
+    """
+    shards, counts = Shards(output / UNFINISHED), Counts()
+    try:
+        mined, rejected = _mined(source, partition, settings)
+        mined, unfit, tables = _fitting(mined, shards)
+        rejected += unfit
+        if settings.llm is not None:
+            examples = [Example(**row) for one in mined for row in one.examples]
+            reworded, outcome = refine.refine(examples, settings.llm, output)
+            counts.refined.update(outcome)
+            tables = _tables(_with(mined, reworded), shards)
+        for one in mined:
+            counts.add_study(one.study)
+        for record in rejected:
+            counts.add_rejected(record)
+        shards.write(number, tables, {"counts": counts.state(), "rejected": rejected})
+    except OSError as error:  # of writing: what cannot be read, sources tell of row by row
+        raise unwritable(Path(error.filename or output), error) from error
+
+
+def _mined(source: Source, partition: Partition, settings: MineSettings) -> tuple[list[Mined], list[Row]]:
+    """The studies of a partition and the records of what was left out of it; of two with one id the first is taken."""
+    mined: dict[str, Mined] = {}
+    rejected: list[Row] = []
+    for item in source.read(partition):
+        if isinstance(item, Rejected):
+            rejected.append(vars(item))
+        elif item.study_id in mined:
+            rejected.append(_rejected(vars(item), "duplicate", f"as {mined[item.study_id].study['where']}"))
+        else:
+            rows: dict[str, list[Row]] = {"study": [], "example": [], "rejected": rejected}
+            try:
+                for kind, record in list(mine_study(item, settings.tasks, settings.style, settings.seed)):
+                    rows[kind].append(record)
+            except UserError:
+                raise
+            except Exception as error:  # whatever it is, it costs this study alone
+                rejected.append(_rejected(vars(item), "failed", f"{type(error).__name__}: {error}"))
+            if rows["study"]:
+                mined[item.study_id] = Mined(rows["study"][0], rows["example"])
+    return list(mined.values()), rejected
+
+
+def _fitting(mined: list[Mined], shards: Shards) -> tuple[list[Mined], list[Row], dict[str, pa.Table]]:
+    """The studies that tables can hold, the records of the others, and the tables."""
+    try:
+        return mined, [], _tables(mined, shards)
+    except Exception:  # find who is to blame
+        faults = [_fault(one, shards) for one in mined]
+    pairs = list(zip(mined, faults, strict=True))
+    fit = [one for one, fault in pairs if not fault]
+    unfit = [_rejected(one.study, "bad row", fault) for one, fault in pairs if fault]
+    return fit, unfit, _tables(fit, shards)
+
+
+def _with(mined: Sequence[Mined], examples: Sequence[Example]) -> list[Mined]:
+    """The same studies with these examples in the place of theirs, in order."""
+    rows = (dict(vars(example)) for example in examples)
+    return [Mined(one.study, list(islice(rows, len(one.examples)))) for one in mined]
+
+
+def _rejected(study: Row, reason: str, detail: str) -> Row:
+    where = study["where"] or study["study_id"]
+    return vars(Rejected(study["source"], where, reason, detail, study["study_id"]))
+
+
+def _tables(mined: Sequence[Mined], shards: Shards) -> dict[str, pa.Table]:
+    """`studies` and the examples of each split, as far as there are any."""
+    roots = (f"{shards.draft}{os.sep}", f"{shards.folder.parent}{os.sep}")
+    tables = {"studies": to_table((_relative(one.study, roots) for one in mined), PLACED_STUDY)} if mined else {}
+    by_split: dict[str, list[Row]] = {}
+    for one in mined:
+        for row in one.examples:
+            by_split.setdefault(row["split"], []).append(_relative(row, roots))
+    return tables | {split: to_table(rows, EXAMPLE) for split, rows in by_split.items()}
+
+
+def _fault(one: Mined, shards: Shards) -> str:
+    """Why a study cannot be written; empty when it can."""
+    try:
+        _tables([one], shards)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) -> Iterator[tuple[str, Row]]:
+    """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are."""
+    if study.given:
+        yield from _given(study)
+        return
+    if not study.report.strip():
+        yield "rejected", vars(Rejected(study.source, study.study_id, "empty report", "", study.study_id))
+        return
+    findings = extract_report(study.report)
+    if not findings:
+        detail = study.report[:80]
+        yield "rejected", vars(Rejected(study.source, study.study_id, "no finding read", detail, study.study_id))
+        return
+    mined = labels_of(findings)
+    yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+    for example in build_examples(Read(study, tuple(merge(findings)), mined, style, seed), tasks):
+        boxes = {"boxes": study.boxes} if isinstance(example, Example) and example.images == study.images else {}
+        yield ("example" if isinstance(example, Example) else "rejected"), {**vars(example), **boxes}
+
+
+def _given(study: Study) -> Iterator[tuple[str, Row]]:
+    """The rows of a study that brings its own questions; labels and findings are still read from its report."""
+    findings = extract_report(study.report)
+    mined = labels_of(findings)
+    yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+    for example in study.given:
+        gold = tuple(extract_text(example.reasoning))
+        labels = {"labels": study.labels or mined, "label_source": study.label_source}
+        yield "example", {**vars(example), **labels, "gold_findings": gold}
+
+
+def _relative(record: Row, roots: Sequence[str]) -> Row:
+    """Image paths below the output folder become relative to it, so that the data set can be moved."""
+    record = dict(record)
+    for name in ("images", "prior_images"):
+        if record.get(name):
+            record[name] = [_below(os.path.abspath(path), roots) for path in record[name]]
+    return record
+
+
+def _below(path: str, roots: Sequence[str]) -> str:
+    root = next((root for root in roots if path.startswith(root)), "")
+    return path.removeprefix(root)
