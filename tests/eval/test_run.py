@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from eval.predictions import is_complete, read_predictions, write_predictions
 from eval.run import run
 from eval.settings import EvalSettings, Run
 from reasoner.errors import UserError
@@ -58,21 +57,3 @@ def test_missing_models_say_what_to_run(subject):
     (subject.output / "sft" / "config.json").unlink()
     with pytest.raises(UserError, match=r"no trained model in .*: run `make sft RECIPE=phantom` first"):
         run(subject, EvalSettings())
-
-
-@pytest.mark.parametrize("content", ["", '{"rows": ', "[]", None])
-def test_predictions_without_a_whole_description_are_made_again(content, tmp_path):
-    path = tmp_path / "test-greedy.jsonl"
-    write_predictions(path, [{"id": "a"}], {"rows": 1})
-    assert is_complete(path, {"rows": 1})
-    meta = path.with_suffix(".meta.json")
-    meta.unlink() if content is None else meta.write_text(content)
-    assert not is_complete(path, {"rows": 1})
-
-
-@pytest.mark.parametrize("line", [b"{", b"\xff", b"[1]", b"null", b"", b"[" * 100_000])
-def test_a_damaged_prediction_is_named_by_its_line(line, tmp_path):
-    path = tmp_path / "test-greedy.jsonl"
-    path.write_bytes(b'{"id": "a"}\n' + line + b"\n")
-    with pytest.raises(UserError, match=r"test-greedy\.jsonl:2: damaged .* delete the file and evaluate again"):
-        read_predictions(path)
