@@ -77,15 +77,15 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]], described: 
     path.parent.mkdir(parents=True, exist_ok=True)
     _description(path).unlink(missing_ok=True)
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     os.replace(part, path)
-    _description(path).write_text(json.dumps(described, indent=1))
+    _description(path).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """The fingerprint that a prediction file was written with."""
-    return json.loads(_description(path).read_text())
+    return json.loads(_description(path).read_text(encoding="utf-8"))
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
         UserError: on a line that is no JSON.
     """
     rows = []
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
                 rows.append(json.loads(line))

@@ -25,6 +25,7 @@ from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner.errors import UserError
 from reasoner.models import TINY
 from reasoner.models.load import load_processor, resolve_dtype
+from reasoner.terminal import say
 from reasoner.training.dataset import load_examples
 from rewards.registry import Score
 
@@ -95,7 +96,7 @@ def run(settings: Settings) -> dict[str, Any]:
     )
     scores = evaluation.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     write_report(folder, evaluation)
     return scores
 
@@ -176,7 +177,7 @@ def _generate(
             for split, rows in splits.items()
             for decoding in decodings
         ]
-        print(f"{model}: {sum(len(job.rows) * job.decoding.samples for job in jobs):,} completions of {checkpoint}")
+        say(f"{model}: {sum(len(job.rows) * job.decoding.samples for job in jobs):,} completions of {checkpoint}")
         made = generate(
             checkpoint,
             jobs,
@@ -188,7 +189,7 @@ def _generate(
         )
         reused = [job.path.name for job in jobs if job.path not in made]
         if reused:
-            print(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
+            say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
 
@@ -232,4 +233,4 @@ def _meta(settings: Settings, checkpoints: Mapping[str, str], splits: Mapping[st
 def _history(stage: Path) -> list[dict[str, Any]]:
     """The stage's `log_history`; empty for a checkpoint that was not trained here."""
     path = stage / "trainer_state.json"
-    return json.loads(path.read_text())["log_history"] if path.is_file() else []
+    return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []

@@ -8,46 +8,53 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from reasoner import terminal
 from recipes.config import Recipe
 from recipes.stages import STAGES, is_done, read_records
 
-_console = Console(stderr=True, highlight=False)
 #: Metric in `eval/scores.json` -> its heading in the final table.
 _METRICS = {"micro_f1": "micro-F1", "exact_match": "exact list", "radrscore": "RadRScore", "format": "well-formed"}
 
 
+def _console() -> Console:
+    return Console(file=terminal.stream(), highlight=False)
+
+
 def started(recipe: Recipe, stage: str, resumes: bool) -> None:
     """The banner of a stage: what happens now, about how long, where it goes."""
+    console = _console()
     number = list(STAGES).index(stage) + 1
-    _console.print()
-    _console.rule(f"[bold cyan]{number}/{len(STAGES)} {stage}[/]: {STAGES[stage].title}", align="left", style="cyan")
+    console.print()
+    console.rule(f"[bold cyan]{number}/{len(STAGES)} {stage}[/]: {STAGES[stage].title}", align="left", style="cyan")
     last = read_records(recipe.output).get(stage)
     minutes = last.seconds / 60 if last else recipe.minutes.get(stage)
     about = f"about {_minutes(minutes * 60)}" if minutes else "time unknown on this machine"
-    _console.print(f"  recipe {recipe.name} -> {recipe.output / STAGES[stage].proof.partition('/')[0]}, {about}")
+    console.print(f"  recipe {recipe.name} -> {recipe.output / STAGES[stage].proof.partition('/')[0]}, {about}")
     for earlier in STAGES[stage].needs:
         if is_done(recipe, earlier):
-            _console.print(f"  from   {recipe.output / STAGES[earlier].proof.partition('/')[0]}")
+            console.print(f"  from   {recipe.output / STAGES[earlier].proof.partition('/')[0]}")
+    if not terminal.debugging():
+        console.print(f"  log    {terminal.log_path(recipe.output, stage)}")
     if resumes:
-        _console.print("  an interrupted run with the same settings is there: going on from its last checkpoint")
+        console.print("  an interrupted run with the same settings is there: going on from its last checkpoint")
 
 
 def reused(recipe: Recipe, stage: str, reason: str) -> None:
     """One line: the stage's result is there and serves."""
     folder = recipe.output / STAGES[stage].proof.partition("/")[0]
-    _console.print(
+    _console().print(
         f"[green]reusing[/] {stage}: {folder} ({reason}; `reasoner {stage} --force` redoes it)", soft_wrap=True
     )
 
 
 def finished(recipe: Recipe, stage: str) -> None:
     record = read_records(recipe.output)[stage]
-    _console.print(f"[green]done[/] {stage} in {_minutes(record.seconds)}, peak memory {record.peak_gib:.1f} GiB")
+    _console().print(f"[green]done[/] {stage} in {_minutes(record.seconds)}, peak memory {record.peak_gib:.1f} GiB")
 
 
 def summary(recipe: Recipe) -> None:
     """The stages with their time, memory and place, and the headline scores."""
-    records = read_records(recipe.output)
+    console, records = _console(), read_records(recipe.output)
     table = Table(title=f"{recipe.name}: what was done", title_justify="left", title_style="bold")
     for heading, justify in (("stage", "left"), ("time", "right"), ("peak memory", "right"), ("where", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -59,12 +66,12 @@ def summary(recipe: Recipe) -> None:
     total = sum(record.seconds for record in records.values())
     peak = max((record.peak_gib for record in records.values()), default=0.0)
     table.add_row("all", _minutes(total), f"{peak:.1f} GiB", str(recipe.output))
-    _console.print()
-    _console.print(table)
+    console.print()
+    console.print(table)
     scores = recipe.output / "eval" / "scores.json"
     if scores.is_file():
-        _console.print(_score_table(json.loads(scores.read_text())))
-        _console.print(f"report: {recipe.output / 'eval' / 'report.html'}")
+        console.print(_score_table(json.loads(scores.read_text(encoding="utf-8"))))
+        console.print(f"report: {recipe.output / 'eval' / 'report.html'}")
 
 
 def _score_table(scores: dict[str, Any]) -> Table:

@@ -1,12 +1,14 @@
 """The `reasoner` command. Heavy libraries are imported by the stage that needs them.
 
-Exit codes: 0 done, 1 something to fix (`doctor`), 2 bad input (one line `error: ...` says what, where and the fix).
+Exit codes: 0 done, 1 something to fix (`doctor`) or a stage died (one line `error: ...` names its log), 2 bad input
+(one line `error: ...` says what, where and the fix).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from reasoner import terminal
 from reasoner.errors import UserError
 from recipes import banner, stages
 from recipes.config import Recipe, check_trainer_args, known_recipes, load_recipe, trainer_flags
@@ -70,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except terminal.Died as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on where checkpoints allow", file=sys.stderr)
         return 130
@@ -145,6 +151,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--dry-run", action="store_true", help="check everything, print the full recipe, stop")
     command.add_argument("--force", action="store_true", help="run even if the result is there already")
+    command.add_argument("--debug", action="store_true", help="show what libraries print, and tracebacks")
     command.add_argument(
         "--if-needed", action="store_true", help="keep what an earlier call made from this recipe, with its arguments"
     )
@@ -153,6 +160,8 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
 def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Runs one stage of a recipe, or says why its result is reused."""
     stage = args.command
+    if args.debug:
+        os.environ[terminal.DEBUG] = "1"
     if stage == "mine" and (args.source or args.input or args.output):
         return _mine_source(args)
     overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
@@ -161,7 +170,8 @@ def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
         check_settings(recipe, stage)
         print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip())
     elif stage == "export" and (args.output or args.push_to_hub):
-        _call(recipe, stage, output=args.output, push_to_hub=args.push_to_hub)
+        with terminal.logged(recipe.output, stage):
+            _call(recipe, stage, output=args.output, push_to_hub=args.push_to_hub)
     elif not (reason := _reuse(args, recipe, overrides)):
         _run(args, recipe, overrides)
     elif stages.is_main_process():
@@ -194,14 +204,16 @@ def _reuse(args: argparse.Namespace, recipe: Recipe, overrides: Sequence[str]) -
 def _run(args: argparse.Namespace, recipe: Recipe, overrides: Sequence[str]) -> None:
     stage = args.command
     if not stages.is_main_process():
-        _call(recipe, stage)
+        with terminal.logged(recipe.output, stage):
+            _call(recipe, stage)
         return
     stages.require_earlier(recipe, stage)
-    check_settings(recipe, stage)
-    resumes = stages.prepare(recipe, stage, force=args.force)
-    banner.started(recipe, stage, resumes)
-    with stages.recorded(recipe, stage, overrides):
-        _call(recipe, stage)
+    with terminal.logged(recipe.output, stage):
+        check_settings(recipe, stage)
+        resumes = stages.prepare(recipe, stage, force=args.force)
+        banner.started(recipe, stage, resumes)
+        with stages.recorded(recipe, stage, overrides):
+            _call(recipe, stage)
     banner.finished(recipe, stage)
 
 
@@ -286,7 +298,8 @@ def _mine_source(args: argparse.Namespace) -> int:
     if args.dry_run:
         source.partitions()
         return 0
-    mine_as(recipe, source, args.output)
+    with terminal.logged(args.output, "mine"):
+        mine_as(recipe, source, args.output)
     if args.evaluate:
         _print_evaluation(args.output, args.evaluate)
     return 0

@@ -164,7 +164,7 @@ def starts(name: str, start: Callable[[], None], found: str) -> Check:
     """Runs `start` in a process of its own, so that a crash or a hang becomes a line in the table."""
     command = [sys.executable, "-c", f"from recipes.doctor import {start.__name__} as start; start()"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIME_LIMIT_S)
     except subprocess.TimeoutExpired:
         return Check(name, "fix", f"did not start in {TIME_LIMIT_S} s", "stop other heavy jobs and try again")
     if done.returncode == 0:

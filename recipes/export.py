@@ -74,8 +74,8 @@ def run(
     if verify_vllm:
         check |= _verify_vllm(output, probe)
         check["answers_equal"] = check["vllm_answer"] == check["transformers_answer"]
-    (output / "export_check.json").write_text(json.dumps(check, indent=1) + "\n")
-    (output / "README.md").write_text(model_card(recipe, source, check))
+    (output / "export_check.json").write_text(json.dumps(check, indent=1) + "\n", encoding="utf-8")
+    (output / "README.md").write_text(model_card(recipe, source, check), encoding="utf-8")
     if push_to_hub:
         _push(output, push_to_hub)
     return output
@@ -94,7 +94,7 @@ def _adapter_base(checkpoint: Path) -> str | None:
     """The base model of a PEFT adapter folder; None for a full checkpoint."""
     if (checkpoint / "config.json").is_file():
         return None
-    base = json.loads((checkpoint / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    base = json.loads((checkpoint / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise UserError(f"{checkpoint}/adapter_config.json: base_model_name_or_path is missing; name the base model")
     return base

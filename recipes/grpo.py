@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from transformers import TrainerCallback
 
 from reasoner.errors import UserError
+from reasoner.terminal import say
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.training import (
@@ -47,10 +48,9 @@ class GapAlarm(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         gap = (logs or {}).get(GAP)
         if gap is not None and gap > GAP_ALARM:
-            print(
+            say(
                 f"WARNING step {state.global_step}: vLLM's log-probabilities are {gap:.2f} off the trainer's; "
-                "weights or image tokens do not reach it (see reasoner/models/engine.py)",
-                flush=True,
+                "weights or image tokens do not reach it (see reasoner/models/engine.py)"
             )
 
 

@@ -77,4 +77,4 @@ def _scores(path: Path, source: str) -> dict[str, list[tuple[str, str]]]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -64,14 +64,20 @@ class Finished:
 def read_records(output: Path) -> dict[str, Finished]:
     """Stage -> record of the last finished run."""
     path = output / "stages.json"
-    return {stage: Finished(**row) for stage, row in json.loads(path.read_text()).items()} if path.is_file() else {}
+    return (
+        {stage: Finished(**row) for stage, row in json.loads(path.read_text(encoding="utf-8")).items()}
+        if path.is_file()
+        else {}
+    )
 
 
 def write_record(output: Path, stage: str, record: Finished) -> None:
     """Adds the record, replacing the file in one step."""
     rows = {name: asdict(old) for name, old in read_records(output).items()} | {stage: asdict(record)}
     partial = output / "stages.json.partial"
-    partial.write_text(json.dumps({name: rows[name] for name in STAGES if name in rows}, indent=1) + "\n")
+    partial.write_text(
+        json.dumps({name: rows[name] for name in STAGES if name in rows}, indent=1) + "\n", encoding="utf-8"
+    )
     partial.replace(output / "stages.json")
 
 
@@ -147,7 +153,7 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
         )
     mark = recipe.output / f".{stage}.started"
     current = fingerprint(recipe, stage)
-    resumes = not force and mark.is_file() and mark.read_text() == current
+    resumes = not force and mark.is_file() and mark.read_text(encoding="utf-8") == current
     folder = recipe.output / stage
     if stage in ("sft", "grpo") and not resumes:
         if stage == "sft":  # the tiny base model, whose tokenizer and sizes follow data and recipe
@@ -162,7 +168,7 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
         shutil.rmtree(folder)
     else:
         (recipe.output / STAGES[stage].proof).unlink(missing_ok=True)
-    mark.write_text(current)
+    mark.write_text(current, encoding="utf-8")
     return resumes and folder.is_dir()
 
 

@@ -66,7 +66,7 @@ def test_a_hub_id_is_its_own_fingerprint():
 
 def test_a_broken_prediction_file_is_named(tmp_path):
     path = tmp_path / "test-greedy.jsonl"
-    path.write_text(json.dumps({"id": "a"}) + "\n{broken\n")
+    path.write_text(json.dumps({"id": "a"}) + "\n{broken\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"test-greedy.jsonl:2: not JSON"):
         read_predictions(path)
 

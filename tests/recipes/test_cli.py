@@ -21,7 +21,7 @@ def finish(recipe, stage, overrides=()):
     with stages.recorded(recipe, stage, overrides):
         proof = recipe.output / stages.STAGES[stage].proof
         proof.parent.mkdir(parents=True, exist_ok=True)
-        proof.write_text("{}")
+        proof.write_text("{}", encoding="utf-8")
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 def test_help_imports_nothing_heavy():
     code = "import sys, recipes.cli as cli; cli.build_parser(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
     assert not {"torch", "ray", "trl", "vllm"} & set(loaded)
 
 
@@ -105,11 +107,11 @@ def test_redoing_an_earlier_stage_outdates_the_later_ones(recipe, monkeypatch):
 
 def test_edited_input_outdates_mining(tmp_path):
     reports = tmp_path / "reports.jsonl"
-    reports.write_text("{}\n")
+    reports.write_text("{}\n", encoding="utf-8")
     recipe = load_recipe("phantom", [f"output={tmp_path / 'out'}", f"data.input={reports}"])
     finish(recipe, "mine")
     assert stages.reusable(recipe, "mine")
-    reports.write_text("{}\n{}\n")
+    reports.write_text("{}\n{}\n", encoding="utf-8")
     assert not stages.reusable(recipe, "mine")
 
 
@@ -149,7 +151,7 @@ def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
     interval = {"value": 0.8, "low": 0.75, "high": 0.85}
     (recipe.output / "eval").mkdir()
     (recipe.output / "eval" / "scores.json").write_text(
-        json.dumps({"sft": {"test": {"greedy": {"micro_f1": interval}}}})
+        json.dumps({"sft": {"test": {"greedy": {"micro_f1": interval}}}}), encoding="utf-8"
     )
     assert main(["summary", "--set", f"output={recipe.output}"]) == 0
     shown = capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_every_field_says_what_it_is():
 
 def test_a_recipe_survives_its_own_dump(tmp_path):
     recipe = load_recipe("phantom", [f"output={tmp_path}"])
-    (tmp_path / "copy.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    (tmp_path / "copy.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
     assert load_recipe(str(tmp_path / "copy.yaml")) == recipe
 
 
@@ -84,7 +84,7 @@ def test_the_error_names_the_file(tmp_path):
         ("data: {sauce: x}", "did you mean 'source'"),
         ("a: [", "not valid"),
     ]:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message) as raised:
             load_recipe(str(file))
         assert str(file) in str(raised.value)

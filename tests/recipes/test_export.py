@@ -30,7 +30,7 @@ def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
     build_grpo(recipe)
     scores = {"grpo": {"test": {"greedy": {"micro_f1": {"value": 0.8, "low": 0.75, "high": 0.85}}}}}
     (recipe.output / "eval").mkdir()
-    (recipe.output / "eval" / "scores.json").write_text(json.dumps(scores))
+    (recipe.output / "eval" / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
 
     exported = run(recipe)
 
@@ -38,11 +38,11 @@ def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
     names = {path.name for path in exported.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
     assert {"chat_template.jinja", "README.md", "export_check.json"} <= names
-    check = json.loads((exported / "export_check.json").read_text())
+    check = json.loads((exported / "export_check.json").read_text(encoding="utf-8"))
     assert check["logits_max_difference"] <= check["logits_tolerance"] == 1e-5
     # Untrained weights: near ties of the logits may part the two greedy texts later on.
     assert len(check["vllm_answer"]) > 20 and check["vllm_answer"][:20] == check["transformers_answer"][:20]
-    metadata, body = card_metadata((exported / "README.md").read_text())
+    metadata, body = card_metadata((exported / "README.md").read_text(encoding="utf-8"))
     assert metadata["pipeline_tag"] == "image-text-to-text" and metadata["license"] == "apache-2.0"
     assert "0.800 [0.750, 0.850]" in body and "not for diagnosis" in body
 
@@ -58,7 +58,7 @@ def test_merges_an_adapter_without_changing_the_policy(recipe, tmp_path):
 
     exported = run(recipe, source=str(tmp_path / "adapter"), output=tmp_path / "merged", verify_vllm=False)
 
-    check = json.loads((exported / "export_check.json").read_text())
+    check = json.loads((exported / "export_check.json").read_text(encoding="utf-8"))
     assert check["merged_adapter"] and check["logits_max_difference"] <= check["logits_tolerance"] < 1e-3
     weights = [AutoModelForImageTextToText.from_pretrained(path).state_dict() for path in (base, exported)]
     name = next(name for name in weights[0] if name.endswith("language_model.layers.0.self_attn.q_proj.weight"))

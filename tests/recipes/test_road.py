@@ -49,7 +49,7 @@ def process(output: Path, *command: str, **more: object) -> dict:
 
 
 def reasoner(output: Path, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(**process(output, *command, **more), capture_output=True, text=True, timeout=400)
+    return subprocess.run(**process(output, *command, **more), capture_output=True, encoding="utf-8", timeout=400)
 
 
 def run(output: Path, *command: str, **more: object) -> str:
@@ -84,7 +84,7 @@ def kill_after(checkpoint: Path, output: Path, stage: str, **more: object) -> No
 
 
 def history(folder: Path) -> list[dict]:
-    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
 
 
 def rollouts(folder: Path) -> list[dict]:
@@ -181,11 +181,11 @@ def test_adapters_are_merged_and_a_frozen_vision_tower_stays(road, tmp_path):
 
 def test_evaluation_and_export_close_the_road(road):
     run(road, "eval")
-    scores = json.loads((road / "eval" / "scores.json").read_text())
+    scores = json.loads((road / "eval" / "scores.json").read_text(encoding="utf-8"))
     assert {"base", "sft", "grpo"} <= set(scores)
     assert (road / "eval" / "report.html").is_file() and (road / "eval" / "report.md").is_file()
     run(road, "export")
-    check = json.loads((road / "export" / "export_check.json").read_text())
+    check = json.loads((road / "export" / "export_check.json").read_text(encoding="utf-8"))
     assert check["logits_max_difference"] <= 1e-5
 
 

@@ -86,7 +86,7 @@ def test_verified_labels_are_heeded_as_object_and_as_text(tmp_path):
 @pytest.mark.parametrize("content", ["", "\n\n", "nonsense\n", '{"id": 1}\n'])
 def test_no_usable_row_is_an_error_and_leaves_no_file(tmp_path, content):
     source = tmp_path / "in.jsonl"
-    source.write_text(content)
+    source.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"in\.jsonl: no usable row"):
         score_file(source, tmp_path / "out.jsonl")
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl"]

@@ -47,7 +47,7 @@ def rows_of(n, **faults):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rewards") / "odd.py"
-    path.write_text(ODD)
+    path.write_text(ODD, encoding="utf-8")
     yield str(path)
     REGISTRY.pop("odd", None)
 

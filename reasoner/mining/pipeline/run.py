@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from reasoner.mining.pipeline.tables import EXAMPLE, STUDY, Tables, to_table
 from reasoner.mining.questions import Read, build_examples, check_tasks
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition, Source
+from reasoner.terminal import say, stream
 
 #: Free space without which no run starts: text and Parquet for a few ten thousand studies.
 NEEDED_BYTES = 500 * 2**20
@@ -98,7 +98,7 @@ def mine(
     if llm is not None and missing:
         check(llm)
     if len(missing) < len(partitions):
-        print(f"mining goes on: {len(partitions) - len(missing)} of {len(partitions)} parts are there", file=sys.stderr)
+        say(f"mining goes on: {len(partitions) - len(missing)} of {len(partitions)} parts are there")
     with _progress(f"mining {source.name}", len(partitions), len(partitions) - len(missing)) as advance:
         for _ in _mined(source, partitions, missing, output, settings, workers):
             advance()
@@ -261,7 +261,7 @@ def _ray(workers: int | None) -> Iterator[None]:
 @contextmanager
 def _progress(title: str, total: int, done: int) -> Iterator[Callable[[], None]]:
     """A bar over the partitions on standard error, where that is a terminal; yields what advances it."""
-    console = Console(stderr=True)
+    console = Console(file=stream())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total, completed=done)
