@@ -1,4 +1,4 @@
-"""What a stage shows and what its log keeps. Each case is a process of its own: file descriptors are one per process."""
+"""What a stage shows and what its log keeps. Each case is a process of its own: file descriptors are per process."""
 
 from __future__ import annotations
 
