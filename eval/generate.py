@@ -77,7 +77,7 @@ def generate(
                 for row in rows
             ]
             inputs: Any = prompt_inputs(processor, prompts)
-            outputs = engine.generate(inputs, params, use_tqdm=partial(tqdm, file=stream()))
+            outputs = engine.generate(inputs, params, use_tqdm=partial(tqdm, file=stream(), leave=False, disable=None))
             completed += [
                 {**row, "sample": sample, "completion": choice.text}
                 for row, output in zip(rows, outputs, strict=True)

@@ -18,6 +18,7 @@ import yaml
 
 from reasoner import terminal
 from reasoner.errors import UserError
+from reasoner.threads import share_cores
 from recipes import banner, stages
 from recipes.config import Recipe, check_trainer_args, known_recipes, load_recipe, trainer_flags
 
@@ -160,6 +161,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
 def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Runs one stage of a recipe, or says why its result is reused."""
     stage = args.command
+    share_cores()
     if args.debug:
         os.environ[terminal.DEBUG] = "1"
     if stage == "mine" and (args.source or args.input or args.output):

@@ -71,6 +71,8 @@ def test_a_broken_prediction_file_is_named(tmp_path):
         read_predictions(path)
 
 
+@pytest.mark.slow
+@pytest.mark.anywhere(to="cpu")
 def test_generates_with_vllm_and_then_reuses(tmp_path):
     from reasoner.models import tiny
 

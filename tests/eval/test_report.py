@@ -12,6 +12,8 @@ from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES
 from rewards.registry import Score
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 ACCURACY = {"base": 0.1, "sft": 0.7, "grpo": 0.9}
 

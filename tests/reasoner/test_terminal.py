@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 ROOT = Path(__file__).parents[2]
 NOISE = """
 import atexit, os, subprocess, sys, warnings

@@ -12,6 +12,8 @@ from recipes import stages
 from recipes.cli import main
 from recipes.config import load_recipe
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 STAGES = ("mine", "sft", "grpo", "eval", "export")
 
 
@@ -141,7 +143,9 @@ def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
     monkeypatch.setattr(stages, "SAMPLE_S", 0.02)
     stages.prepare(recipe, "mine", force=False)
     with stages.recorded(recipe, "mine", ["seed=0"]):
-        child = subprocess.Popen([sys.executable, "-c", "x = bytearray(300 * 2**20); import time; time.sleep(20)"])
+        holds = "x = bytearray(300 * 2**20); print(flush=True); import time; time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", holds], stdout=subprocess.PIPE)
+        child.stdout.readline()
         time.sleep(1.5)
         child.kill()
         child.wait()

@@ -19,6 +19,8 @@ from recipes.config import (
     trainer_flags,
 )
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 
 def sections(section: type[Section]) -> list[type[Section]]:
     nested = [f.annotation for f in section.model_fields.values() if isinstance(f.annotation, type)]

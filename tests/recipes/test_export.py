@@ -28,6 +28,8 @@ def card_metadata(card):
     return yaml.safe_load(front), body
 
 
+@pytest.mark.slow
+@pytest.mark.anywhere(to="cpu")
 def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
     build_grpo(recipe)
     scores = {"grpo": {"test": {"greedy": {"micro_f1": {"value": 0.8, "low": 0.75, "high": 0.85}}}}}
@@ -49,6 +51,7 @@ def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
     assert "0.800 [0.750, 0.850]" in body and "not for diagnosis" in body
 
 
+@pytest.mark.slow
 def test_vllm_on_other_weights_is_found_out(recipe, tmp_path):
     """What the comparison of log-probabilities is for."""
     exported = run(recipe, source=str(build_grpo(recipe)), output=tmp_path / "one", verify_vllm=False)
@@ -60,6 +63,7 @@ def test_vllm_on_other_weights_is_found_out(recipe, tmp_path):
         export._verify_vllm(other, probe, answer, "float32")
 
 
+@pytest.mark.anywhere(to="cpu")
 def test_merges_an_adapter_without_changing_the_policy(recipe, tmp_path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText

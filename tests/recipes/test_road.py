@@ -18,6 +18,8 @@ import pytest
 
 from reasoner.models.engine import VISION_TOKENS
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "data.options.train": 48,
     "data.options.val": 4,
@@ -54,7 +56,10 @@ def reasoner(output: Path, *command: str, **more: object) -> subprocess.Complete
 
 def run(output: Path, *command: str, **more: object) -> str:
     done = reasoner(output, *command, **more)
-    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    if done.returncode:
+        log = output / "logs" / f"{command[0]}.log"
+        kept = log.read_text(encoding="utf-8")[-6000:] if log.is_file() else ""
+        pytest.fail(f"{command}: {done.stderr[-3000:]}\n{kept}")
     return done.stdout + done.stderr
 
 
@@ -98,6 +103,7 @@ def test_sft_and_grpo_ran_their_steps_and_left_plain_checkpoints(road):
         assert (road / stage / "model.safetensors").is_file() and (road / stage / "processor_config.json").is_file()
 
 
+@pytest.mark.anywhere(to="all")
 def test_vllm_and_the_trainer_agree_at_every_step(road):
     gaps = [row["sampling/sampling_logp_difference/mean"] for row in history(road / "grpo") if "reward" in row]
     assert len(gaps) == 3 and max(gaps) <= 1e-3
@@ -179,6 +185,7 @@ def test_adapters_are_merged_and_a_frozen_vision_tower_stays(road, tmp_path):
     assert changed and all("language_model" in name or name.startswith("model.layers") for name in changed), changed
 
 
+@pytest.mark.anywhere(to="all")
 def test_evaluation_and_export_close_the_road(road):
     run(road, "eval")
     scores = json.loads((road / "eval" / "scores.json").read_text(encoding="utf-8"))

@@ -15,6 +15,8 @@ from rewards.radeval import METRICS, NAMESPACE, RadEvalJudge, f1
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = """
 import os, pathlib, time
 

@@ -12,6 +12,8 @@ from reasoner.errors import UserError
 from reasoner.prompts import format_completion
 from rewards.score import COLUMNS, score_file
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 REPORT = "FINDINGS: Small left pleural effusion. No pneumothorax. The heart is normal in size."
 CHAIN = "A small left pleural effusion is present. No pneumothorax. Heart size is normal."
 GOOD = {

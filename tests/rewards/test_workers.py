@@ -15,6 +15,8 @@ from reasoner.prompts import format_completion
 from rewards.registry import REGISTRY, RewardError, RewardSet
 from rewards.workers import RewardPool
 
+pytestmark = pytest.mark.slow
+
 ODD = """
 import os, signal, time
 from rewards.registry import Score, reward

@@ -190,6 +190,7 @@ def test_mining_counts_what_became_of_the_chains(tmp_path: Path, openai_server: 
     assert summary["refined"] == {"accepted": 1, "rejected": 3} and summary["llm"] == "model"
 
 
+@pytest.mark.slow
 def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
     """`vllm serve` with the tiny model, whose weights are random: every chain must stay as it was."""
     pytest.importorskip("vllm")

@@ -23,6 +23,8 @@ from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example
 from reasoner.sources import open_source
 
+pytestmark = [pytest.mark.slow, pytest.mark.anywhere(to="system")]
+
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 0.5, "temporal": 1.0}
 COUNTS = {"train": 230, "val": 20, "test": 20, "site_b": 10}
 

@@ -20,6 +20,8 @@ from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
 from reasoner.sources.io.files import decode, read_text, require
 from reasoner.sources.io.json_rows import json_parts, read_json
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('"\n,;'), max_size=12)
 JSON = st.recursive(
