@@ -170,7 +170,8 @@ def run_stage(args: argparse.Namespace, rest: Sequence[str]) -> int:
     recipe = load_recipe(args.recipe, overrides)
     if args.dry_run:
         check_settings(recipe, stage)
-        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip())
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
+        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip())
     elif stage == "export" and (args.output or args.push_to_hub):
         with terminal.logged(recipe.output, stage):
             _call(recipe, stage, output=args.output, push_to_hub=args.push_to_hub)

@@ -81,7 +81,7 @@ def run(
     del policy, model
     gc.collect()
 
-    check = {"source": str(checkpoint), "merged_adapter": base is not None}
+    check: dict[str, Any] = {"source": str(checkpoint), "merged_adapter": base is not None}
     answer, verified = _verify_transformers(output, trained, probe, merged=base is not None)
     check |= verified
     if verify_vllm:

@@ -28,7 +28,7 @@ def noise():
 print("before")
 with terminal.logged(Path(sys.argv[1]), "sft"):
     noise()
-    terminal.say("ours: 3 of 4 é")
+    terminal.say("ours: 3 of 4 \\u00e9")
     {then}
 print("after")
 """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -82,6 +83,15 @@ def test_dry_run_prints_the_full_recipe_and_makes_nothing(tmp_path, capsys):
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["sft"]["trainer"]["learning_rate"] == 1e-4 and shown["model"]["freeze_vision"] is False
     assert not output.exists()
+
+
+def test_a_dry_run_can_be_read_whatever_the_terminal_knows():
+    command = [sys.executable, "-m", "recipes.cli", "sft", "--dry-run", "--set", 'description="caf\\u00e9"']
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, encoding="utf-8", check=True
+        )
+        assert yaml.safe_load(done.stdout)["description"] == "caf\u00e9"
 
 
 def test_a_finished_stage_is_reused_until_something_it_depends_on_changes(recipe, capsys):
