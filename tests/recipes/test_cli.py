@@ -86,7 +86,7 @@ def test_dry_run_prints_the_full_recipe_and_makes_nothing(tmp_path, capsys):
 
 
 def test_a_dry_run_can_be_read_whatever_the_terminal_knows():
-    command = [sys.executable, "-m", "recipes.cli", "sft", "--dry-run", "--set", 'description="caf\\u00e9"']
+    command = [sys.executable, "-m", "recipes.cli", "mine", "--dry-run", "--set", 'description="caf\\u00e9"']
     for encoding in ("ascii", "utf-8"):
         done = subprocess.run(
             command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, encoding="utf-8", check=True
