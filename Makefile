@@ -70,7 +70,7 @@ ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (o
 	@$(BIN)/python scripts/ablation.py --recipe $(RECIPE) $(ARGS)
 
 check: lint ## lint and the quick tests: no vLLM, no Ray, no training (about a minute)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test: setup ## All tests
 	@$(BIN)/python -m pytest $(ARGS)

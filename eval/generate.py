@@ -62,6 +62,7 @@ def generate(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
     )
+    bar = partial(tqdm, file=stream(), leave=False) if stream().isatty() else False
     for job in missing:
         params = sampling_params(
             processor,
@@ -77,7 +78,7 @@ def generate(
                 for row in rows
             ]
             inputs: Any = prompt_inputs(processor, prompts)
-            outputs = engine.generate(inputs, params, use_tqdm=partial(tqdm, file=stream(), leave=False, disable=None))
+            outputs = engine.generate(inputs, params, use_tqdm=bar)
             completed += [
                 {**row, "sample": sample, "completion": choice.text}
                 for row, output in zip(rows, outputs, strict=True)

@@ -80,6 +80,7 @@ def logged(output: Path, stage: str) -> Iterator[None]:
         raise
     except Exception as error:
         traceback.print_exception(error, file=log)
+        say("")  # ends the line of a bar
         first = (str(error).strip().splitlines() or [""])[0]
         raise Died(f"{type(error).__name__}: {first}; the log is {path}") from error
     finally:

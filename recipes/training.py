@@ -158,6 +158,7 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
 
     os.environ.setdefault("WANDB_PROJECT", "cxr-reasoner")
     os.environ.setdefault("WANDB_DIR", str(recipe.output))
+    os.environ.setdefault("WANDB_DATA_DIR", str(recipe.output / "wandb"))  # its own choice is the home folder
     os.environ.setdefault("WANDB_SILENT", "true")
     if "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
