@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import locale
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,7 +65,9 @@ EXAMPLES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit code."""
+    """Runs one subcommand and returns the exit code; `argv` is that of the process unless given."""
+    if argv is None:
+        _insist_on_utf8()
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and args.command not in ("sft", "grpo"):
@@ -80,6 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on where checkpoints allow", file=sys.stderr)
         return 130
+
+
+def _insist_on_utf8() -> None:
+    """Starts the process again in Python's UTF-8 mode where the locale is another: torch reads its own files by it."""
+    if locale.getencoding().lower() in ("utf-8", "utf8") or sys.flags.utf8_mode or sys.flags.ignore_environment:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def build_parser() -> argparse.ArgumentParser:

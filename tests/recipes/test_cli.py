@@ -49,6 +49,14 @@ def test_help_imports_nothing_heavy():
     assert not {"torch", "ray", "trl", "vllm"} & set(loaded)
 
 
+@pytest.mark.parametrize("start", [["-m", "recipes.cli"], ["-c", "import recipes.cli as cli; cli.main()"]])
+def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
+    command = [sys.executable, *start, "mine", "--dry-run", "--set", 'description="caf\\u00e9"']
+    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, env={**os.environ, **ascii_locale}, capture_output=True, check=True)
+    assert "description: caf\u00e9" in done.stdout.decode("utf-8")
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
