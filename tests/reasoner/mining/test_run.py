@@ -23,7 +23,7 @@ from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example
 from reasoner.sources import open_source
 
-pytestmark = [pytest.mark.slow, pytest.mark.anywhere(to="system")]
+pytestmark = pytest.mark.slow
 
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 0.5, "temporal": 1.0}
 COUNTS = {"train": 230, "val": 20, "test": 20, "site_b": 10}
@@ -124,6 +124,7 @@ def run_parts(folder: Path, how: str) -> tuple[int, list[int]]:
     return result.returncode, [int(line) for line in result.stdout.split()]
 
 
+@pytest.mark.anywhere(to="system")
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     reports = ["Small left effusion.", "The lungs are clear.", "Cardiomegaly. Right pneumothorax.", ""]
     rows = [json.dumps({"study_id": f"s{i}", "report": reports[i % 4]}) for i in range(120)]
