@@ -12,11 +12,12 @@ TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE)
 EARLIER = --recipe $(RECIPE) --if-needed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mine sft grpo eval export demo complete ablation test lint bench doctor clean clean-venv
+.PHONY: help setup mine sft grpo eval export demo complete ablation check test test-anywhere lint format hooks bench \
+	doctor clean clean-venv
 
 help: ## This list
-	@echo "Two commands do everything: make demo, make test. Targets:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "Two commands do everything: make demo, make test. While you edit: make check. Targets:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo "  RECIPE=phantom selects the recipe; ARGS=\"--learning_rate 1e-4\" is passed to the stage."
 
 setup: ## Virtual environment in .venv, with vLLM for the GPU or the CPU that is here
@@ -68,13 +69,26 @@ ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (o
 	@$(TRAIN) sft $(EARLIER)
 	@$(BIN)/python scripts/ablation.py --recipe $(RECIPE) $(ARGS)
 
+check: lint ## lint and the quick tests: no vLLM, no Ray, no training (about a minute)
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
 test: setup ## All tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-anywhere: setup ## The sensitive tests as on other machines: CPUs, threads, locale, home, path, time zone
+	@$(BIN)/python scripts/anywhere.py $(ARGS)
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+format: setup ## Rewrite the code as ruff wants it
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+hooks: setup ## Let git run ruff and mypy before each commit
+	@$(BIN)/pre-commit install
 
 bench: setup ## Speed measurements
 	@$(REASONER) mine --recipe phantom --if-needed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
 from reasoner.schema import Turn
+from reasoner.terminal import stream
 
 #: Rows whose images are held in memory at once: radiographs are large.
 _CHUNK = 1000
@@ -42,6 +44,7 @@ def generate(
     missing = [job for job in jobs if not is_complete(job.path, described[job.path])]
     if not missing:
         return []
+    from tqdm import tqdm
     from transformers import AutoConfig, AutoProcessor
 
     from reasoner.models.engine import Prompt, build_engine, prompt_inputs, sampling_params
@@ -59,6 +62,7 @@ def generate(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
     )
+    bar = partial(tqdm, file=stream(), leave=False) if stream().isatty() else False
     for job in missing:
         params = sampling_params(
             processor,
@@ -74,7 +78,7 @@ def generate(
                 for row in rows
             ]
             inputs: Any = prompt_inputs(processor, prompts)
-            outputs = engine.generate(inputs, params, use_tqdm=True)
+            outputs = engine.generate(inputs, params, use_tqdm=bar)
             completed += [
                 {**row, "sample": sample, "completion": choice.text}
                 for row, output in zip(rows, outputs, strict=True)

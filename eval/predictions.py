@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from reasoner.disk import replacing
 from reasoner.errors import UserError
 from reasoner.schema import Example
+from reasoner.terminal import say
 
 #: The Example fields that a prediction row repeats; `sample` and `completion` are added.
 FIELDS = (
@@ -78,7 +78,7 @@ def is_complete(path: Path, expected: dict[str, Any]) -> bool:
     except FileNotFoundError:
         return False
     except UserError as error:
-        print(f"{error}; it is made again", file=sys.stderr)
+        say(f"{error}; it is made again")
         return False
 
 

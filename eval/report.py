@@ -80,7 +80,7 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
     linked = {name: path.relative_to(folder).as_posix() for name, path in drawn.items()}
     for suffix, plots in (("html", embedded), ("md", linked)):
         page = environment.get_template(f"report.{suffix}.j2").render(**shared, plots=plots)
-        (folder / f"report.{suffix}").write_text(page)
+        (folder / f"report.{suffix}").write_text(page, encoding="utf-8")
 
 
 def data_uri(path: Path) -> str:

@@ -30,6 +30,7 @@ from reasoner.models import TINY
 from reasoner.models.load import load_processor, resolve_dtype
 from reasoner.models.positions import check_positions
 from reasoner.scores import GREEDY, SAMPLED
+from reasoner.terminal import say
 from reasoner.training.dataset import load_examples
 from rewards.registry import Score
 
@@ -153,7 +154,7 @@ def _generate(
             for split, rows in splits.items()
             for decoding in decodings
         ]
-        print(f"{model}: {sum(len(job.rows) * job.decoding.samples for job in jobs):,} completions of {checkpoint}")
+        say(f"{model}: {sum(len(job.rows) * job.decoding.samples for job in jobs):,} completions of {checkpoint}")
         made = generate(
             checkpoint,
             jobs,
@@ -165,7 +166,7 @@ def _generate(
         )
         reused = [job.path.name for job in jobs if job.path not in made]
         if reused:
-            print(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
+            say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
 

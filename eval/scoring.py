@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reasoner.terminal import stream
 from rewards.registry import Score
 from rewards.score import REWARDS
 from rewards.workers import RewardPool
@@ -20,6 +21,7 @@ def score_rows(
     Raises:
         RuntimeError: when a row could not be scored. The mean of the others would be another metric.
     """
+    from rich.console import Console
     from rich.progress import track
 
     distinct: dict[tuple[str, str], dict[str, Any]] = {}
@@ -28,7 +30,8 @@ def score_rows(
     unique = list(distinct.values())
     scored: list[dict[str, Score]] = []
     with RewardPool(REWARDS, workers=workers, timeout_s=timeout_s, name="evaluation") as pool:
-        for start in track(range(0, len(unique), _CHUNK), description=f"scoring {len(rows):,} completions"):
+        chunks = range(0, len(unique), _CHUNK)
+        for start in track(chunks, f"scoring {len(rows):,} completions", console=Console(file=stream())):
             scored += pool.score(unique[start : start + _CHUNK])
     for row, scores in zip(unique, scored, strict=True):
         for name, score in scores.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ from eval.predictions import Cell, image_paths
 from reasoner.pictures import PictureError, read_picture
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES
+from reasoner.terminal import say
 from rewards.registry import Score
 
 #: Longest image edge in the page, in pixels: keeps real radiographs from bloating it.
@@ -99,7 +99,7 @@ def _data_uris(paths: Sequence[Path]) -> Iterator[str]:
         try:
             yield _data_uri(path)
         except PictureError as error:
-            print(f"report without a picture: {error}", file=sys.stderr)
+            say(f"report without a picture: {error}")
 
 
 def _data_uri(path: Path) -> str:

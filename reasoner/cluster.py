@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+from pathlib import Path
 from typing import Any
 
 
@@ -20,5 +22,17 @@ def ensure_ray(workers: int | None) -> bool:
     else:
         # Otherwise Ray hides the GPUs from workers of no GPU by an environment variable, with a warning.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if not _home_keeps_a_token():
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # for this run alone
         ray.init(num_cpus=workers, include_dashboard=False, **quiet)
     return True
+
+
+def _home_keeps_a_token() -> bool:
+    """Whether Ray finds its authentication token in the home folder, or can leave a new one there."""
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+    except (OSError, RuntimeError):  # read-only, missing, or a user without a home
+        return False
+    return (folder / "auth_token").is_file() or os.access(folder, os.W_OK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reasoner.errors import UserError
+
+#: Errors of the disk that a user can mend, and how.
+MENDABLE = {
+    errno.ENOSPC: "free some space or choose another output",
+    errno.EDQUOT: "free some space or choose another output",
+    errno.EROFS: "choose an output that can be written",
+    errno.EACCES: "mend its permissions or choose another",
+    errno.EPERM: "mend its permissions or choose another",
+    errno.ENOTDIR: "a file is where a folder is needed: choose another",
+    errno.EISDIR: "a folder is where a file is needed: choose another",
+    errno.EEXIST: "move it away or choose another",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend its links or choose another",
+    errno.EIO: "the disk fails: choose another",
+}
 
 
 @contextmanager

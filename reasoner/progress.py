@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where that is a terminal."""
+"""A progress bar for people, where they look at a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from reasoner.terminal import stream
+
 
 @contextmanager
 def progress(
     title: str, total: int | None, done: int = 0, count: ProgressColumn | None = None
 ) -> Iterator[Callable[[int], None]]:
     """Yields what advances the bar by so many of `total` (None: nobody knows); `count` shows how many are done."""
-    console = Console(stderr=True)
+    console = Console(file=stream())
     columns = (TextColumn("{task.description}"), BarColumn(), count or MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total, completed=done)

@@ -8,46 +8,53 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reasoner import terminal
 from reasoner.layout import MODELS, SCORES
 from reasoner.scores import HEADLINE, read_greedy
 from recipes.config import Recipe
 from recipes.stages import STAGES, is_done, read_records, result
 
-_console = Console(stderr=True, highlight=False)
 #: The metrics of the final table.
 _SHOWN = ("micro_f1", "exact_match", "radrscore", "format")
 
 
+def _console() -> Console:
+    return Console(file=terminal.stream(), highlight=False)
+
+
 def started(recipe: Recipe, stage: str, resumes: bool) -> None:
     """The banner of a stage: what happens now, about how long, where it goes."""
+    console = _console()
     number = list(STAGES).index(stage) + 1
-    _console.print()
-    _console.rule(f"[bold cyan]{number}/{len(STAGES)} {stage}[/]: {STAGES[stage].title}", align="left", style="cyan")
+    console.print()
+    console.rule(f"[bold cyan]{number}/{len(STAGES)} {stage}[/]: {STAGES[stage].title}", align="left", style="cyan")
     last = read_records(recipe.output).get(stage)
     minutes = last.seconds / 60 if last else recipe.minutes.get(stage)
     about = f"about {_minutes(minutes * 60)}" if minutes else "time unknown on this machine"
-    _console.print(f"  recipe {escape(f'{recipe.name} -> {result(recipe, stage)}')}, {about}")
+    console.print(f"  recipe {escape(f'{recipe.name} -> {result(recipe, stage)}')}, {about}")
     for earlier in STAGES[stage].needs:
         if is_done(recipe, earlier):
-            _console.print(f"  from   {escape(str(result(recipe, earlier)))}")
+            console.print(f"  from   {escape(str(result(recipe, earlier)))}")
+    if not terminal.debugging():
+        console.print(f"  log    {escape(str(terminal.log_path(recipe.output, stage)))}")
     if resumes:
-        _console.print("  an interrupted run with the same settings is there: going on where it stopped")
+        console.print("  an interrupted run with the same settings is there: going on where it stopped")
 
 
 def reused(recipe: Recipe, stage: str, reason: str) -> None:
     """One line: the stage's result is there and serves."""
     told = f"{result(recipe, stage)} ({reason}; `reasoner {stage} --force` redoes it)"
-    _console.print(f"[green]reusing[/] {stage}: {escape(told)}", soft_wrap=True)
+    _console().print(f"[green]reusing[/] {stage}: {escape(told)}", soft_wrap=True)
 
 
 def finished(recipe: Recipe, stage: str) -> None:
     record = read_records(recipe.output)[stage]
-    _console.print(f"[green]done[/] {stage} in {_minutes(record.seconds)}, peak memory {record.peak_gib:.1f} GiB")
+    _console().print(f"[green]done[/] {stage} in {_minutes(record.seconds)}, peak memory {record.peak_gib:.1f} GiB")
 
 
 def summary(recipe: Recipe) -> None:
     """The stages with their time, memory and place, and the headline scores."""
-    records = read_records(recipe.output)
+    console, records = _console(), read_records(recipe.output)
     table = Table(title=f"{escape(recipe.name)}: what was done", title_justify="left", title_style="bold")
     for heading, justify in (("stage", "left"), ("time", "right"), ("peak memory", "right"), ("where", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -60,12 +67,12 @@ def summary(recipe: Recipe) -> None:
     total = sum(record.seconds for record in records.values())
     peak = max((record.peak_gib for record in records.values()), default=0.0)
     table.add_row("all", _minutes(total), f"{peak:.1f} GiB", escape(str(recipe.output)))
-    _console.print()
-    _console.print(table)
+    console.print()
+    console.print(table)
     folder = result(recipe, "eval")
     if (folder / SCORES).exists():
-        _console.print(_score_table(folder / SCORES))
-        _console.print(f"report: {escape(str(folder / 'report.html'))}")
+        console.print(_score_table(folder / SCORES))
+        console.print(f"report: {escape(str(folder / 'report.html'))}")
 
 
 def _score_table(scores: Path) -> Table:

@@ -1,14 +1,14 @@
 """The `reasoner` command: its arguments, and how it ends. What a command does is in `commands.py`.
 
-Exit codes: 0 done, 1 something to fix (`doctor`), 2 bad input (one line `error: ...` says what, where and the fix),
-130 stopped by Ctrl-C, 141 nobody reads the output any more. Only the standard library is imported before a command is
-known, so that `reasoner doctor` runs where the rest cannot.
+Exit codes: 0 done, 1 something to fix (`doctor`) or a stage died (one line `error: ...` names its log), 2 bad input
+(one line `error: ...` says what, where and the fix), 130 stopped by Ctrl-C, 141 nobody reads the output any more. Only
+the standard library is imported before a command is known, so that `reasoner doctor` runs where the rest cannot.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
+import locale
 import os
 import select
 import sys
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from reasoner import terminal
+from reasoner.disk import MENDABLE
 from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
 from recipes import known_recipes
@@ -61,22 +63,6 @@ EXAMPLES = {
 }
 
 
-#: Errors of the disk that a user can mend, and how.
-DISK = {
-    errno.ENOSPC: "free some space or choose another output",
-    errno.EDQUOT: "free some space or choose another output",
-    errno.EROFS: "choose an output that can be written",
-    errno.EACCES: "mend its permissions or choose another",
-    errno.EPERM: "mend its permissions or choose another",
-    errno.ENOTDIR: "a file is where a folder is needed: choose another",
-    errno.EISDIR: "a folder is where a file is needed: choose another",
-    errno.EEXIST: "move it away or choose another",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "mend its links or choose another",
-    errno.EIO: "the disk fails: choose another",
-}
-
-
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as everything else does."""
 
@@ -85,7 +71,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit code."""
+    """Runs one subcommand and returns the exit code; `argv` is that of the process unless given."""
+    if argv is None:
+        _insist_on_utf8()
     try:
         try:
             return run(argv)
@@ -93,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except UserError as error:
         return failed(error)
+    except terminal.Died as error:
+        return failed(error, 1)
     except ImportError as error:
         return failed(f"{error}; `reasoner doctor` says what to fix")
     except BrokenPipeError:
@@ -101,19 +91,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         abandon_output()
         return 141
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in MENDABLE:
             raise
         if error.filename is None:  # standard output, most likely: what it still holds would fail again at the end
             abandon_output()
-        return failed(f"{error.filename or 'writing failed'}: {error.strerror}; {DISK[error.errno]}")
+        return failed(f"{error.filename or 'writing failed'}: {error.strerror}; {MENDABLE[error.errno]}")
     except KeyboardInterrupt:
         print("stopped; the same command goes on where checkpoints allow", file=sys.stderr)
         return 130
 
 
-def failed(message: object) -> int:
+def failed(message: object, code: int = 2) -> int:
     print(f"error: {one_line(message)}", file=sys.stderr)
-    return 2
+    return code
 
 
 def output_is_closed() -> bool:
@@ -142,6 +132,14 @@ def run(argv: Sequence[str] | None) -> int:
     except (Exception, SystemExit) as error:  # whatever a broken package does
         raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
     return commands.run(args, rest)
+
+
+def _insist_on_utf8() -> None:
+    """Starts the process again in Python's UTF-8 mode where the locale is another: torch reads its own files by it."""
+    if locale.getencoding().lower() in ("utf-8", "utf8") or sys.flags.utf8_mode or sys.flags.ignore_environment:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -214,6 +212,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--dry-run", action="store_true", help="check everything, print the full recipe, stop")
     command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
+    command.add_argument("--debug", action="store_true", help="show what libraries print, and tracebacks")
     command.add_argument(
         "--if-needed", action="store_true", help="keep what an earlier call made from this recipe, with its arguments"
     )

@@ -6,6 +6,8 @@ The one module of `recipes` that dispatches to `eval`, too.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from reasoner import terminal
 from reasoner.disk import replaced
 from reasoner.errors import UserError
 from reasoner.layout import EXPORT_CHECK, GRPO, SFT, TRAINED, checkpoint
 from reasoner.models import TINY
 from reasoner.models.positions import check_positions
+from reasoner.threads import share_cores
 from recipes import banner, stages
 from recipes.config import Recipe, check_trainer_args
 from recipes.load import load_recipe, trainer_flags
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 def run(args: Namespace, rest: Sequence[str]) -> int:
     """Runs the command that was parsed; `rest` are flags of a trainer. Returns the exit code."""
+    if getattr(args, "debug", False):
+        os.environ[terminal.DEBUG] = "1"
     match args.command:
         case "score":
             from rewards.score import score_file
@@ -47,11 +53,13 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
 def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     """Runs one stage of a recipe, or says why its result is reused."""
     stage = args.command
+    share_cores()
     overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
     recipe = load_recipe(args.recipe, overrides)
     if args.dry_run:
         check_settings(recipe, stage)
-        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True).strip())
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
+        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip())
         return
     main = stages.is_main_process()
     if main:
@@ -59,20 +67,22 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     if stage == "export" and args.output:
         from recipes import export
 
-        with replaced(args.output, EXPORT_CHECK) as folder:
+        with terminal.logged(recipe.output, stage), replaced(args.output, EXPORT_CHECK) as folder:
             export.run(recipe, folder)
     elif reason := _reuse(args, recipe, overrides):
         if main:
             banner.reused(recipe, stage, reason)
     elif not main:
-        _call(recipe, stage)
+        with terminal.logged(recipe.output, stage):
+            _call(recipe, stage)
     else:
         stages.require_earlier(recipe, stage)
-        check_settings(recipe, stage)
-        resumes = stages.prepare(recipe, stage, force=args.force)
-        banner.started(recipe, stage, resumes)
-        with stages.recorded(recipe, stage, overrides):
-            _call(recipe, stage)
+        with terminal.logged(recipe.output, stage):
+            check_settings(recipe, stage)
+            resumes = stages.prepare(recipe, stage, force=args.force)
+            banner.started(recipe, stage, resumes)
+            with stages.recorded(recipe, stage, overrides):
+                _call(recipe, stage)
         banner.finished(recipe, stage)
     if stage == "export" and args.push_to_hub:
         from recipes import export
@@ -204,7 +214,8 @@ def _mine_source(args: Namespace) -> None:
     if args.dry_run:
         source.partitions()
         return
-    mine_as(recipe, source, args.output)
+    with terminal.logged(args.output, "mine"):
+        mine_as(recipe, source, args.output)
     if args.evaluate:
         _print_evaluation(args.output, args.evaluate)
 

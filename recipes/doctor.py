@@ -191,7 +191,7 @@ def devices(libraries: Libraries) -> Iterator[Check]:
 def memory() -> Check:
     needs = f"`make demo` peaks near {MEMORY_GIB} GiB"
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         sizes = {name: int(rest.split()[0]) * 1024 / GIB for name, rest in (line.split(":", 1) for line in lines)}
         free, total = sizes["MemAvailable"], sizes["MemTotal"]
     except (OSError, KeyError, ValueError, IndexError):
@@ -229,7 +229,7 @@ def starts(name: str, start: Callable[[], None], found: str) -> Check:
     """Runs `start` in a process of its own, so that a crash or a hang becomes a line in the table."""
     command = [sys.executable, "-c", f"from recipes.doctor import {start.__name__} as start; start()"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=TIME_LIMIT_S)
     except subprocess.TimeoutExpired:
         return Check(name, "fix", f"did not start in {TIME_LIMIT_S} s", "stop other heavy jobs and try again")
     if done.returncode == 0:

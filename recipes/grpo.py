@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from reasoner.errors import UserError
 from reasoner.schema import Example
+from reasoner.terminal import say
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.reward_bridge import RewardBridge
@@ -49,10 +50,9 @@ class GapAlarm(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         gap = (logs or {}).get(GAP)
         if gap is not None and gap > GAP_ALARM:
-            print(
+            say(
                 f"WARNING step {state.global_step}: vLLM's log-probabilities are {gap:.2f} off the trainer's; "
-                "weights or image tokens do not reach it (see reasoner/compat/trl.py)",
-                flush=True,
+                "weights or image tokens do not reach it (see reasoner/compat/trl.py)"
             )
 
 

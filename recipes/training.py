@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from reasoner.layout import CHECKPOINTS
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
+from reasoner.terminal import say, stream
 from reasoner.tracking import logged_in_to_wandb
 from reasoner.training.augment import Augment
 from reasoner.training.lengths import fit_length
@@ -54,7 +56,7 @@ def keep_fitting(
     """
     kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions)
     if dropped:
-        print(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
+        say(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
     if not kept:
         raise UserError(f"no row fits max_length={max_length} (longest {longest} tokens); raise it or lower max_pixels")
     return kept
@@ -126,7 +128,7 @@ def last_checkpoint(output: Path) -> str | None:
         raise UserError(
             f"{found}: cannot resume, {', '.join(missing)} missing (weights only?); delete it to start over"
         )
-    print(f"resuming from {found}")
+    say(f"resuming from {found}")
     return found
 
 
@@ -159,10 +161,13 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
 
     os.environ.setdefault("WANDB_PROJECT", "cxr-reasoner")
     os.environ.setdefault("WANDB_DIR", str(recipe.output))
+    os.environ.setdefault("WANDB_DATA_DIR", str(recipe.output / "wandb"))  # its own choice is the home folder
     os.environ.setdefault("WANDB_SILENT", "true")
     if "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
-    wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
+    run = wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
+    if os.environ["WANDB_MODE"] != "disabled":
+        say(f"  W&B    {os.environ['WANDB_MODE']}: {run.url or Path(run.dir).parent}")
 
 
 class Progress(ProgressCallback):
@@ -176,6 +181,10 @@ class Progress(ProgressCallback):
         "rewards/format/mean": "format",
         "sampling/sampling_logp_difference/mean": "logp gap",
     }
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        with redirect_stderr(stream()):  # which the bar then keeps
+            super().on_train_begin(*args, **kwargs)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if self.training_bar is None or not logs:

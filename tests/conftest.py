@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import DATA
+from reasoner.threads import share_cores
 
 # Before anything imports them: no network, no tracking service, no usage reports.
 for name, value in {
@@ -25,6 +26,7 @@ for name, value in {
     "MPLBACKEND": "Agg",
 }.items():
     os.environ.setdefault(name, value)
+share_cores()  # as the stages do
 
 
 #: What a server says to a prompt and the number of the request: HTTP status and content.

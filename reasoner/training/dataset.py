@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
@@ -14,6 +13,7 @@ from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES, PictureError, picture_size, read_picture
 from reasoner.prompts import assistant_message, conversation
 from reasoner.schema import Example
+from reasoner.terminal import say
 from reasoner.training.augment import NONE, Augment, vary
 from reasoner.verified import Verified
 
@@ -109,7 +109,7 @@ def _tell(faults: Sequence[PictureError], kept: int, *, filled: bool, split: str
     rows = f"{len(faults)} of {kept + len(faults)} rows of '{split}'"
     if len(faults) > kept and not filled:
         raise UserError(f"pictures of {rows} cannot be used: {names}; restore them or run `make mine` again")
-    print(f"left out {rows}, whose pictures cannot be used: {names}", file=sys.stderr)
+    say(f"left out {rows}, whose pictures cannot be used: {names}")
 
 
 def _image_path(data_dir: Path, image: Any, where: str) -> str:
@@ -185,7 +185,7 @@ class _Loading:
         except PictureError as error:
             if error.path not in self.bad:
                 self.bad.add(error.path)
-                print(f"{error}: another row takes its place ({len(self.bad)} bad so far)", file=sys.stderr)
+                say(f"{error}: another row takes its place ({len(self.bad)} bad so far)")
             return None
 
     def _seen(self, path: str) -> PIL.Image.Image:

@@ -106,6 +106,8 @@ def test_predictions_that_cannot_be_written_leave_the_old(written):
     assert path.read_bytes() == before and is_complete(path, described)
 
 
+@pytest.mark.slow
+@pytest.mark.anywhere(to="cpu")
 def test_generates_with_vllm_and_then_reuses(tmp_path):
     from reasoner.models import tiny
 

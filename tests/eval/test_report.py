@@ -12,6 +12,8 @@ from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES
 from rewards.registry import Score
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 ACCURACY = {"base": 0.1, "sft": 0.7, "grpo": 0.9}
 
@@ -108,7 +110,7 @@ def test_scores_hold_every_cell_and_paired_differences(evaluation):
 
 def test_the_page_is_self_contained_and_escapes_model_output(evaluation, tmp_path):
     write_report(tmp_path, evaluation)
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert "<b>Look</b>" not in page and "&lt;b&gt;Look" in page
     assert '<mark class="supported"' in page
@@ -118,7 +120,7 @@ def test_the_page_is_self_contained_and_escapes_model_output(evaluation, tmp_pat
 
 def test_markdown_tables_are_regular_and_plots_exist(evaluation, tmp_path):
     write_report(tmp_path, evaluation)
-    page = (tmp_path / "report.md").read_text()
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
     for name in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     blocks = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
@@ -131,7 +133,7 @@ def test_markdown_tables_are_regular_and_plots_exist(evaluation, tmp_path):
 def test_one_model_alone_can_be_reported(evaluation, tmp_path):
     alone = Evaluation({"sft": evaluation.scores["sft"]}, {}, {}, name="x", meta=evaluation.meta)
     write_report(tmp_path, alone)
-    assert "nothing to compare" in (tmp_path / "report.html").read_text()
+    assert "nothing to compare" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_learning_curves_leave_out_what_was_not_logged():

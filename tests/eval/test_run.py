@@ -15,7 +15,7 @@ from reasoner.errors import UserError
 def subject(tmp_path):
     """A run with an SFT checkpoint of nothing but its configuration."""
     (tmp_path / "sft").mkdir()
-    (tmp_path / "sft" / "config.json").write_text(json.dumps({"max_position_embeddings": 512}))
+    (tmp_path / "sft" / "config.json").write_text(json.dumps({"max_position_embeddings": 512}), encoding="utf-8")
     return Run(
         name="phantom",
         source="phantom",
@@ -42,7 +42,7 @@ def test_rows_that_do_not_fit_the_model_are_refused(subject):
     "content", ["", "[]", '{"log_history": 1}', '{"log_history": [1]}', '{"log_history": [{"a": 1}]}']
 )
 def test_a_damaged_trainer_state_is_named_with_the_fix(content, subject):
-    (subject.output / "sft" / "trainer_state.json").write_text(content)
+    (subject.output / "sft" / "trainer_state.json").write_text(content, encoding="utf-8")
     with pytest.raises(
         UserError, match=r"sft/trainer_state\.json: damaged.*delete it to evaluate without learning curves"
     ):

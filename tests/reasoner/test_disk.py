@@ -44,39 +44,45 @@ def test_a_swap_that_is_killed_loses_nothing_and_can_be_repeated(kept, step, tmp
     for folder, text in ((part, "new"), (place, "old"), (previous, "oldest")):
         if folder is not None:
             folder.mkdir()
-            (folder / "weights").write_text(text)
+            (folder / "weights").write_text(text, encoding="utf-8")
     kill_before(step)
     try:
         swap(part, place, previous)
     except Killed:
         monkeypatch.undo()
-        held = [(path / "weights").read_text() for path in tmp_path.iterdir() if (path / "weights").is_file()]
+        held = [
+            (path / "weights").read_text(encoding="utf-8")
+            for path in tmp_path.iterdir()
+            if (path / "weights").is_file()
+        ]
         assert "new" in held and (part.exists() is False or "old" in held)
         if part.exists():
             swap(part, place, previous)
-    assert (place / "weights").read_text() == "new" and not part.exists()
+    assert (place / "weights").read_text(encoding="utf-8") == "new" and not part.exists()
     if previous is not None:
-        assert (previous / "weights").read_text() == "old"
+        assert (previous / "weights").read_text(encoding="utf-8") == "old"
 
 
 def test_a_link_is_replaced_and_not_what_it_points_to(tmp_path):
     for name in ("real", "part"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "of").write_text(name)
+        (tmp_path / name / "of").write_text(name, encoding="utf-8")
     (tmp_path / "place").symlink_to(tmp_path / "real")
     swap(tmp_path / "part", tmp_path / "place")
-    assert (tmp_path / "place" / "of").read_text() == "part" and (tmp_path / "real" / "of").read_text() == "real"
+    assert (tmp_path / "place" / "of").read_text(encoding="utf-8") == "part" and (tmp_path / "real" / "of").read_text(
+        encoding="utf-8"
+    ) == "real"
 
 
 def test_a_block_that_fails_leaves_the_earlier_folder(tmp_path):
     folder = tmp_path / "export"
     for text in ("first", "second"):
         with replaced(folder, "card") as part:
-            (part / "card").write_text(text)
+            (part / "card").write_text(text, encoding="utf-8")
     with pytest.raises(RuntimeError), replaced(folder, "card") as part:
-        (part / "card").write_text("wrong")
+        (part / "card").write_text("wrong", encoding="utf-8")
         raise RuntimeError
-    assert (folder / "card").read_text() == "second"
+    assert (folder / "card").read_text(encoding="utf-8") == "second"
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="a file where a folder is needed"), replaced(tmp_path / "file", "card"):
         pass
@@ -90,7 +96,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path, kill_before):
     kill_before(0)
     with pytest.raises(Killed):
         write_whole(tmp_path / "a.json", "new")
-    assert (tmp_path / "a.json").read_text() == "old"
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize(

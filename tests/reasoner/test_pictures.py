@@ -294,9 +294,9 @@ def test_cut_files_are_damaged(save: Save, tmp_path: Path, form: str, dicom: Cal
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("The lungs are clear.")
+    (tmp_path / "a.png").write_text("The lungs are clear.", encoding="utf-8")
     (tmp_path / "b.png").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
-    (tmp_path / "c.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n")
+    (tmp_path / "c.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", encoding="utf-8")
     for name in ("a.png", "b.png", "c.png"):
         assert fault(tmp_path / name) == "not an image"
     for path in (tmp_path, tmp_path / "gone.png", "a\0b.png", "x" * 5000, ""):

@@ -14,12 +14,14 @@ from recipes import memory, stages
 from recipes.cli import HELP, main
 from recipes.load import load_recipe
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 
 def finish(recipe, stage, overrides=()):
     """Leaves behind what a successful run of the stage would: its proof and its record."""
     stages.prepare(recipe, stage, force=False)
     with stages.recorded(recipe, stage, overrides):
-        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text("{}")
+        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text("{}", encoding="utf-8")
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 
 def reasoner(*command, **more):
-    return subprocess.run([sys.executable, "-m", "recipes.cli", *command], stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.run(
+        [sys.executable, "-m", "recipes.cli", *command], stderr=subprocess.PIPE, encoding="utf-8", **more
+    )
 
 
 @pytest.mark.parametrize("command", [("mine", "--dry-run"), ("mine", "--help"), ("--help",)])
@@ -48,7 +52,7 @@ def test_output_that_nobody_reads_or_that_does_not_fit_ends_without_a_traceback(
     os.close(read)
     unread = reasoner(*command, stdout=write, env=env)
     os.close(write)
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         unfit = reasoner(*command, stdout=full, env=env)
     if unbuffered and "--help" in command:  # argparse passes over it
         assert (unread.returncode, unread.stderr, unfit.returncode, unfit.stderr) == (0, "", 0, "")
@@ -71,12 +75,12 @@ def stop(*rest):
 import sys
 from recipes.cli import HELP, main
 sys.exit(main(["mine", "--dry-run"]))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_while_libraries_load_is_one_line(tmp_path):
-    (tmp_path / "yaml.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "yaml.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     done = reasoner("mine", "--dry-run", env=env)
     assert done.returncode == 130 and done.stderr.startswith("stopped; ") and done.stderr.count("\n") == 1
@@ -87,14 +91,14 @@ def test_ctrl_c_while_libraries_load_is_one_line(tmp_path):
 )
 def test_a_reward_file_that_does_not_run_is_no_success(body, tmp_path, capsys):
     file = tmp_path / "mine.py"
-    file.write_text(body)
+    file.write_text(body, encoding="utf-8")
     assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{file}]"]) == 2
     out, error = capsys.readouterr()
     assert error.startswith(f"error: reward file {file} does not run: ") and error.count("\n") == 1 and not out
 
 
 def test_what_a_reward_file_prints_is_not_part_of_the_recipe(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text("print('a: b: c')")
+    (tmp_path / "mine.py").write_text("print('a: b: c')", encoding="utf-8")
     assert main(["grpo", "--dry-run", "--set", f"grpo.reward_files=[{tmp_path / 'mine.py'}]"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["name"] == "phantom"
 
@@ -105,11 +109,19 @@ def test_what_a_reward_file_prints_is_not_part_of_the_recipe(tmp_path, capsys):
 def test_rows_longer_than_the_model_are_refused_before_anything_runs(stage, key, tmp_path, capsys):
     base = tmp_path / ("base" if stage == "sft" else "out/sft")
     base.mkdir(parents=True)
-    (base / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 511}}))
+    (base / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 511}}), encoding="utf-8")
     settings = [f"--set=output={tmp_path / 'out'}", f"--set=model.base={base}"]
     assert main([stage, "--dry-run", *settings]) == 2
     error = capsys.readouterr().err
     assert key in error and "511 positions" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("start", [["-m", "recipes.cli"], ["-c", "import recipes.cli as cli; cli.main()"]])
+def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
+    command = [sys.executable, *start, "mine", "--dry-run", "--set", 'description="caf\\u00e9"']
+    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, env={**os.environ, **ascii_locale}, capture_output=True, check=True)
+    assert "description: caf\u00e9" in done.stdout.decode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +163,15 @@ def test_dry_run_prints_the_full_recipe_and_makes_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
+def test_a_dry_run_can_be_read_whatever_the_terminal_knows():
+    command = [sys.executable, "-m", "recipes.cli", "mine", "--dry-run", "--set", 'description="caf\\u00e9"']
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, encoding="utf-8", check=True
+        )
+        assert yaml.safe_load(done.stdout)["description"] == "caf\u00e9"
+
+
 def test_a_finished_stage_is_reused_until_something_it_depends_on_changes(recipe, capsys):
     finish(recipe, "mine")
     finish(recipe, "sft")
@@ -176,11 +197,11 @@ def test_redoing_an_earlier_stage_outdates_the_later_ones(recipe, monkeypatch):
 
 def test_edited_input_outdates_mining(tmp_path):
     reports = tmp_path / "reports.jsonl"
-    reports.write_text("{}\n")
+    reports.write_text("{}\n", encoding="utf-8")
     recipe = load_recipe("phantom", [f"output={tmp_path / 'out'}", f"data.input={reports}"])
     finish(recipe, "mine")
     assert stages.reusable(recipe, "mine")
-    reports.write_text("{}\n{}\n")
+    reports.write_text("{}\n{}\n", encoding="utf-8")
     assert not stages.reusable(recipe, "mine")
 
 
@@ -196,12 +217,12 @@ def test_later_stages_accept_what_was_made_with_extra_arguments(recipe):
 def test_the_old_result_stays_until_the_new_one_is_whole_and_then_as_previous(recipe):
     finish(recipe, "mine")
     finish(recipe, "sft")
-    (recipe.output / "sft" / "config.json").write_text('"old"')
+    (recipe.output / "sft" / "config.json").write_text('"old"', encoding="utf-8")
     assert not stages.prepare(recipe, "sft", force=True)
-    assert (recipe.output / "sft" / "config.json").read_text() == '"old"'
+    assert (recipe.output / "sft" / "config.json").read_text(encoding="utf-8") == '"old"'
     finish(recipe, "sft")
-    assert (recipe.output / "sft" / "config.json").read_text() == "{}"
-    assert (recipe.output / "sft.previous" / "config.json").read_text() == '"old"'
+    assert (recipe.output / "sft" / "config.json").read_text(encoding="utf-8") == "{}"
+    assert (recipe.output / "sft.previous" / "config.json").read_text(encoding="utf-8") == '"old"'
     assert sorted(path.name for path in recipe.output.iterdir()) == ["data", "sft", "sft.previous", "stages.json"]
 
 
@@ -212,11 +233,11 @@ def test_a_half_run_waits_while_other_settings_are_tried(recipe):
     for tried in (recipe, other):
         assert not stages.prepare(tried, "sft", force=False)
         (part / "checkpoints").mkdir()
-        (part / "checkpoints" / "of").write_text(str(tried is other))
+        (part / "checkpoints" / "of").write_text(str(tried is other), encoding="utf-8")
         assert stages.prepare(tried, "sft", force=False), "the same settings resume"
     for tried in (recipe, other):
         assert stages.prepare(tried, "sft", force=False)
-        assert (part / "checkpoints" / "of").read_text() == str(tried is other)
+        assert (part / "checkpoints" / "of").read_text(encoding="utf-8") == str(tried is other)
     assert not stages.prepare(other, "sft", force=True), "unless they are told not to"
     assert not (part / "checkpoints").exists()
 
@@ -225,7 +246,9 @@ def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
     monkeypatch.setattr(memory, "SAMPLE_S", 0.02)
     stages.prepare(recipe, "mine", force=False)
     with stages.recorded(recipe, "mine", ["seed=0"]):
-        child = subprocess.Popen([sys.executable, "-c", "x = bytearray(300 * 2**20); import time; time.sleep(20)"])
+        holds = "x = bytearray(300 * 2**20); print(flush=True); import time; time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", holds], stdout=subprocess.PIPE)
+        child.stdout.readline()
         time.sleep(1.5)
         child.kill()
         child.wait()
@@ -235,7 +258,7 @@ def test_records_say_how_long_and_how_much(recipe, monkeypatch, capsys):
     interval = {"value": 0.8, "low": 0.75, "high": 0.85}
     (recipe.output / "eval").mkdir()
     (recipe.output / "eval" / "scores.json").write_text(
-        json.dumps({"sft": {"test": {"greedy": {"micro_f1": interval}}}})
+        json.dumps({"sft": {"test": {"greedy": {"micro_f1": interval}}}}), encoding="utf-8"
     )
     assert main(["summary", "--set", f"output={recipe.output}"]) == 0
     shown = capsys.readouterr().err

@@ -16,6 +16,8 @@ from recipes.config import Recipe, check_trainer_args
 from recipes.load import load_recipe, trainer_flags
 from recipes.plain_yaml import parse_yaml
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 
 def sections(section: type[Section]) -> list[type[Section]]:
     nested = [f.annotation for f in section.model_fields.values() if isinstance(f.annotation, type)]
@@ -49,7 +51,7 @@ def test_every_field_says_what_it_is():
 
 def test_a_recipe_survives_its_own_dump(tmp_path):
     recipe = load_recipe("phantom", [f"output={tmp_path}"])
-    (tmp_path / "copy.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    (tmp_path / "copy.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
     assert load_recipe(str(tmp_path / "copy.yaml")) == recipe
 
 
@@ -138,7 +140,7 @@ def test_a_byte_order_mark_is_no_harm(tmp_path):
 def test_the_schema_needs_no_torch_and_evaluation_no_recipe(module):
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = set(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout.split()
     )
     assert not {"torch", "transformers", "trl", "vllm", "ray"} & loaded
     assert module != "recipes.config" or "yaml" not in loaded
@@ -152,7 +154,7 @@ def test_the_error_names_the_file(tmp_path):
         ("data: {sauce: x}", "did you mean 'source'"),
         ("a: [", "not valid"),
     ]:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message) as raised:
             load_recipe(str(file))
         assert str(file) in str(raised.value)

@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[2]
 def reasoner(broken: dict[str, str], folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """`reasoner COMMAND` where the modules of `broken` hold that code instead of their own."""
     for name, code in broken.items():
-        (folder / f"{name}.py").write_text(code)
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     args = [sys.executable, "-m", "recipes.cli", *command]
-    return subprocess.run(args, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(args, env=env, cwd=folder, capture_output=True, encoding="utf-8", timeout=300)
 
 
 BROKEN = {
@@ -44,7 +44,7 @@ def test_it_starts_whatever_is_broken_and_names_it(tmp_path):
 
 @pytest.mark.parametrize(("code", "end"), [("import os; os._exit(7)", "exit code 7"), ("import os; os.abort()", "-6")])
 def test_an_import_that_ends_the_process_is_named(code, end, tmp_path, monkeypatch):
-    (tmp_path / "deadly.py").write_text(code)
+    (tmp_path / "deadly.py").write_text(code, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     [(module, error)] = doctor.look(["json", "deadly", "csv"]).errors.items()
     assert module == "deadly" and end in error
@@ -60,7 +60,9 @@ def test_a_broken_package_is_one_line_for_every_other_command(module, tmp_path):
 
 def test_only_the_standard_library_is_imported_before_the_command_is_known():
     code = "import sys, recipes.cli as cli, recipes.doctor; cli.build_parser(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
     ours = {"reasoner", "recipes", "__main__"}
     site = {"_distutils_hack", "_virtualenv"}  # what an installation hooks into Python's start
     found = {name.partition(".")[0] for name in loaded if not name.startswith("__editable__")}

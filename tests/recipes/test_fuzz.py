@@ -10,7 +10,7 @@ import yaml
 from recipes import RECIPES, known_recipes
 from recipes.cli import main
 
-TEXTS = [(RECIPES / name / "recipe.yaml").read_text() for name in known_recipes()]
+TEXTS = [(RECIPES / name / "recipe.yaml").read_text(encoding="utf-8") for name in known_recipes()]
 #: What YAML, numbers and paths trip over.
 SCRAPS = [
     *("\t", "\0", "\x85", "\u2028", "\ufeff", "\ud800", "\x1b[31m", "é", "\n", "{", "}", "[", "]", "- ", ": ", "? "),

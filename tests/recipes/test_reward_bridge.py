@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROWS, RANKS = 6, 2
 
 
@@ -25,14 +27,14 @@ def test_two_processes_share_one_pool_and_get_their_own_scores(tmp_path):
             env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             cwd=Path(__file__).parents[2],
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for rank in range(RANKS)
     ]
     errors = [process.communicate(timeout=180)[1] for process in running]
     assert [process.returncode for process in running] == [0] * RANKS, errors
     for rank in range(RANKS):
-        seen = json.loads((tmp_path / f"rank{rank}.json").read_text())
+        seen = json.loads((tmp_path / f"rank{rank}.json").read_text(encoding="utf-8"))
         assert seen["answer"] == [float(n % 2 == rank) for n in range(ROWS)]
         assert seen["rows"] == ROWS * RANKS, "one dispatch scores everybody's rows"
         assert "needs the column" in seen["error"], "an error of the pool is raised in every process"
@@ -69,7 +71,7 @@ def _one_process(folder: Path) -> None:
     with pytest.raises(UserError) as error:
         answer([None] * ROWS, list(completions), **columns)
     seen = {"answer": values, "rows": logged["reward_pool/rows"], "error": str(error.value)}
-    (folder / f"rank{state.process_index}.json").write_text(json.dumps(seen))
+    (folder / f"rank{state.process_index}.json").write_text(json.dumps(seen), encoding="utf-8")
     state.wait_for_everyone()
     if pool is not None:
         pool.close()

@@ -18,6 +18,8 @@ import pytest
 
 from reasoner.models.load import VISION_TOKENS
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "data.options.train": 48,
     "data.options.val": 4,
@@ -49,12 +51,15 @@ def process(output: Path, *command: str, **more: object) -> dict:
 
 
 def reasoner(output: Path, *command: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(**process(output, *command, **more), capture_output=True, text=True, timeout=400)
+    return subprocess.run(**process(output, *command, **more), capture_output=True, encoding="utf-8", timeout=400)
 
 
 def run(output: Path, *command: str, **more: object) -> str:
     done = reasoner(output, *command, **more)
-    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    if done.returncode:
+        log = output / "logs" / f"{command[0]}.log"
+        kept = log.read_text(encoding="utf-8")[-6000:] if log.is_file() else ""
+        pytest.fail(f"{command}: {done.stderr[-3000:]}\n{kept}")
     return done.stdout + done.stderr
 
 
@@ -84,7 +89,7 @@ def kill_after(checkpoint: Path, output: Path, stage: str, **more: object) -> No
 
 
 def history(folder: Path) -> list[dict]:
-    return json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
 
 
 def rollouts(folder: Path) -> list[dict]:
@@ -98,6 +103,7 @@ def test_sft_and_grpo_ran_their_steps_and_left_plain_checkpoints(road):
         assert (road / stage / "model.safetensors").is_file() and (road / stage / "processor_config.json").is_file()
 
 
+@pytest.mark.anywhere(to="all")
 def test_vllm_and_the_trainer_agree_at_every_step(road):
     gaps = [row["sampling/sampling_logp_difference/mean"] for row in history(road / "grpo") if "reward" in row]
     assert len(gaps) == 3 and max(gaps) <= 1e-3
@@ -174,19 +180,20 @@ def test_adapters_are_merged_and_a_frozen_vision_tower_stays(road, tmp_path):
     (tmp_path / "data").symlink_to(road / "data")
     run(tmp_path, "sft", **{"model.lora.r": 4, "model.freeze_vision": "true", "sft.trainer.learning_rate": 0.01})
     before, after = (load_file(tmp_path / place / "model.safetensors") for place in ("sft/base", "sft"))
-    adapter = json.loads((tmp_path / "sft" / "adapter" / "adapter_config.json").read_text())
+    adapter = json.loads((tmp_path / "sft" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert before.keys() == after.keys() and adapter["base_model_name_or_path"] == str(tmp_path / "sft" / "base")
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all("language_model" in name or name.startswith("model.layers") for name in changed), changed
 
 
+@pytest.mark.anywhere(to="all")
 def test_evaluation_and_export_close_the_road(road):
     run(road, "eval")
-    scores = json.loads((road / "eval" / "scores.json").read_text())
+    scores = json.loads((road / "eval" / "scores.json").read_text(encoding="utf-8"))
     assert {"base", "sft", "grpo"} <= set(scores)
     assert (road / "eval" / "report.html").is_file() and (road / "eval" / "report.md").is_file()
     run(road, "export")
-    check = json.loads((road / "export" / "export_check.json").read_text())
+    check = json.loads((road / "export" / "export_check.json").read_text(encoding="utf-8"))
     assert check["logits_max_difference"] <= 1e-5
 
 

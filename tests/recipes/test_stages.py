@@ -23,7 +23,7 @@ def recipe(tmp_path):
 def finish(recipe, stage, text):
     stages.prepare(recipe, stage, force=True)
     with stages.recorded(recipe, stage, []):
-        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text(text)
+        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text(text, encoding="utf-8")
 
 
 GOOD = {"fingerprint": "f", "seconds": 1, "peak_gib": 1.5, "finished": "2026-01-01", "overrides": ["seed=1"]}
@@ -47,13 +47,13 @@ GOOD = {"fingerprint": "f", "seconds": 1, "peak_gib": 1.5, "finished": "2026-01-
 def test_a_damaged_record_stops_every_command_and_touches_nothing(command, content, message, recipe, capsys):
     finish(recipe, "sft", "{}")
     records = recipe.output / stages.RECORDS
-    records.write_text(content)
+    records.write_text(content, encoding="utf-8")
     before = sorted(recipe.output.rglob("*"))
     assert main([command, "--set", f"output={recipe.output}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {records}: ") and message in error and error.count("\n") == 1
     assert "delete it: results are then used as they are by `make` and --if-needed" in error
-    assert sorted(recipe.output.rglob("*")) == before and records.read_text() == content
+    assert sorted(recipe.output.rglob("*")) == before and records.read_text(encoding="utf-8") == content
     records.unlink()
     assert main(["sft", "--if-needed", "--set", f"output={recipe.output}"]) == 0
     assert "put there by hand" in " ".join(capsys.readouterr().err.split())
@@ -62,7 +62,7 @@ def test_a_damaged_record_stops_every_command_and_touches_nothing(command, conte
 def test_records_of_other_stages_are_passed_over(recipe):
     finish(recipe, "sft", "{}")
     records = recipe.output / stages.RECORDS
-    records.write_text(json.dumps({**json.loads(records.read_text()), "dpo": 1}))
+    records.write_text(json.dumps({**json.loads(records.read_text(encoding="utf-8")), "dpo": 1}), encoding="utf-8")
     assert set(stages.read_records(recipe.output)) == {"sft"}
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_fails_leaves_the_old_result_and_its_record(recipe):
     with pytest.raises(RuntimeError), stages.recorded(recipe, "sft", []):
         raise RuntimeError
     assert stages.read_records(recipe.output) == before and stages.reusable(recipe, "sft")
-    assert (recipe.output / "sft" / "config.json").read_text() == "old"
+    assert (recipe.output / "sft" / "config.json").read_text(encoding="utf-8") == "old"
 
 
 class Killed(BaseException):
@@ -113,13 +113,16 @@ def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, ste
     proof = stages.STAGES[stage].proof
     try:
         with stages.recorded(recipe, stage, ["seed=0"]):
-            (stages.working(recipe, stage) / proof).write_text("new")
+            (stages.working(recipe, stage) / proof).write_text("new", encoding="utf-8")
     except Killed:
         pass
     monkeypatch.undo()
     finished = (recipe.output / f".{stage}.finished").exists() or step > 0
     stages.settle_all(recipe)
-    text, record = (stages.result(recipe, stage) / proof).read_text(), stages.read_records(recipe.output)[stage]
+    text, record = (
+        (stages.result(recipe, stage) / proof).read_text(encoding="utf-8"),
+        stages.read_records(recipe.output)[stage],
+    )
     if finished:
         assert text == "new" and record.overrides == ["seed=0"]
         left_over = {path.name for path in recipe.output.iterdir()} - {stages.STAGES[stage].folder, stages.RECORDS}
@@ -131,7 +134,7 @@ def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, ste
 def test_a_full_disk_at_the_very_end_leaves_the_checkpoints_to_go_on_from(recipe, monkeypatch):
     def finished():
         with stages.recorded(recipe, "sft", []):
-            (part / "config.json").write_text("{}")
+            (part / "config.json").write_text("{}", encoding="utf-8")
 
     part = stages.working(recipe, "sft")
     stages.prepare(recipe, "sft", force=False)
@@ -151,10 +154,10 @@ def test_an_adapter_names_its_base_where_that_is_in_the_end(recipe):
     with stages.recorded(recipe, "sft", []):
         for name in ("base", "adapter"):
             (part / name).mkdir()
-        (part / "config.json").write_text("{}")
+        (part / "config.json").write_text("{}", encoding="utf-8")
         named = {"base_model_name_or_path": str(part / "base"), "r": 4}
-        (part / "adapter" / "adapter_config.json").write_text(json.dumps(named))
-    config = json.loads((recipe.output / "sft" / "adapter" / "adapter_config.json").read_text())
+        (part / "adapter" / "adapter_config.json").write_text(json.dumps(named), encoding="utf-8")
+    config = json.loads((recipe.output / "sft" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert config == {"base_model_name_or_path": str(recipe.output / "sft" / "base"), "r": 4}
     assert Path(config["base_model_name_or_path"]).is_dir()
 
@@ -163,11 +166,11 @@ def test_an_evaluation_takes_over_finished_predictions_and_leaves_the_old_ones(r
     stages.prepare(recipe, "eval", force=False)
     with stages.recorded(recipe, "eval", []):
         (stages.working(recipe, "eval") / "predictions").mkdir()
-        (stages.working(recipe, "eval") / "predictions" / "a.jsonl").write_text("old")
-        (stages.working(recipe, "eval") / "scores.json").write_text("{}")
+        (stages.working(recipe, "eval") / "predictions" / "a.jsonl").write_text("old", encoding="utf-8")
+        (stages.working(recipe, "eval") / "scores.json").write_text("{}", encoding="utf-8")
     stages.prepare(recipe, "eval", force=False)
-    (stages.working(recipe, "eval") / "predictions" / "a.jsonl").write_text("new")
-    assert (recipe.output / "eval" / "predictions" / "a.jsonl").read_text() == "old"
+    (stages.working(recipe, "eval") / "predictions" / "a.jsonl").write_text("new", encoding="utf-8")
+    assert (recipe.output / "eval" / "predictions" / "a.jsonl").read_text(encoding="utf-8") == "old"
     stages.prepare(recipe, "eval", force=True)
     assert not (stages.working(recipe, "eval") / "predictions").exists()
 
@@ -175,23 +178,23 @@ def test_an_evaluation_takes_over_finished_predictions_and_leaves_the_old_ones(r
 @pytest.mark.parametrize("output", ["/proc/here", "/dev/null", "/dev/null/here", "FILE", "FILE/here"])
 @pytest.mark.parametrize("stage", ["mine", "eval", "export"])
 def test_an_output_that_cannot_be_written_is_one_line(stage, output, tmp_path, capsys):
-    (tmp_path / "FILE").write_text("mine")
+    (tmp_path / "FILE").write_text("mine", encoding="utf-8")
     output = output.replace("FILE", str(tmp_path / "FILE"))
     assert main([stage, "--set", f"output={output}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "choose another --set output=DIR" in error and error.count("\n") == 1
-    assert (tmp_path / "FILE").read_text() == "mine"
+    assert (tmp_path / "FILE").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("name", ["data", "stages.json"])
 def test_a_file_or_folder_in_the_way_is_named_and_stays(name, recipe, capsys):
     way = recipe.output / name
     way.parent.mkdir(parents=True)
-    way.mkdir() if name == "stages.json" else way.write_text("mine")
+    way.mkdir() if name == "stages.json" else way.write_text("mine", encoding="utf-8")
     assert main(["mine", "--set", f"output={recipe.output}"]) == 2
     error = capsys.readouterr().err
     assert name in error and error.count("\n") == 1
-    assert way.is_dir() if name == "stages.json" else (recipe.output / name).read_text() == "mine"
+    assert way.is_dir() if name == "stages.json" else (recipe.output / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_settings_that_no_longer_load_are_no_reason_to_stop(recipe):
@@ -204,7 +207,7 @@ def test_settings_that_no_longer_load_are_no_reason_to_stop(recipe):
 
 def test_a_damaged_journal_says_what_to_do(recipe):
     recipe.output.mkdir(parents=True)
-    (recipe.output / ".sft.finished").write_text("{}")
+    (recipe.output / ".sft.finished").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"delete it; if .*sft\.part is whole, rename it to sft"):
         stages.settle_all(recipe)
 
@@ -212,10 +215,10 @@ def test_a_damaged_journal_says_what_to_do(recipe):
 def test_what_was_put_there_by_hand_is_kept(recipe):
     place = recipe.output / "eval"
     place.mkdir(parents=True)
-    (place / "notes.txt").write_text("mine")
+    (place / "notes.txt").write_text("mine", encoding="utf-8")
     for _ in range(2):
         finish(recipe, "eval", "{}")
-        assert (recipe.output / "eval.previous" / "notes.txt").read_text() == "mine"
+        assert (recipe.output / "eval.previous" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_an_export_replaces_nothing_but_an_export(recipe, capsys):

@@ -125,7 +125,9 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if "100 kB" in name else name for name in FAMILIES]
+)
 def test_no_family_beats_the_honest_reference(family):
     rng = random.Random(family)
     assert len(rows()) == STUDIES

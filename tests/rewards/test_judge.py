@@ -59,6 +59,7 @@ def test_gibberish_falls_back_to_the_rules_and_is_counted(server, tmp_path, cont
     assert judged(content, TEXT) is None
 
 
+@pytest.mark.slow
 def test_the_pool_asks_about_a_chunk_at_once_and_survives_a_server_that_is_gone(server, tmp_path):
     rows = [row(f"There is no fracture {n}.") for n in range(12)]
     with RewardPool({"process": 1.0}, workers=1, options=options(server, tmp_path)) as pool:

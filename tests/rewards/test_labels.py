@@ -52,7 +52,9 @@ def by_labels(score: Score) -> list[dict]:
 def mined(folder: Path, *studies: dict) -> list[Example]:
     """The lists asked of the studies, read back from Parquet."""
     rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"study_id": f"s{n}", **study}) + "\n" for n, study in enumerate(studies)))
+    rows.write_text(
+        "".join(json.dumps({"study_id": f"s{n}", **study}) + "\n" for n, study in enumerate(studies)), encoding="utf-8"
+    )
     source = open_source("jsonl", str(rows), folder, {"require_images": False})
     mine(source, folder / "data", tasks=TASKS, style="systematic", workers=0)
     return load_examples(folder / "data", "train")

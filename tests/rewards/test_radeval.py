@@ -15,6 +15,8 @@ from rewards.radeval import METRICS, NAMESPACE, RadEvalJudge, f1
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = """
 import os, pathlib, time
 
@@ -63,7 +65,7 @@ def calls(tmp_path_factory):
     """Where the stand-in notes its calls; a Ray whose processes find it."""
     folder = tmp_path_factory.mktemp("path")
     (folder / "radeval").mkdir()
-    (folder / "radeval" / "__init__.py").write_text(PACKAGE)
+    (folder / "radeval" / "__init__.py").write_text(PACKAGE, encoding="utf-8")
     (folder / "radeval" / "graph.py").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder), prepend=":")
@@ -95,7 +97,7 @@ def test_workers_share_one_actor_and_get_their_chunks_values_in_order(calls):
         assert score.value == pytest.approx(sum(parts.values()) / 2)
         assert [entry["against"] for entry in score.evidence] == [REFERENCE, REPORT]
         assert {(entry["words"], entry["start"], entry["end"]) for entry in score.evidence} == {(text, 0, len(text))}
-    asked = [line.split() for line in calls.read_text().splitlines()]
+    asked = [line.split() for line in calls.read_text(encoding="utf-8").splitlines()]
     assert sorted(int(n) for _, n in asked) == [14, 14], "each worker asks once, about its 7 rows on both sides"
     assert len({process for process, _ in asked}) == 1
 
@@ -116,7 +118,7 @@ def test_actors_divide_the_pairs(calls):
     cases = [Case(f"the heart {number}", REFERENCE, REPORT) for number in range(5)]
     judge.ask(cases)
     assert [judge.score(case).parts["rougeL_report"] for case in cases] == [overlap(c.text, REPORT) for c in cases]
-    assert [int(line.split()[1]) for line in calls.read_text().splitlines()[-2:]] == [5, 5]
+    assert [int(line.split()[1]) for line in calls.read_text(encoding="utf-8").splitlines()[-2:]] == [5, 5]
 
 
 @pytest.mark.parametrize("text", ["raise the heart", "an odd heart"])
@@ -175,7 +177,7 @@ def test_a_missing_package_is_refused_before_a_run(calls):
     package = calls.parent / "radeval"
     hidden = package.rename(calls.parent / "hidden")
     package.with_suffix(".py").write_text(
-        """raise ModuleNotFoundError("No module named 'radeval'")"""
+        """raise ModuleNotFoundError("No module named 'radeval'")""", encoding="utf-8"
     )  # nor a real one
     try:
         with pytest.raises(UserError, match=r"No module named 'radeval'.*pip install .*\[radeval\]"):

@@ -17,7 +17,7 @@ def user_file(tmp_path):
 
     def write(body, name="mine.py"):
         path = tmp_path / name
-        path.write_text("from rewards.registry import Score, reward\n\n" + body)
+        path.write_text("from rewards.registry import Score, reward\n\n" + body, encoding="utf-8")
         return str(path)
 
     yield write

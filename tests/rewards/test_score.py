@@ -18,6 +18,8 @@ from rewards import score
 from rewards.registry import Deferred, Score, reward
 from rewards.score import COLUMNS, score_file
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 REPORT = "FINDINGS: Small left pleural effusion. No pneumothorax. The heart is normal in size."
 CHAIN = "A small left pleural effusion is present. No pneumothorax. Heart size is normal."
 GOOD = {
@@ -100,7 +102,7 @@ def test_labels_called_mined_do_not_overrule_the_report(tmp_path):
 @pytest.mark.parametrize("content", ["", "\n\n", "nonsense\n", '{"id": 1}\n'])
 def test_no_usable_row_is_an_error_and_leaves_no_file(tmp_path, content):
     source = tmp_path / "in.jsonl"
-    source.write_text(content)
+    source.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"in\.jsonl: no usable row"):
         score_file(source, tmp_path / "out.jsonl")
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl"]
@@ -197,13 +199,15 @@ def test_the_output_changes_only_when_all_is_scored(tmp_path):
     output = write(tmp_path / "out.jsonl", "before")
     with pytest.raises(UserError, match="no usable row"):
         score_file(write(tmp_path / "in.jsonl", "nonsense"), output)
-    assert output.read_text() == "before" and len(os.listdir(tmp_path)) == 2
+    assert output.read_text(encoding="utf-8") == "before" and len(os.listdir(tmp_path)) == 2
 
 
 def test_a_link_to_the_output_is_followed(tmp_path):
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
     score_file(write(tmp_path / "in.jsonl", GOOD), tmp_path / "link.jsonl")
-    assert (tmp_path / "link.jsonl").is_symlink() and json.loads((tmp_path / "real.jsonl").read_text())["id"] == "a"
+    assert (tmp_path / "link.jsonl").is_symlink() and json.loads((tmp_path / "real.jsonl").read_text(encoding="utf-8"))[
+        "id"
+    ] == "a"
 
 
 FULL = """
@@ -216,9 +220,11 @@ sys.exit(main(["score", "--input", sys.argv[1], "--output", sys.argv[2]]))
 
 def test_a_full_disk_is_one_line_and_keeps_the_old_output(tmp_path):
     source, output = write(tmp_path / "in.jsonl", *[GOOD] * 50), write(tmp_path / "out.jsonl", "before")
-    result = subprocess.run([sys.executable, "-c", FULL, source, output], capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, source, output], capture_output=True, encoding="utf-8", timeout=300
+    )
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "cannot be written" in result.stderr
-    assert output.read_text() == "before" and len(os.listdir(tmp_path)) == 2
+    assert output.read_text(encoding="utf-8") == "before" and len(os.listdir(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("output", [".", "in.jsonl/x", "/dev/full", "/proc/x", "y" * 300])
@@ -239,7 +245,9 @@ def test_line_ends_marks_and_archives(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(data)
         assert score_file(tmp_path / name, tmp_path / "out.jsonl")["bad_rows"] == 0, name
-        assert [json.loads(row) for row in (tmp_path / "out.jsonl").read_text().splitlines()] == [wanted] * 2, name
+        assert [json.loads(row) for row in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()] == [
+            wanted
+        ] * 2, name
 
 
 def test_the_readable_part_of_a_truncated_archive_is_scored(tmp_path):

@@ -45,13 +45,13 @@ def test_hostile_rows(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[
     scored = 0
     for content in files(random.Random(0), GOOD, count):
         source.write_bytes(content)
-        output.write_text("before")
+        output.write_text("before", encoding="utf-8")
         code = main(["score", "--input", str(source), "--output", str(output)])
         printed = capsys.readouterr()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
         if code == 2:
             assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
-            assert output.read_text() == "before"
+            assert output.read_text(encoding="utf-8") == "before"
             continue
         assert code == 0 and printed.err == ""
         rows = [strict(line) for line in output.read_bytes().decode("utf-8").splitlines()]

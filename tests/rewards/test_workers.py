@@ -15,6 +15,8 @@ from reasoner.prompts import format_completion
 from rewards.registry import REGISTRY, RewardError, RewardSet
 from rewards.workers import RewardPool
 
+pytestmark = pytest.mark.slow
+
 ODD = """
 import os, signal, time
 from rewards.registry import Score, reward
@@ -47,7 +49,7 @@ def rows_of(n, **faults):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rewards") / "odd.py"
-    path.write_text(ODD)
+    path.write_text(ODD, encoding="utf-8")
     yield str(path)
     REGISTRY.pop("odd", None)
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def ablation(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     args = [sys.executable, str(ROOT / "scripts" / "ablation.py"), *words]
-    return subprocess.run(args, cwd=folder, env=env, capture_output=True, text=True)
+    return subprocess.run(args, cwd=folder, env=env, capture_output=True, encoding="utf-8")
 
 
 def test_without_a_start_it_says_what_to_run(tmp_path):

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from reasoner.mining.pipeline.shards import Shards, fingerprint
 from reasoner.mining.questions import check_tasks
 from reasoner.progress import progress
 from reasoner.sources.base import Partition, Source
+from reasoner.terminal import say
 
 #: Free space without which no run starts: text and Parquet for a few ten thousand studies.
 NEEDED_BYTES = 500 * 2**20
@@ -132,7 +132,7 @@ def _make_shards(
         check(settings.llm)
     done = count - len(missing)
     if done:
-        print(f"mining goes on: {done} of {count} parts are there", file=sys.stderr)
+        say(f"mining goes on: {done} of {count} parts are there")
     with progress(f"mining {source.name}", count, done) as advance:
         for _ in _mined(source, partitions, missing, output, settings, workers):
             advance(1)

@@ -19,7 +19,7 @@ def test_torchvision_imports_in_a_fresh_process():
     [("'0.28.0+cu130'", True), ("'0.28.0+cpu'", False), ("'0.28.0'\ncuda = None", False)],
 )
 def test_only_a_cuda_build_is_helped(version, built_for_cuda, tmp_path, monkeypatch):
-    (tmp_path / "version.py").write_text(f"__version__ = {version}\n")
+    (tmp_path / "version.py").write_text(f"__version__ = {version}\n", encoding="utf-8")
     spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     assert shim._built_for_cuda() is built_for_cuda

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_sentences_are_disjoint_and_in_order(text: str) -> None:
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
 
 
+@pytest.mark.slow
 def test_time_is_linear_in_length() -> None:
     """Without any full stop, of the words that make scopes walk: five times the length, five times the CPU time."""
     rng = random.Random(0)

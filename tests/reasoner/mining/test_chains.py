@@ -275,7 +275,7 @@ def test_unknown_tasks_are_refused() -> None:
 
 def test_chains_over_real_reports_are_faithful(data_dir: Path) -> None:
     """Every eighth report of the public Indiana collection: all steps have their words, and no chain is lost."""
-    with (data_dir / "iu" / "indiana_reports.csv").open(newline="") as file:
+    with (data_dir / "iu" / "indiana_reports.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[::8]
     tasks = {name: 1.0 for name in (*BUILDERS, "stage")}
     for style in STYLES:

@@ -53,10 +53,12 @@ def test_hostile_rows(
             assert contents(output) == before
             continue
         assert code == 0 and printed.err == "" and not (output / "shards").exists()
-        summary = json.loads((output / "summary.json").read_text())
+        summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
         studies = [row["study_id"] for row in pq.read_table(output / "studies.parquet").to_pylist()]
         examples = [row for file in (output / "examples").iterdir() for row in pq.read_table(file).to_pylist()]
-        quarantined = [json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines()]
+        quarantined = [
+            json.loads(line) for line in (output / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         left_out = sum(row["reason"] not in EXAMPLE_REASONS for row in quarantined)
         assert len(studies) + left_out == summary["studies"]["read"] == sum(map(is_row, io.BytesIO(content)))
         assert len(studies) == len(set(studies)) == summary["studies"]["mined"]

@@ -32,7 +32,9 @@ def rows(count: int, first: int = 0, **more: Any) -> list[dict[str, Any]]:
 
 def write(path: Path, *content: dict[str, Any] | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in content))
+    path.write_text(
+        "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in content), encoding="utf-8"
+    )
     return path
 
 
@@ -47,7 +49,7 @@ def contents(folder: Path, *without: str) -> dict[str, bytes]:
 
 
 def quarantine(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -65,12 +67,12 @@ def new(tmp_path: Path) -> Path:
 def test_a_bad_input_leaves_the_old_data_set(tmp_path: Path, old: Path) -> None:
     before = contents(old)
     for content in ("", "nonsense\n", '{"study_id": "a"}\n', '{"study_id": "a", "report": ""}\n'):
-        (tmp_path / "bad.jsonl").write_text(content)
+        (tmp_path / "bad.jsonl").write_text(content, encoding="utf-8")
         with pytest.raises(UserError) as told:
             run(tmp_path / "bad.jsonl", old)
         assert contents(old, "shards") == before
         if "quarantine" in str(told.value):
-            assert json.loads(Path(str(told.value).rpartition("see ")[2]).read_text())["reason"]
+            assert json.loads(Path(str(told.value).rpartition("see ")[2]).read_text(encoding="utf-8"))["reason"]
 
 
 class Killed(BaseException):
@@ -134,7 +136,7 @@ def test_strangers_in_a_data_set_are_not_lost(old: Path, new: Path, name: str) -
 def test_other_files_in_the_folder_stay(old: Path, new: Path) -> None:
     write(old / "notes.txt", "precious")
     run(new, old)
-    assert (old / "notes.txt").read_text() == "precious\n" and [*(old / "examples").iterdir()] == [
+    assert (old / "notes.txt").read_text(encoding="utf-8") == "precious\n" and [*(old / "examples").iterdir()] == [
         old / "examples" / "test-00000.parquet"
     ]
 
@@ -170,7 +172,7 @@ sys.exit(main(["mine", "--source", "jsonl", "--input", sys.argv[2], "--output", 
 def test_a_full_disk_is_one_line_and_loses_nothing(old: Path, new: Path, limit: int) -> None:
     before = contents(old)
     command = [sys.executable, "-c", FULL, str(limit), new, old]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
     assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert "cannot be written" in result.stderr and contents(old, "shards") == before
 
@@ -180,7 +182,7 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path, new: Path,
     write(tmp_path / "file", "precious")
     with pytest.raises(UserError, match=r"cannot be written|is no folder"):
         run(new, tmp_path / output)
-    assert (tmp_path / "file").read_text() == "precious\n"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "precious\n"
 
 
 def test_pictures_of_the_old_data_set_stay_until_the_new_one_is_whole(

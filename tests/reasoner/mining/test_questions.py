@@ -212,7 +212,7 @@ def test_patients_do_not_cross_splits(tmp_path: Path) -> None:
     lines = "".join(
         f'{{"study_id": "s{i}", "patient_id": "p{i % 40}", "report": "{REPORTS[i % 5]}"}}\n' for i in range(120)
     )
-    (tmp_path / "rows.jsonl").write_text(lines)
+    (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
     source = open_source("jsonl", str(tmp_path / "rows.jsonl"), tmp_path / "out", {"require_images": False})
     mine(source, tmp_path / "out", tasks={"binary": 1.0}, workers=0)
     import pyarrow.parquet as pq
@@ -233,7 +233,7 @@ def test_a_trainer_can_take_the_conversation(tmp_path: Path) -> None:
         Image.new("L", (56, 56)).save(tmp_path / f"{name}.png")
     report = REPORTS[3]
     row = {"study_id": "s", "report": report, "images": ["now.png"], "prior_images": ["then.png"], "split": "train"}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     mine(open_source("jsonl", str(tmp_path / "rows.jsonl"), folder), folder, tasks={"stage": 1.0}, workers=0)
     rows = load_examples(folder, "train")
     assert [row.stage for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -174,7 +174,7 @@ def test_a_server_that_is_gone_stops_the_run(
 
 def mine_with(folder: Path, chosen: Llm) -> dict[str, Any]:
     rows = [{"study_id": f"s{i}", "report": f"FINDINGS: {size} left pleural effusion."} for i, size in enumerate(SIZES)]
-    (folder.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     source = open_source("jsonl", str(folder.parent / "rows.jsonl"), folder, {"require_images": False})
     return mine(source, folder, tasks={"abnormality_list": 1.0}, style="concise", workers=0, llm=chosen)
 
@@ -190,6 +190,7 @@ def test_mining_counts_what_became_of_the_chains(tmp_path: Path, openai_server: 
     assert summary["refined"] == {"accepted": 1, "rejected": 3} and summary["llm"] == "model"
 
 
+@pytest.mark.slow
 def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
     """`vllm serve` with the tiny model, whose weights are random: every chain must stay as it was."""
     pytest.importorskip("vllm")
@@ -215,7 +216,7 @@ def test_the_babble_of_a_real_vllm_server_is_refused(tmp_path: Path) -> None:
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     cures = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
     environment = os.environ | cures | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    log = (tmp_path / "log").open("w+")
+    log = (tmp_path / "log").open("w+", encoding="utf-8")
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     chosen = Llm(f"http://127.0.0.1:{port}", "tiny", timeout_s=300)
     try:

@@ -25,6 +25,8 @@ from reasoner.mining.verify import faults
 from reasoner.schema import Chain, Example
 from reasoner.sources import open_source
 
+pytestmark = pytest.mark.slow
+
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 0.5, "temporal": 1.0}
 COUNTS = {"train": 230, "val": 20, "test": 20, "site_b": 10}
 
@@ -47,15 +49,15 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Mined:
 
 def test_files_and_summary(mined: Mined) -> None:
     folder, summary = mined.first, mined.summary
-    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary == json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["studies"]["read"] == sum(COUNTS.values())
     assert pq.read_table(folder / "studies.parquet").num_rows == summary["studies"]["mined"]
-    quarantined = (folder / "quarantine.jsonl").read_text().splitlines()
+    quarantined = (folder / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(quarantined) == sum(summary["quarantined"].values())
     for split in COUNTS:
         rows = pq.read_table(folder / "examples" / f"{split}-00000.parquet").num_rows
         assert rows == sum(counts.get(split, 0) for counts in summary["examples"].values())
-    assert "config_name" in (folder / "README.md").read_text()
+    assert "config_name" in (folder / "README.md").read_text(encoding="utf-8")
     assert "abnormality_list" in table(summary)
 
 
@@ -87,11 +89,11 @@ def test_complete_reports_are_read_without_error(mined: Mined) -> None:
 def test_a_second_run_replaces_the_first(tmp_path: Path, mined: Mined) -> None:
     shutil.copytree(mined.first, tmp_path, dirs_exist_ok=True)
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"study_id": "s", "report": "Cardiomegaly."}) + "\n" + "broken\n")
+    rows.write_text(json.dumps({"study_id": "s", "report": "Cardiomegaly."}) + "\n" + "broken\n", encoding="utf-8")
     source = open_source("jsonl", str(rows), tmp_path, {"require_images": False})
     summary = mine(source, tmp_path, tasks={"abnormality_list": 1.0}, workers=0)
     assert summary["quarantined"] == {"not JSON": 1}
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8")) == summary
     assert len(list((tmp_path / "examples").iterdir())) == 1
 
 
@@ -118,14 +120,17 @@ mine(source, folder, tasks={"abnormality_list": 1, "single": 1}, style="systemat
 
 
 def run_parts(folder: Path, how: str) -> tuple[int, list[int]]:
-    result = subprocess.run([sys.executable, "-c", KILLED, folder, how], capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, folder, how], capture_output=True, encoding="utf-8", timeout=300
+    )
     return result.returncode, [int(line) for line in result.stdout.split()]
 
 
+@pytest.mark.anywhere(to="system")
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     reports = ["Small left effusion.", "The lungs are clear.", "Cardiomegaly. Right pneumothorax.", ""]
     rows = [json.dumps({"study_id": f"s{i}", "report": reports[i % 4]}) for i in range(120)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run_parts(whole, "live") == (0, [1, 21, 41, 61, 81, 101])
     assert run_parts(killed, "kill") == (-signal.SIGKILL, [1, 21, 41, 61])
@@ -140,9 +145,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
 
 def test_shards_of_other_settings_or_input_are_not_used(tmp_path: Path) -> None:
     rows = [json.dumps({"study_id": f"s{i}", "report": "Cardiomegaly."}) for i in range(120)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     assert run_parts(tmp_path / "out", "kill")[1] == [1, 21, 41, 61]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n\n")
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n\n", encoding="utf-8")
     assert run_parts(tmp_path / "out", "live")[1] == [1, 21, 41, 61, 81, 101, 121]
 
 
@@ -163,7 +168,7 @@ def test_no_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evaluation_counts(tmp_path: Path, mined: Mined) -> None:
     gold = tmp_path / "gold.csv"
-    gold.write_text("uid,Cardiomegaly,Fracture,sides\nnobody,1,0,\n")
+    gold.write_text("uid,Cardiomegaly,Fracture,sides\nnobody,1,0,\n", encoding="utf-8")
     with pytest.raises(UserError, match="none of its 1 uids"):
         evaluate_labels(mined.first / "studies.parquet", gold)
     finding = {"concept": "fracture", "status": "present", "laterality": "left"}
@@ -195,7 +200,7 @@ GOLD = "uid,Fracture,sides\n"
 )
 def test_a_wrong_gold_file_is_one_line(tmp_path: Path, mined: Mined, content: str, told: str) -> None:
     gold = tmp_path / "gold.csv"
-    gold.write_text(content)
+    gold.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(told)):
         evaluate_labels(mined.first / "studies.parquet", gold)
 
@@ -210,7 +215,7 @@ def test_a_gold_file_in_latin_1(tmp_path: Path, mined: Mined) -> None:
 
 
 def test_damaged_studies_are_one_line(tmp_path: Path, mined: Mined) -> None:
-    (tmp_path / "gold.csv").write_text(GOLD + "a,1,\n")
+    (tmp_path / "gold.csv").write_text(GOLD + "a,1,\n", encoding="utf-8")
     data = (mined.first / "studies.parquet").read_bytes()
     for name, content in {
         "half": data[: len(data) // 2],
@@ -228,13 +233,13 @@ def test_damaged_studies_are_one_line(tmp_path: Path, mined: Mined) -> None:
 def test_real_reports(data_dir: Path) -> None:
     """The floors of the label quality on the public Indiana reports; see docs/mining.md for the table."""
     root = data_dir / "iu"
-    with (root / "indiana_reports.csv").open(newline="") as file:
+    with (root / "indiana_reports.csv").open(newline="", encoding="utf-8") as file:
         reports = {
             row["uid"]: f"FINDINGS: {row['findings']}\n\nIMPRESSION: {row['impression']}"
             for row in csv.DictReader(file)
         }
     pairs = []
-    with (root / "gold_dev.csv").open(newline="") as file:
+    with (root / "gold_dev.csv").open(newline="", encoding="utf-8") as file:
         for gold in csv.DictReader(file):
             findings = extract_report(reports[gold["uid"]])
             pairs.append((gold, {"labels": labels_of(findings), "findings": [f.to_dict() for f in findings]}))

@@ -69,6 +69,8 @@ def test_tags_are_ordinary_tokens_that_survive_decoding(checkpoint):
         assert len(ids) == 1 and tokenizer.decode(ids, skip_special_tokens=True) == tag
 
 
+@pytest.mark.slow
+@pytest.mark.anywhere(to="cpu")
 def test_a_weight_push_reaches_the_kernels(checkpoint, engine, image):
     """Perturb, push as TRL does, compare: before the push the two differ, after it they agree to 4 digits."""
     processor, model = load_processor(checkpoint), load_model(checkpoint, dtype="float32")
@@ -93,6 +95,8 @@ def test_a_weight_push_reaches_the_kernels(checkpoint, engine, image):
     assert torch.allclose(trainer_logps(model, processor, image, ids)[1], theirs, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.anywhere(to="cpu")
 def test_vision_tokens_cannot_be_sampled_even_when_the_logits_ask_for_them(checkpoint, engine, image):
     processor = load_processor(checkpoint)
     vision = vision_token_ids(processor)

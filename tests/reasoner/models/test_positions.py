@@ -13,7 +13,7 @@ from reasoner.models.positions import check_positions, max_positions
 @pytest.fixture
 def checkpoint(tmp_path):
     def write(config):
-        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
         return tmp_path
 
     return write
@@ -42,5 +42,7 @@ def test_no_torch_is_needed(checkpoint):
     folder = checkpoint({"max_position_embeddings": 512})
     code = "import sys; from reasoner.models.positions import max_positions as m; "
     code += f"print(m({str(folder)!r}), *sys.modules)"
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    seen = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    ).stdout.split()
     assert seen[0] == "512" and not {"torch", "transformers", "vllm"} & set(seen)

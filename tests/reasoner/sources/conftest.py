@@ -83,9 +83,9 @@ def mimic_cxr(folder: Path, pictures: bool, *, packed: bool = True) -> Path:
     for (patient, study), text in studies.items():
         path = folder / "files" / f"p{patient[:2]}" / f"p{patient}" / f"s{study}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     (folder / "files" / "p11" / "p11000002" / "s50000004.txt").write_bytes(b"\x00\x81\x8d\xfe\x01 FINDINGS: \x02")
-    (folder / "files" / "p11" / "p11000002" / "index.html").write_text("not a report")
+    (folder / "files" / "p11" / "p11000002" / "index.html").write_text("not a report", encoding="utf-8")
     meta = ["dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime"]
     rows: list[list[object]] = [
         ["aaa-1", 10000001, 50000001, "PA", 21800102, 101112.0],
@@ -203,7 +203,7 @@ def rexgradient(folder: Path, pictures: bool) -> Path:
     write_csv(folder / "metadata" / "train_metadata.csv", [head, *rows])
     valid = {"pG3_1": {"PatientID": "G3", "Findings": "Enlarged heart.", "Impression": "Cardiomegaly.", "ImagePath":
                        ["../deid_png/G3/a.png"], "ImageViewPosition": ["POSTERO_ANTERIOR"]}}  # fmt: skip
-    (folder / "metadata" / "valid_metadata_view_position.json").write_text(json.dumps(valid))
+    (folder / "metadata" / "valid_metadata_view_position.json").write_text(json.dumps(valid), encoding="utf-8")
     for name in ("G1/a", "G1/b", "G3/a") if pictures else ():
         picture(folder / "deid_png" / f"{name}.png")
     return folder
@@ -224,7 +224,7 @@ def cxrtrek(folder: Path, pictures: bool) -> Path:
              "image": ["chexpert/train/p7/s5.png", "chexpert/train/p7/s3.png"], "content": content}  # fmt: skip
     wrapped = {"messages": [], "data_dict": {"cxrtrek_data": {**study, "study_id": "study6", "content": content[:2]}}}
     (folder / "demo.json").write_text(
-        json.dumps([study, wrapped, {**study, "study_id": "study7", "content": []}], indent=1)
+        json.dumps([study, wrapped, {**study, "study_id": "study7", "content": []}], indent=1), encoding="utf-8"
     )
     for name in ("s5", "s3") if pictures else ():
         picture(folder / "chexpert" / "train" / "p7" / f"{name}.png")
@@ -241,7 +241,7 @@ def radrbench(folder: Path, pictures: bool) -> Path:
          "reasoning": "A small round opacity is seen."},
         {"item_id": "b2", "question": "", "answer": "B"},
     ]  # fmt: skip
-    (folder / "openi.json").write_text(json.dumps(rows))
+    (folder / "openi.json").write_text(json.dumps(rows), encoding="utf-8")
     for name in ("s1/a", "s2/b") if pictures else ():
         picture(folder / "p10000001" / f"{name}.jpg")
     return folder / "openi.json"
@@ -255,7 +255,7 @@ def jsonl(folder: Path, pictures: bool) -> Path:
     if pictures:
         picture(folder / "a.png")
         rows = [{**row, "images": ["a.png"]} for row in rows]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n")
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n", encoding="utf-8")
     return folder / "rows.jsonl"
 
 

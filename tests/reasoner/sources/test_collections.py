@@ -143,10 +143,11 @@ def test_iu_xray_xml_and_csv_give_the_same(made: Any) -> None:
         '<eCitation><uId id="CXR1"/><Abstract><AbstractText Label="COMPARISON"/><AbstractText Label="INDICATION">Cough'
         '</AbstractText><AbstractText Label="FINDINGS">The heart is enlarged.\nThere is a small left effusion.'
         '</AbstractText><AbstractText Label="IMPRESSION">Cardiomegaly.</AbstractText></Abstract>'
-        '<parentImage id="CXR1_IM-1"/></eCitation>'
+        '<parentImage id="CXR1_IM-1"/></eCitation>',
+        encoding="utf-8",
     )
-    (xml / "2.xml").write_text("<eCitation><uId")
-    (xml / "3.xml").write_text('<eCitation><uId id=""/></eCitation>')
+    (xml / "2.xml").write_text("<eCitation><uId", encoding="utf-8")
+    (xml / "3.xml").write_text('<eCitation><uId id=""/></eCitation>', encoding="utf-8")
     from_csv, _ = made.read("iu_xray", folder)
     from_xml, rejected = made.read("iu_xray", xml)
     assert from_xml == {"1": from_csv["1"]}
@@ -259,7 +260,7 @@ def test_json_in_other_wrappings(made: Any, name: str, file: str) -> None:
     made.write(name)
     path = made.folder / file
     expected, rejected = made.read(name, path)
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text(encoding="utf-8"))
     forms = {
         "lines.jsonl": "\n".join(map(json.dumps, rows)),
         "one_line.json": json.dumps({"data": rows}),
@@ -269,7 +270,7 @@ def test_json_in_other_wrappings(made: Any, name: str, file: str) -> None:
     }
     for form, content in forms.items():
         other = made.folder / form
-        other.write_text(content)
+        other.write_text(content, encoding="utf-8")
         found, bad = made.read(name, other)
         wanted = dict(list(expected.items())[:1]) if form.startswith("single") else expected
         assert found == wanted, form

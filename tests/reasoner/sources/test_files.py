@@ -20,6 +20,8 @@ from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
 from reasoner.sources.io.files import decode, read_text, require
 from reasoner.sources.io.json_rows import json_parts, read_json
 
+pytestmark = pytest.mark.anywhere(to="system")
+
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELL = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('"\n,;'), max_size=12)
 JSON = st.recursive(
@@ -69,7 +71,7 @@ def test_no_bytes_make_a_reader_raise(tmp_path: Path, noise: bytes) -> None:
 @pytest.mark.parametrize("broken", ['b,"never closed', 'b,"closed" too early', "b", "b,c,d", 'b,"x"y"z"'])
 def test_a_broken_csv_row_spoils_only_itself(tmp_path: Path, broken: str) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(f'one,two\n1,first\n{broken}\n2,"second, quoted"\n3,"of\ntwo lines"\n')
+    path.write_text(f'one,two\n1,first\n{broken}\n2,"second, quoted"\n3,"of\ntwo lines"\n', encoding="utf-8")
     rows = list(read_csv(path))
     assert [row.value["one"] for row in rows if row.value] == ["1", "2", "3"]
     assert [(row.where, row.reason) for row in rows if row.reason] == [(f"{path}:3", "bad row")]
@@ -106,7 +108,7 @@ def test_json_lists_and_lines(tmp_path: Path, values: list, indent: int | None, 
 
 def test_a_broken_json_element_spoils_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('[{"a": 1}, {"a": }, {"a": 3}, {"a": "open\n')
+    path.write_text('[{"a": 1}, {"a": }, {"a": 3}, {"a": "open\n', encoding="utf-8")
     rows = list(read_json(path))
     assert [row.value["a"] for row in rows if row.value] == [1, 3]
     assert [row.reason for row in rows] == ["", "not JSON", "", "not JSON"]
@@ -131,7 +133,7 @@ def test_memory_stays_flat_over_a_large_list(tmp_path: Path) -> None:
     import tracemalloc
 
     path = tmp_path / "a.json"
-    path.write_text(json.dumps([{"text": "word " * 200, "n": n} for n in range(6000)]))
+    path.write_text(json.dumps([{"text": "word " * 200, "n": n} for n in range(6000)]), encoding="utf-8")
     whole, json_rows._CHUNK = json_rows._CHUNK, 2**16
     tracemalloc.start()
     try:

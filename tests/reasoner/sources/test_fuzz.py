@@ -80,7 +80,7 @@ def test_json_records(tmp_path: Path, name: str) -> None:
     def check(rows: list[Any]) -> None:
         path = tmp_path / ("a.jsonl" if name == "jsonl" else "a.json")
         lines = "\n".join(map(json.dumps, [*rows, whole]))
-        path.write_text(lines if name == "jsonl" else json.dumps([*rows, whole]))
+        path.write_text(lines if name == "jsonl" else json.dumps([*rows, whole]), encoding="utf-8")
         read(name, path)
 
     check()

@@ -60,25 +60,28 @@ def test_what_is_written(made: Any, tmp_path: Path, name: str, capfd: pytest.Cap
             assert faults(Chain(example.steps), merge(example.gold_findings), example.report) == []
             assert example.boxes == (study.boxes if example.images == study.images else ())
 
-    quarantined = [json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines()]
-    summary = json.loads((output / "summary.json").read_text())
+    quarantined = [json.loads(line) for line in (output / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()]
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     assert [(row["where"], row["reason"]) for row in quarantined] == [(item.where, item.reason) for item in rejected]
     assert sum(summary["quarantined"].values()) == len(rejected) and summary["studies"]["mined"] == len(studies)
     assert summary["without_images"] == 0
-    assert f"Source `{name}`" in (output / "README.md").read_text()
+    assert f"Source `{name}`" in (output / "README.md").read_text(encoding="utf-8")
 
 
 def test_evaluation_is_all_that_standard_output_gets(
     made: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gold = tmp_path / "gold.csv"
-    gold.write_text("uid,Cardiomegaly,Pleural Effusion,Pneumothorax,sides\n1,1,1,0,Pleural Effusion:left\n3,0,0,0,\n")
+    gold.write_text(
+        "uid,Cardiomegaly,Pleural Effusion,Pneumothorax,sides\n1,1,1,0,Pleural Effusion:left\n3,0,0,0,\n",
+        encoding="utf-8",
+    )
     command = ["mine", "--source", "iu_xray", "--input", str(made.write("iu_xray")), "--output", str(tmp_path / "out")]
     assert main([*command, "--evaluate", str(gold)]) == 0
     scores = json.loads(capfd.readouterr().out)
     assert {"micro_f1", "macro_f1", "per_class", "side_accuracy"} <= scores.keys()
     assert scores["per_class"]["Cardiomegaly"]["f1"] == 1.0 and scores["side_accuracy"] == 1.0
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["without_images"] == 2
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["without_images"] == 2
 
 
 def test_options_of_a_source(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +95,7 @@ def test_options_of_a_source(made: Any, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_missing_column_is_exit_code_2(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = made.write("chexpert_plus")
-    path.write_text(path.read_text().replace("path_to_image", "path_to_img"))
+    path.write_text(path.read_text(encoding="utf-8").replace("path_to_image", "path_to_img"), encoding="utf-8")
     assert main(["mine", "--source", "chexpert_plus", "--input", str(path), "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "column 'path_to_image' is missing; the nearest is 'path_to_img'" in error

@@ -21,9 +21,11 @@ def read_all(source: object) -> list[Study | Rejected]:
 
 def write_jsonl(folder: Path, rows: Sequence[object]) -> Path:
     Image.new("L", (32, 32)).save(folder / "a.png")
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no picture", encoding="utf-8")
     path = folder / "rows.jsonl"
-    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    path.write_text(
+        "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n", encoding="utf-8"
+    )
     return path
 
 
@@ -58,12 +60,12 @@ def test_undecodable_lines_are_quarantined(tmp_path: Path) -> None:
 
 
 def write_iu(folder: Path) -> None:
-    with (folder / "indiana_reports.csv").open("w", newline="") as file:
+    with (folder / "indiana_reports.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"])
         writer.writerow(["1", "", "", "", "Cough", "", "The heart is enlarged.", "Cardiomegaly."])
         writer.writerow(["2", "", "", "", "Cough", "", "", ""])
-    with (folder / "indiana_projections.csv").open("w", newline="") as file:
+    with (folder / "indiana_projections.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["uid", "filename", "projection"], ["1", "1.png", "Frontal"]])
 
 
@@ -107,6 +109,6 @@ def test_missing_input(tmp_path: Path, name: str) -> None:
 
 def test_missing_column(tmp_path: Path) -> None:
     write_iu(tmp_path)
-    (tmp_path / "indiana_reports.csv").write_text("uid,findings\n1,clear\n")
+    (tmp_path / "indiana_reports.csv").write_text("uid,findings\n1,clear\n", encoding="utf-8")
     with pytest.raises(UserError, match="column 'indication' is missing"):
         open_source("iu_xray", str(tmp_path), tmp_path).partitions()

@@ -1,0 +1,100 @@
+"""Runs the tests that another machine could turn red, under the settings of other machines.
+
+    make test-anywhere                          # all settings; about 6 minutes on 2 cores
+    python scripts/anywhere.py --only locale    # those whose name holds a word
+
+A test says what it is sensitive to by `@pytest.mark.anywhere(to=...)`: `cpu` (instructions, threads), `system` (locale,
+home, path, time zone), or `all` (the whole road, where every system setting is odd at once). Exits with 1 if any fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_COPIED = shutil.ignore_patterns(".*", "outputs", "wandb", "__pycache__", "build", "*.egg-info", "shared")
+SHOWN_LINES = 60  # of the output of a setting that failed
+
+
+class Setting(NamedTuple):
+    """One kind of machine: which tests it concerns, its environment, and the folder that the checkout lies in."""
+
+    name: str
+    to: str
+    environment: Mapping[str, str]
+    folder: str | None = None
+
+
+class Outcome(NamedTuple):
+    setting: Setting
+    passed: bool
+    counts: str
+    seconds: float
+
+
+def settings(no_home: Path) -> list[Setting]:
+    """`no_home` is a path at which nothing can be made, not even by root."""
+    locale = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    home = {"HOME": str(no_home)} | {f"XDG_{kind}_HOME": str(no_home / kind) for kind in ("CACHE", "CONFIG", "DATA")}
+    zone = {"TZ": "Pacific/Chatham"}  # 45 minutes past the hour, with summer time
+    avx2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    return [
+        Setting("no vector instructions", "cpu", {"ATEN_CPU_CAPABILITY": "default"}),
+        Setting("AVX2", "cpu", avx2),
+        Setting("1 thread", "cpu", {"OMP_NUM_THREADS": "1"}),
+        Setting("4 threads", "cpu", {"OMP_NUM_THREADS": "4"}),
+        Setting("ASCII locale", "system", locale),
+        Setting("no home", "system", home),
+        Setting("path with spaces and é", "system", {}, "röntgen images/cxr reasoner"),
+        Setting("time zone", "system", zone),
+        Setting("locale, home, path and zone", "all", locale | home | zone, "x-ray images/cxr reasoner"),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="WORD", help="settings whose name holds this")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "file").touch()
+        chosen = [s for s in settings(Path(name) / "file" / "home") if options.only in s.name]
+        outcomes = [run(setting, Path(name)) for setting in chosen]
+    print(f"\n{'setting':28}{'result':9}{'seconds':>8}  tests")
+    for setting, passed, counts, seconds in outcomes:
+        print(f"{setting.name:28}{'passed' if passed else 'FAILED':9}{seconds:8.0f}  {counts}")
+    return int(not outcomes or not all(outcome.passed for outcome in outcomes))
+
+
+def run(setting: Setting, scratch: Path) -> Outcome:
+    """The tests concerned, in a process with the setting's environment; what failed is shown."""
+    print(f"== {setting.name}", flush=True)
+    root = ROOT
+    if setting.folder:
+        root = scratch / setting.folder
+        shutil.copytree(ROOT, root, ignore=NOT_COPIED)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", f"anywhere(to={setting.to!r})"]
+    environment = {**os.environ, "PYTHONPATH": str(root), **setting.environment}
+    log = scratch / "log"
+    start = time.monotonic()
+    with log.open("wb") as sink:
+        done = subprocess.run([*command, "--durations=3"], cwd=root, env=environment, stdout=sink, stderr=sink)
+    seconds = time.monotonic() - start
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if done.returncode:
+        print("\n".join(lines[-SHOWN_LINES:]), flush=True)
+    counts = re.sub(r"^=+ | in .*", "", lines[-1]) if lines else "no output"
+    return Outcome(setting, done.returncode == 0, counts, seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
