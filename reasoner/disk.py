@@ -16,6 +16,7 @@ from reasoner.errors import UserError
 #: Errors of the disk that a user can mend, and how.
 MENDABLE = {
     errno.ENOSPC: "free some space or choose another output",
+    errno.EFBIG: "free some space or choose another output",
     errno.EDQUOT: "free some space or choose another output",
     errno.EROFS: "choose an output that can be written",
     errno.EACCES: "mend its permissions or choose another",

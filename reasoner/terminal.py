@@ -99,9 +99,9 @@ def _open(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        print(f"== {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(sys.argv)}", file=log)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another --set output=DIR") from error
-    print(f"== {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(sys.argv)}", file=log)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --set output=DIR") from error
     return log
 
 

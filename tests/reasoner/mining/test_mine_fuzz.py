@@ -77,5 +77,5 @@ def is_row(line: bytes) -> bool:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """What a reader of the data set sees."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "shards" not in path.parts)
+    files = (path for path in folder.rglob("*") if path.is_file() and not {"shards", "logs"} & {*path.parts})
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

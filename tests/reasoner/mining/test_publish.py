@@ -44,7 +44,7 @@ def run(input: Path, output: Path, **settings: Any) -> dict[str, Any]:
 
 
 def contents(folder: Path, *without: str) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*without})
+    files = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {"logs", *without})
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
