@@ -72,8 +72,8 @@ ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (o
 check: lint ## lint and the quick tests: no vLLM, no Ray, no training (about a minute)
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
-test: setup ## All tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## All tests, two at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-anywhere: setup ## The sensitive tests as on other machines: CPUs, threads, locale, home, path, time zone
 	@$(BIN)/python scripts/anywhere.py $(ARGS)

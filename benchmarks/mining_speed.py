@@ -26,10 +26,10 @@ import psutil
 import ray
 
 from benchmarks import DATA
-from reasoner.cluster import ensure_ray
 from reasoner.findings import extract_report
 from reasoner.findings.extract import read_sentence
 from reasoner.findings.lexicon import load
+from reasoner.runtime.cluster import ensure_ray
 
 SUITE = Path(__file__).parents[1] / "tests" / "reasoner" / "findings" / "data"
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 1.0}

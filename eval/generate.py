@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
+from reasoner.runtime.terminal import stream
 from reasoner.schema import Turn
-from reasoner.terminal import stream
 
 #: Rows whose images are held in memory at once: radiographs are large.
 _CHUNK = 1000

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasoner.disk import replacing
 from reasoner.errors import UserError
+from reasoner.runtime.disk import replacing
+from reasoner.runtime.terminal import say
 from reasoner.schema import Example
-from reasoner.terminal import say
 
 #: The Example fields that a prediction row repeats; `sample` and `completion` are added.
 FIELDS = (

@@ -23,14 +23,14 @@ from eval.settings import EvalSettings, Run
 from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
-from reasoner.disk import read_object, write_whole
 from reasoner.errors import UserError
 from reasoner.layout import BASE, CONFIG, MODELS, PREDICTIONS, SCORES, SFT, TRAINED, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.models.load import load_processor, resolve_dtype
 from reasoner.models.positions import check_positions
+from reasoner.runtime.disk import read_object, write_whole
+from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
-from reasoner.terminal import say
 from reasoner.training.dataset import load_examples
 from rewards.registry import Score
 

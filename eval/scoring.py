@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reasoner.terminal import stream
+from reasoner.runtime.terminal import stream
 from rewards.registry import Score
 from rewards.score import REWARDS
 from rewards.workers import RewardPool

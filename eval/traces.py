@@ -12,8 +12,8 @@ from eval.metrics import gold_classes
 from eval.predictions import Cell, image_paths
 from reasoner.pictures import PictureError, read_picture
 from reasoner.prompts import parse_completion
+from reasoner.runtime.terminal import say
 from reasoner.schema import CLASSES
-from reasoner.terminal import say
 from rewards.registry import Score
 
 #: Longest image edge in the page, in pixels: keeps real radiographs from bloating it.

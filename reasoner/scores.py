@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from reasoner.disk import read_object
 from reasoner.errors import UserError
+from reasoner.runtime.disk import read_object
 
 #: The order of metrics in tables: metric -> what people read.
 HEADLINE: dict[str, str] = {

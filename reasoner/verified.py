@@ -30,9 +30,6 @@ class Verified:
         self._usable = True
         self._new: dict[str, tuple[int, int]] = {}
 
-    def __repr__(self) -> str:  # part of what a mining run is recognised by
-        return f"Verified({self.file!r})"
-
     def __reduce__(self) -> tuple[type[Verified], tuple[Path]]:
         return Verified, (Path(self.file).parent,)
 

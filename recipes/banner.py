@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reasoner import terminal
 from reasoner.layout import MODELS, SCORES
+from reasoner.runtime import terminal
 from reasoner.scores import HEADLINE, read_greedy
 from recipes.config import Recipe
 from recipes.stages import STAGES, is_done, read_records, result

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reasoner import terminal
-from reasoner.disk import MENDABLE
 from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
+from reasoner.runtime import terminal
+from reasoner.runtime.disk import MENDABLE
 from recipes import known_recipes
 
 HELP = {

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from reasoner import terminal
-from reasoner.disk import replaced
 from reasoner.errors import UserError
 from reasoner.layout import EXPORT_CHECK, GRPO, SFT, TRAINED, checkpoint
 from reasoner.models import TINY
 from reasoner.models.positions import check_positions
-from reasoner.threads import share_cores
+from reasoner.runtime import terminal
+from reasoner.runtime.disk import replaced
+from reasoner.runtime.threads import share_cores
 from recipes import banner, stages
 from recipes.config import Recipe, check_trainer_args
 from recipes.load import load_recipe, trainer_flags

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from reasoner.tracking import logged_in_to_wandb
+from reasoner.runtime.tracking import logged_in_to_wandb
 
 GIB = 2**30
 MEMORY_GIB, DISK_GIB = 8, 5  # what the phantom recipe needs at its peak

@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reasoner.disk import read_object
 from reasoner.errors import UserError
 from reasoner.layout import ADAPTER_CONFIG, CONFIG, EXPORT_CHECK, TRAINED
 from reasoner.models.load import load_processor
 from reasoner.prompts import user_message
+from reasoner.runtime.disk import read_object
 from recipes.config import Recipe
 from recipes.model_card import model_card, read_facts
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from reasoner.errors import UserError
+from reasoner.runtime.terminal import say
 from reasoner.schema import Example
-from reasoner.terminal import say
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.reward_bridge import RewardBridge
@@ -147,9 +147,9 @@ def build_trainer(
     bridge: RewardBridge,
 ) -> Any:
     """The trainer with its policy (from `weights`), its vLLM engine and its rewards."""
-    from reasoner.compat.transformers import set_origin
+    from reasoner.compat.transformers import forbid_tokens, set_origin
     from reasoner.models.engine import trl_rollouts
-    from reasoner.models.load import forbid_vision_tokens, load_model, resolve_dtype
+    from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
     from recipes.step_credit import StepCreditTrainer
 
     dtype = resolve_dtype(recipe.model.dtype)
@@ -159,7 +159,7 @@ def build_trainer(
         attn_implementation=recipe.model.attn_implementation,
         freeze_vision=recipe.model.freeze_vision,
     )
-    forbid_vision_tokens(model, processor)
+    forbid_tokens(model, vision_token_ids(processor))
     set_origin(model, str(recipe.output / "sft"))
     with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
         trainer = StepCreditTrainer(
@@ -174,6 +174,6 @@ def build_trainer(
             steps=bridge.steps,
         )
     if trainer.ref_model is not None:
-        forbid_vision_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), processor)
+        forbid_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), vision_token_ids(processor))
     show_progress(trainer)
     return trainer

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reasoner.disk import read_object
 from reasoner.errors import UserError
 from reasoner.layout import SCORES, SUMMARY, data
 from reasoner.models import TINY
+from reasoner.runtime.disk import read_object
 from reasoner.schema import SPLITS
 from reasoner.scores import HEADLINE, Interval, read_greedy
 from recipes.config import Recipe

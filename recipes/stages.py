@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from reasoner.disk import read_object, remove, swap, write_whole
 from reasoner.errors import UserError
 from reasoner.layout import (
     ADAPTER_CONFIG,
@@ -39,6 +38,7 @@ from reasoner.layout import (
     TRAINED,
     UNFINISHED,
 )
+from reasoner.runtime.disk import read_object, remove, swap, write_whole
 from reasoner.settings import Section, explain
 from recipes.config import Recipe
 from recipes.load import load_recipe

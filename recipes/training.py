@@ -14,9 +14,9 @@ from reasoner.errors import UserError
 from reasoner.layout import CHECKPOINTS
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
+from reasoner.runtime.terminal import say, stream
+from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
-from reasoner.terminal import say, stream
-from reasoner.tracking import logged_in_to_wandb
 from reasoner.training.augment import Augment
 from reasoner.training.lengths import fit_length
 from recipes.config import Recipe, check_trainer_args

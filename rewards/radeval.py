@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from reasoner.cluster import ensure_ray
 from reasoner.compat.radeval import import_radeval
 from reasoner.errors import UserError
+from reasoner.runtime.cluster import ensure_ray
 from rewards.judge import Case
 from rewards.registry import Score, check_known
 

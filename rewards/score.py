@@ -18,10 +18,10 @@ from typing import Any
 
 from rich.progress import DownloadColumn
 
-from reasoner.disk import replacing, same_file
 from reasoner.errors import UserError
-from reasoner.progress import progress
 from reasoner.prompts import parse_completion
+from reasoner.runtime.disk import replacing, same_file
+from reasoner.runtime.progress import progress
 from reasoner.schema import LABEL_SOURCES, STATUSES
 from reasoner.sources.io.files import BROKEN, PACKED, open_bytes
 from rewards.process import PARTS

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-from reasoner.cluster import ensure_ray
 from reasoner.errors import UserError
+from reasoner.runtime.cluster import ensure_ray
 from rewards.registry import RewardError, RewardSet, Score
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import DATA
-from reasoner.threads import share_cores
+from reasoner.runtime.threads import share_cores
 
 # Before anything imports them: no network, no tracking service, no usage reports.
 for name, value in {

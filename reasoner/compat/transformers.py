@@ -1,13 +1,16 @@
-"""transformers: image tokens counted without pixels, and a patch embedding that is fast on the CPU."""
+"""transformers: image tokens counted without pixels, patches embedded fast, and tokens that a policy cannot choose."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
 import torch
 
 WRITTEN_FOR = "5.17"
+#: A logit of no probability; finite, since an entropy multiplies it with that.
+_NEVER = -1e4
 
 
 def count_image_tokens(processor: Any, size: tuple[int, int]) -> int:
@@ -31,6 +34,21 @@ def embed_patches_by_matmul(patch_embed: Any) -> None:
         return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight)
 
     patch_embed.forward = MethodType(forward, patch_embed)
+
+
+def forbid_tokens(model: Any, ids: Sequence[int]) -> None:
+    """Gives the tokens no probability in all that the model computes from now on; checkpoints do not change.
+
+    Why: vLLM bans vision tokens in what it samples; otherwise the two policies differ by the probability that the
+    trainer's spends on them, 0.005 nats a token before any training. TRL reads weight and bias of the output layer
+    instead of calling it, so that a hook would not do: a bias that is no parameter does.
+    Guard: tests/reasoner/models/test_load.py, tests/recipes/test_grpo_matrix.py (the shipped recipes).
+    """
+    head = model.get_output_embeddings()
+    bias = torch.zeros(head.weight.shape[0], dtype=head.weight.dtype, device=head.weight.device)
+    bias[list(ids)] = _NEVER
+    del head.bias
+    head.register_buffer("bias", bias, persistent=False)
 
 
 def set_origin(model: Any, checkpoint: str) -> None:

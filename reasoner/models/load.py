@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-#: A logit of no probability; finite, since an entropy multiplies it with that.
-_NEVER = -1e4
 
 
 def load_processor(
@@ -87,19 +85,6 @@ def load_model(
     if not torch.cuda.is_available():
         embed_patches_by_matmul(model.model.visual.patch_embed)
     return model
-
-
-def forbid_vision_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Gives the vision tokens no probability in what the model computes, as vLLM does in what it samples.
-
-    Otherwise the two differ by the probability that the model spends on them: 0.004 nats a token before any training.
-    """
-    ids = torch.tensor(vision_token_ids(processor))
-
-    def mask(module: Any, inputs: Any, logits: torch.Tensor) -> torch.Tensor:
-        return logits.index_fill(-1, ids.to(logits.device), _NEVER)
-
-    model.get_output_embeddings().register_forward_hook(mask)
 
 
 def vision_token_ids(processor: Any) -> list[int]:

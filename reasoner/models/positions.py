@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from reasoner.disk import read_object
 from reasoner.errors import UserError
+from reasoner.runtime.disk import read_object
 
 
 def max_positions(checkpoint: str | Path) -> int | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES, PictureError, picture_size, read_picture
 from reasoner.prompts import assistant_message, conversation
+from reasoner.runtime.terminal import say
 from reasoner.schema import Example
-from reasoner.terminal import say
 from reasoner.training.augment import NONE, Augment, vary
 from reasoner.verified import Verified
 

@@ -190,6 +190,7 @@ ANYWHERE = {
     "grpo.trainer.learning_rate": 1e-3,
     "grpo.trainer.vllm_mode": "colocate",
     "grpo.trainer.vllm_enable_sleep_mode": "false",
+    "grpo.trainer.mask_truncated_completions": "false",
 }
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from reasoner.disk import unwritable
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.layout import UNFINISHED
@@ -22,6 +21,7 @@ from reasoner.mining.pipeline.shards import Shards
 from reasoner.mining.pipeline.summary import Counts
 from reasoner.mining.pipeline.tables import EXAMPLE, PLACED_STUDY, to_table
 from reasoner.mining.questions import Read, build_examples
+from reasoner.runtime.disk import unwritable
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition, Source
 

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reasoner.cluster import ensure_ray
-from reasoner.disk import unwritable
 from reasoner.errors import UserError
 from reasoner.layout import UNFINISHED
 from reasoner.llm import Llm, check
@@ -29,9 +27,11 @@ from reasoner.mining.pipeline.partition import MineSettings, mine_partition
 from reasoner.mining.pipeline.publish import claim, publish
 from reasoner.mining.pipeline.shards import Shards, fingerprint
 from reasoner.mining.questions import check_tasks
-from reasoner.progress import progress
+from reasoner.runtime.cluster import ensure_ray
+from reasoner.runtime.disk import unwritable
+from reasoner.runtime.progress import progress
+from reasoner.runtime.terminal import say
 from reasoner.sources.base import Partition, Source
-from reasoner.terminal import say
 
 #: Free space without which no run starts: text and Parquet for a few ten thousand studies.
 NEEDED_BYTES = 500 * 2**20

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reasoner.disk import replacing
+from reasoner.runtime.disk import replacing
 from reasoner.sources.base import Partition, Source
 
 #: Finished shards are only good for the code that made them.

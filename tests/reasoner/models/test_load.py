@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 
+from reasoner.compat.transformers import forbid_tokens
 from reasoner.models import tiny
-from reasoner.models.load import forbid_vision_tokens, load_model, load_processor, vision_token_ids
+from reasoner.models.load import load_model, load_processor, vision_token_ids
 
 TEXTS = ["Which abnormalities are present in this chest X-ray?", "The heart is enlarged."] * 4
 
@@ -45,7 +46,9 @@ def test_a_policy_spends_nothing_on_vision_tokens_once_they_are_forbidden(checkp
     inputs = processor(text=["The heart is enlarged."], return_tensors="pt")
     vision = vision_token_ids(processor)
     before = model(**inputs).logits.softmax(-1)
-    forbid_vision_tokens(model, processor)
+    saved = set(model.state_dict())
+    forbid_tokens(model, vision)
+    assert set(model.state_dict()) == saved and all("lm_head.bias" not in name for name, _ in model.named_parameters())
     logits = model(**inputs).logits
     after = logits.softmax(-1)
     assert before[..., vision].sum() > 0 and after[..., vision].sum() == 0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from reasoner.terminal import stream
+from reasoner.runtime.terminal import stream
 
 
 @contextmanager

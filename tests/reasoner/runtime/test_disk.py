@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.disk import read_object, replaced, swap, write_whole
 from reasoner.errors import UserError
+from reasoner.runtime.disk import read_object, replaced, swap, write_whole
 
 
 class Killed(BaseException):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from reasoner.threads import share_cores
+from reasoner.runtime.threads import share_cores
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,9 @@ def test_what_the_user_set_wins(given, expected):
 
 
 def test_torch_takes_the_number_although_it_is_set_within_the_process():
-    code = "from reasoner.threads import share_cores; share_cores(); import torch; print(torch.get_num_threads())"
+    code = (
+        "from reasoner.runtime.threads import share_cores; share_cores(); import torch; print(torch.get_num_threads())"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from reasoner.disk import MENDABLE
 from reasoner.errors import UserError
+from reasoner.runtime.disk import MENDABLE
 
 #: Set to anything, libraries print to the terminal and errors come with their traceback.
 DEBUG = "REASONER_DEBUG"

@@ -11,10 +11,10 @@ import pytest
 
 pytestmark = pytest.mark.anywhere(to="system")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOISE = """
 import atexit, os, subprocess, sys, warnings
-from reasoner import terminal
+from reasoner.runtime import terminal
 from reasoner.errors import UserError
 
 def noise():
