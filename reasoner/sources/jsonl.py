@@ -18,7 +18,7 @@ from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import check_images, check_report, split_of
 from reasoner.sources.io.collection import Collection, Outcome
-from reasoner.sources.io.files import BROKEN, Row, decode, open_bytes, require
+from reasoner.sources.io.files import BROKEN, Row, decode, open_bytes, regular, require
 from reasoner.sources.io.json_rows import json_keys
 from reasoner.sources.io.sections import split_headings
 
@@ -62,7 +62,7 @@ class JsonlSource(Collection):
 
     def files(self) -> list[Path]:
         path = self.path()
-        found = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
+        found = [path] if path.is_file() else regular([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
         files = [file for file in found if not self.made(file)]
         if not files:
             raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {self.what}")

@@ -11,7 +11,7 @@ import gzip
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -53,7 +53,7 @@ def decode(data: bytes) -> str | None:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The file's content; of a `.gz` or `.zip` (its first member), what is packed in it."""
+    """The file's content; of a `.gz` or `.zip` (its first member), what is packed in it. Raises one of `BROKEN`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zip":
@@ -66,13 +66,17 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def regular(paths: Iterable[Path]) -> list[Path]:
+    """The regular files among `paths`, in order: no folders, pipes, devices, or links that lead nowhere."""
+    return sorted(path for path in paths if path.is_file())
+
+
 def find_file(folders: Sequence[Path], *names: str) -> Path | None:
     """The first of `names` (patterns), packed or not, in the first folder that has one."""
     for folder in folders:
         for name in names:
             for ending in PACKED:
-                found = sorted(folder.glob(name + ending)) if folder.is_dir() else []
-                if found:
+                if found := regular(folder.glob(name + ending)):
                     return found[0]
     return None
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from reasoner.errors import UserError
 from reasoner.sources.io import json_rows
 from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
-from reasoner.sources.io.files import decode, read_text, require
+from reasoner.sources.io.files import decode, find_file, read_text, regular, require
 from reasoner.sources.io.json_rows import json_parts, read_json
 
 pytestmark = pytest.mark.anywhere(to="system")
@@ -150,3 +151,9 @@ def test_require_names_the_nearest_column() -> None:
         require(Path("a.csv"), ["x", "Find_ngs"], ["findings"])
     with pytest.raises(UserError, match="column 'uid' is missing; found report, text"):
         require(Path("a.csv"), ["report", "text"], ["uid"])
+
+
+def test_what_is_no_regular_file_is_never_found(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "table.csv")  # opening it would wait for a writer for ever
+    (tmp_path / "rows.csv").symlink_to("rows.csv")
+    assert regular(tmp_path.iterdir()) == [] and find_file([tmp_path], "*.csv") is None

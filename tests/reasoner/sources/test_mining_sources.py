@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from reasoner.errors import UserError
 from reasoner.schema import Rejected, Study
 from reasoner.sources import open_source
+from reasoner.verified import Verified
 
 
 def read_all(source: object) -> list[Study | Rejected]:
@@ -112,3 +114,26 @@ def test_missing_column(tmp_path: Path) -> None:
     (tmp_path / "indiana_reports.csv").write_text("uid,findings\n1,clear\n", encoding="utf-8")
     with pytest.raises(UserError, match="column 'indication' is missing"):
         open_source("iu_xray", str(tmp_path), tmp_path).partitions()
+
+
+def test_a_name_that_is_not_utf8_costs_its_row_or_is_told(tmp_path: Path) -> None:
+    name = "lat\udce9.png"
+    rows = [GOOD, {**GOOD, "study_id": "s2", "images": [name]}]
+    path = write_jsonl(tmp_path, rows)
+    shutil.copy(tmp_path / "a.png", tmp_path / name)
+    good, bad = read_all(open_source("jsonl", str(path), tmp_path))
+    assert isinstance(good, Study) and isinstance(bad, Rejected) and bad.reason == "bad row"
+    assert "not UTF-8" in bad.detail and bad.detail.isascii()
+    with Verified(tmp_path) as verified:  # asked directly, it does not remember, nor raise
+        verified.check(str(tmp_path / name))
+    shutil.copytree(tmp_path, folder := tmp_path.with_name("caf\udce9"))
+    with pytest.raises(UserError, match="not UTF-8; rename it"):
+        open_source("jsonl", str(folder), tmp_path / "out").partitions()
+
+
+@pytest.mark.parametrize("option", ["gone", "caf\udce9", "1.txt"])
+def test_a_folder_of_pictures_that_cannot_be_one_is_told_before_anything_starts(tmp_path: Path, option: str) -> None:
+    write_iu(tmp_path)
+    (tmp_path / "1.txt").touch()
+    with pytest.raises(UserError, match="option 'images'"):
+        open_source("iu_xray", str(tmp_path), tmp_path, {"images": str(tmp_path / option)}).partitions()
