@@ -18,7 +18,7 @@ from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import check_images, check_report, split_of
 from reasoner.sources.io.collection import Collection, Outcome
-from reasoner.sources.io.files import BROKEN, Row, decode, open_bytes, regular, require
+from reasoner.sources.io.files import BROKEN, Row, decode, open_lines, regular, require
 from reasoner.sources.io.json_rows import json_keys
 from reasoner.sources.io.sections import split_headings
 
@@ -116,7 +116,7 @@ def _lines(path: Path, partition: Partition) -> Iterator[Row]:
 def _raw_lines(path: Path, offset: int = 0) -> Iterator[bytes | BaseException]:
     """The lines from a byte on; where a damaged file breaks off, the error, as the last one."""
     try:
-        with open_bytes(path) as file:
+        with open_lines(path) as file:
             file.seek(offset)
             yield from file
     except BROKEN as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import io
 import re
 import zipfile
 import zlib
@@ -22,6 +23,12 @@ PACKED = ("", ".gz", ".zip")
 _WESTERN = frozenset(
     "°±µ²³½¼¾×÷–—‘’“”…•®©™§«»¿¡·ºª´€\xa0áéíóúàèìòùâêîôûäëïöüñçãõåøæßœÁÉÍÓÚÀÈÌÒÙÂÊÎÔÛÄËÏÖÜÑÇÃÕÅØÆŒ".encode("cp1252")
 )
+#: What files in UTF-16 begin with.
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
+#: The first line ends with a carriage return alone, as old spreadsheets for the Macintosh write it.
+_RETURN_ALONE = re.compile(rb"[^\r\n]*\r[^\n]")
+#: What the encoding and the line ends of a file are told from.
+_HEAD = 2**16
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 #: Damaged archives and files.
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -38,7 +45,7 @@ class Row(NamedTuple):
 
 def decode(data: bytes) -> str | None:
     """The text of bytes in UTF-8, UTF-16 with its mark, or plausible Windows-1252; None when they are none of these."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith(_MARKS):
         try:
             return data.decode("utf-16")
         except UnicodeDecodeError:
@@ -64,6 +71,36 @@ def open_bytes(path: Path) -> IO[bytes]:
         except (IndexError, RuntimeError) as error:  # nothing in it, or encrypted, or packed in an unknown way
             raise zipfile.BadZipFile(f"no file can be read from it: {error}") from error
     return path.open("rb")
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """`open_bytes` for files with rows: lines end with a line feed, and what was UTF-16 is UTF-8.
+
+    A file for which that takes a change is held whole. Raises one of `BROKEN`.
+    """
+    file = open_bytes(path)
+    head = file.read(_HEAD)
+    file.seek(0)
+    if not _is_foreign(head):
+        return file
+    with file:
+        data = file.read()
+    if data.startswith(_MARKS):  # what is no text of it is left for the rows to tell; so is half a character at the end
+        text = data[: len(data) // 2 * 2].decode("utf-16", "surrogatepass")
+        data = text.encode("utf-8", "surrogatepass")
+    return io.BytesIO(re.sub(rb"\r(?!\n)", b"\n", data) if _RETURN_ALONE.match(data) else data)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether rows cannot be found by their place in the file, as it is packed or changed by `open_lines`."""
+    if path.suffix in PACKED[1:]:
+        return True
+    with path.open("rb") as file:
+        return _is_foreign(file.read(_HEAD))
+
+
+def _is_foreign(head: bytes) -> bool:
+    return head.startswith(_MARKS) or _RETURN_ALONE.match(head) is not None
 
 
 def regular(paths: Iterable[Path]) -> list[Path]:
