@@ -96,8 +96,8 @@ class IuXraySource(Collection):
     def _pictures(self) -> Pictures:
         base = self._folder()
         below = [
-            base / "images" / "images_normalized",
             base / "images",
+            base / "images" / "images_normalized",
             base / "images_normalized",
             base / "NLMCXR_png",
         ]

@@ -67,6 +67,11 @@ _SPLITS = {
 _SPLIT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(_SPLITS)})(?![a-z])")
 
 
+def our_split(name: str) -> str:
+    """Our word for the name of a split (`dev`, `TRAIN`); a name that is no alias is left as it is."""
+    return _SPLITS.get(name.strip().lower(), name)
+
+
 def official_split(name: str | None) -> str | None:
     """Our word for a collection's own (`validate`, `valid`, `train_metadata.csv`, ...); None when it names none."""
     match = _SPLIT_WORD.search((name or "").lower())
