@@ -41,7 +41,7 @@ LARGE, SMALL, LONG = "image too large", "image too small", "image too long"
 REASONS = (MISSING, FOREIGN, UNSUPPORTED, DAMAGED, LARGE, SMALL, LONG)
 
 #: The largest X-ray detectors give about 20 million pixels; more than this is a decompression bomb. Decoding so many
-#: takes up to 1.3 GiB (floats, or transparency), and seconds.
+#: takes up to 1.3 GiB (floats, or transparency) or 3 GiB (PNG in colour, 10 bits in 16), and seconds.
 MAX_PIXELS = 64 * 10**6
 #: The edge of one image token of a Qwen-VL (28 or 32 pixels): its processor rounds edges of up to 14 pixels to nothing.
 MIN_EDGE = 32
