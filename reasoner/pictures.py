@@ -3,9 +3,10 @@
 PNG, JPEG, TIFF, GIF, WebP and BMP are read by Pillow, DICOM by pydicom; the content decides, not the name. Of several
 frames the first counts, EXIF orientation is applied, transparent parts are laid on black, CMYK becomes RGB.
 
-Grey values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds the brightest pixel:
-files with 16 bits a pixel often hold 10 or 12, which full range would show nearly black. Floats from 0 to 1 are scaled
-by 255; negative values and those above 16 bits are stretched from the least to the greatest.
+Values of more than 8 bits are scaled by the smallest of 8, 10, 12, 14 and 16 bits that holds all but a thousandth, and
+the rest is clipped: files with 16 bits a pixel often hold 10 or 12, which full range would show nearly black, and
+so would one hot pixel. Floats from 0 to 1, or little beyond, are scaled by 255; negative values, other floats below 2,
+and values above 16 bits are stretched from the least to the greatest.
 
 In DICOM files the first window decides, else the bits stored where they are fewer than those allocated, else the rule
 above. MONOCHROME1 is inverted and padding is black. Lookup tables (VOI, modality) are not applied.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from reasoner.errors import UserError
 
@@ -39,7 +41,7 @@ LARGE, SMALL, LONG = "image too large", "image too small", "image too long"
 REASONS = (MISSING, FOREIGN, UNSUPPORTED, DAMAGED, LARGE, SMALL, LONG)
 
 #: The largest X-ray detectors give about 20 million pixels; more than this is a decompression bomb. Decoding so many
-#: takes up to 1.3 GiB (floats, or transparency), and seconds.
+#: takes up to 1.3 GiB (floats, or transparency) or 3 GiB (PNG in colour, 10 bits in 16), and seconds.
 MAX_PIXELS = 64 * 10**6
 #: The edge of one image token of a Qwen-VL (28 or 32 pixels): its processor rounds edges of up to 14 pixels to nothing.
 MIN_EDGE = 32
@@ -50,6 +52,10 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP")  # some of Pillow's oth
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"RIFF", b"GIF8")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it says of damaged files is in our error
 _DEPTHS = (8, 10, 12, 14, 16)
+#: So large a share of the pixels says nothing about the range: hot pixels of a detector.
+_STRAYS = 0.001
+#: So far do floats from 0 to 1 go beyond when a picture is resampled.
+_OVERSHOOT = 0.05
 _ORIENTATION, _PHOTOMETRIC = 274, 262  # tags of EXIF and TIFF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,7 +70,8 @@ _SIDEWAYS = (5, 6, 7, 8)
 _DICOM_TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "RedPaletteColorLookupTableDescriptor",
+    "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "PresentationLUTShape",
+    "RedPaletteColorLookupTableDescriptor",
     *(f"{color}PaletteColorLookupTableData" for color in ("Red", "Green", "Blue")),
 ]  # fmt: skip
 
@@ -173,10 +180,9 @@ def _header(file: BinaryIO) -> Header:
     size = image.size[::-1] if orientation in _SIDEWAYS and not turned else image.size
 
     def decode() -> Image.Image:
-        image.load()
         turn = None if is_tiff else _TURNS.get(orientation)
-        grey = _eight_bits(image)
-        return grey if turn is None else grey.transpose(turn)
+        plain = _eight_bits(_all_bits(file, image))
+        return plain if turn is None else plain.transpose(turn)
 
     return size, decode
 
@@ -190,11 +196,37 @@ def _silence_libtiff() -> None:
         library.TIFFSetWarningHandler(None)
 
 
+def _all_bits(file: BinaryIO, image: Image.Image) -> Image.Image:
+    """The loaded image; of PNG files with 16 bits a channel Pillow keeps the upper byte, which may hold very little.
+
+    Where it does, the lower byte is read, too, and the values are scaled as grey ones are.
+    """
+    layout = image.tile[0].args if isinstance(image, PngImageFile) and image.tile else None
+    image.load()
+    if layout not in ("RGB;16B", "RGBA;16B", "LA;16B"):  # Pillow's names, upper byte first
+        return image
+    upper = np.asarray(image)[..., :3]
+    if np.count_nonzero(upper >= 2**6) > _STRAYS * upper.size:  # more than 14 bits
+        return image
+    file.seek(0)
+    again = PngImageFile(file)
+    grey = layout == "LA;16B"
+    again.tile = [again.tile[0]._replace(args="RGBA" if grey else f"{layout[:-1]}L")]  # all bytes; the lower ones
+    found = np.asarray(again)
+    values = found.view(">u2")[..., 0] if grey else upper.astype(np.uint16) << 8 | found[..., :3]
+    scaled = Image.fromarray(_scaled(values, *_range(values)))
+    if "A" in image.getbands():
+        scaled.putalpha(image.getchannel("A"))
+    return scaled
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Any of Pillow's modes as `L` or `RGB`."""
     if image.mode[0] in "IF":
         values = np.asarray(image)
         grey = _scaled(values, *_range(values))
+        if image.info.get("transparency") is not None:
+            grey[values == image.info["transparency"]] = 0
         white_is_zero = hasattr(image, "tag_v2") and image.tag_v2.get(_PHOTOMETRIC) == 0
         return Image.fromarray(255 - grey if white_is_zero else grey)
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
@@ -210,11 +242,19 @@ def _range(values: NDArray[Any]) -> tuple[float, float]:
     if not finite.size:
         raise _Fault(DAMAGED, "no pixel is a number")
     low, high = float(finite.min()), float(finite.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+
+    def hold(least: float, end: float) -> bool:
+        """Whether all pixels but strays are in [least, end)."""
+        if least <= low and high < end:
+            return True
+        return bool(np.count_nonzero(finite < least) + np.count_nonzero(finite >= end) <= _STRAYS * finite.size)
+
+    if values.dtype.kind == "f" and hold(-_OVERSHOOT, 1 + _OVERSHOOT):
         return 0.0, 1.0
-    if low < 0 or high >= 2 ** _DEPTHS[-1]:
+    if values.dtype.kind == "f" and hold(-np.inf, 2 + _OVERSHOOT):  # no bits
         return low, high
-    return 0.0, float(next(2**bits for bits in _DEPTHS if high < 2**bits) - 1)
+    bits = next((bits for bits in _DEPTHS if hold(0, 2**bits)), None)
+    return (low, high) if bits is None else (0.0, 2.0**bits - 1)
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
@@ -268,8 +308,15 @@ def _dicom_pixels(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.uint8]:
         return stored if stored.dtype == np.uint8 else _scaled(stored, *_range(stored))
     padding = _padding(dataset, stored)
     seen = stored if padding is None or padding.all() else stored[~padding]
-    grey = _scaled(stored, *(_window(dataset) or _stored_range(dataset, seen)))
-    if kind == "MONOCHROME1":
+    window = _window(dataset)
+    if window is not None and dataset.get("VOILUTFunction") == "SIGMOID":
+        black, white = window
+        share = 1 / (1 + np.exp(np.clip(2 - 4 * (stored - black) / (white - black), -50, 50)))
+        grey = _scaled(share, 0, 1)
+    else:
+        grey = _scaled(stored, *(window or _stored_range(dataset, seen)))
+    # Of a MONOCHROME1 file INVERSE says the same again.
+    if kind == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         grey = 255 - grey
     if padding is not None:
         grey[padding] = 0

@@ -57,7 +57,7 @@ class Verified:
             if rows and (db := self._open()) is not None:
                 with db:
                     db.executemany("INSERT OR REPLACE INTO good VALUES (?, ?, ?)", rows)
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeError):  # names that are no UTF-8 cannot be written
             self._usable = False
 
     def _knows(self, place: str, state: tuple[int, int]) -> bool:

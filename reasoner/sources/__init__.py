@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -45,8 +46,10 @@ def open_source(name: str, input: str | None, output: Path, options: Mapping[str
             raise UserError(
                 f"source '{name}': option '{option}' takes {wanted}, found {value!r:.60}; mend data.options"
             )
-    # Ray workers may have another working directory.
-    place = str(Path(input).resolve()) if input else None
+    try:  # Ray workers may have another working directory.
+        place = os.path.realpath(input) if input else None
+    except ValueError as error:
+        raise UserError(f"{input}: cannot be the name of a file ({error}); mend the input") from None
     return build(place, Path(output).resolve(), **(options or {}))
 
 

@@ -21,7 +21,7 @@ from reasoner.sources.base import Partition
 from reasoner.sources.io.checks import split_of
 from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
-from reasoner.sources.io.files import Row, decode, find_file, open_bytes, require
+from reasoner.sources.io.files import Row, decode, find_file, open_bytes, regular, require
 from reasoner.sources.io.sections import compose
 
 ROWS = 500  # per partition
@@ -52,7 +52,9 @@ class IuXraySource(Collection):
             cuts = csv_parts(reports, ROWS)
             parts: list[Partition] = [{"offset": offset, "line": line, "count": n} for offset, line, n in cuts]
         else:
-            files = [path] if path.is_file() else sorted(path.rglob("*.xml"), key=lambda p: (len(p.name), p.name))
+            files = (
+                [path] if path.is_file() else sorted(regular(path.rglob("*.xml")), key=lambda p: (len(p.name), p.name))
+            )
             if not files:
                 raise UserError(f"{path}: neither {REPORTS} nor *.xml; source 'iu_xray' needs {self.what}")
             names = (name for file in files for name in _xml_images(file))
@@ -78,7 +80,7 @@ class IuXraySource(Collection):
         if (reports := self._reports()) is not None:
             return [reports, *filter(None, [self._projections_file()])]
         path = self.path()
-        return [path] if path.is_file() else sorted(path.rglob("*.xml"))
+        return [path] if path.is_file() else regular(path.rglob("*.xml"))
 
     def _reports(self) -> Path | None:
         if self.input.is_file():
@@ -94,8 +96,8 @@ class IuXraySource(Collection):
     def _pictures(self) -> Pictures:
         base = self._folder()
         below = [
-            base / "images" / "images_normalized",
             base / "images",
+            base / "images" / "images_normalized",
             base / "images_normalized",
             base / "NLMCXR_png",
         ]
@@ -141,6 +143,7 @@ def _read_views(path: Path, changed: int) -> dict[str, list[tuple[str, str]]]:
 
 def _xml_row(path: Path) -> Row:
     """The CSV's row of an ecgen file; its identifier is that of the CSV, without the prefix CXR."""
+    data = b""
     try:
         with open_bytes(path) as file:
             data = file.read()

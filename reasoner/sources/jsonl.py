@@ -1,7 +1,7 @@
 """Reports in our own `Study` fields, one JSON object per line; image paths are relative to the file.
 
-If no row of the file names an image, reports are mined without images. If some rows do, each row must, and each named
-image must exist.
+If no row of the file names an image, reports are mined without images. If some rows do, each row must, and each one of
+its `images` must exist; `prior_images` of which one cannot be used are left out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.schema import CLASSES, SPLITS, STATUSES, Rejected, Study
 from reasoner.sources.base import Partition
-from reasoner.sources.io.checks import check_images, check_report, split_of
+from reasoner.sources.io.checks import check_images, check_report, our_split, split_of
 from reasoner.sources.io.collection import Collection, Outcome
-from reasoner.sources.io.files import BROKEN, Row, decode, open_bytes, require
+from reasoner.sources.io.files import BROKEN, Row, decode, open_lines, regular, require
 from reasoner.sources.io.json_rows import json_keys
 from reasoner.sources.io.sections import split_headings
 
@@ -62,7 +62,7 @@ class JsonlSource(Collection):
 
     def files(self) -> list[Path]:
         path = self.path()
-        found = [path] if path.is_file() else sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
+        found = [path] if path.is_file() else regular([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")])
         files = [file for file in found if not self.made(file)]
         if not files:
             raise UserError(f"{path}: no .jsonl file in it; source 'jsonl' needs {self.what}")
@@ -87,11 +87,13 @@ class JsonlSource(Collection):
         prior = tuple(str(folder / image) for image in row.get("prior_images") or ())
         read = split_headings(row["report"])
         body = f"{read.get('findings', '')} {read.get('impression', '')}".strip()
-        fault = check_report(body or row["report"]) or check_images((*images, *prior), self.verified, required=required)
+        fault = check_report(body or row["report"]) or check_images(images, self.verified, required=required)
         if fault:
             return Rejected(self.name, where, *fault, study_id=row["study_id"])
+        if check_images(prior, self.verified, required=False) is not None:  # a prior is never required
+            prior = ()
         patient = row.get("patient_id") or row["study_id"]
-        split = row.get("split") or split_of(patient)
+        split = our_split(row["split"]) if row.get("split") else split_of(patient)
         fields = {k: v for k, v in row.items() if v is not None and k not in _OURS}
         study = Study.from_dict(fields | {"patient_id": patient})
         return replace(study, images=images, prior_images=prior, split=split, source=study.source or self.name)
@@ -116,7 +118,7 @@ def _lines(path: Path, partition: Partition) -> Iterator[Row]:
 def _raw_lines(path: Path, offset: int = 0) -> Iterator[bytes | BaseException]:
     """The lines from a byte on; where a damaged file breaks off, the error, as the last one."""
     try:
-        with open_bytes(path) as file:
+        with open_lines(path) as file:
             file.seek(offset)
             yield from file
     except BROKEN as error:
@@ -153,7 +155,7 @@ def _problem(row: Any) -> str:
         value = row.get(name)
         if value is not None and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
             return f"'{name}' must be a list of texts"
-    if row.get("split") and row["split"] not in SPLITS:
+    if row.get("split") and our_split(row["split"]) not in SPLITS:
         return f"'split' must be one of {', '.join(SPLITS)}, found '{row['split']}'"
     sections = row.get("sections")
     if sections is not None and not (isinstance(sections, dict) and all(isinstance(v, str) for v in sections.values())):

@@ -22,7 +22,7 @@ from reasoner.sources.io.cells import number
 from reasoner.sources.io.checks import official_split, split_of
 from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
-from reasoner.sources.io.files import Row, canonical, find_file, read_text, require
+from reasoner.sources.io.files import Row, canonical, find_file, read_text, regular, require
 from reasoner.sources.io.sections import compose, split_headings
 
 PATIENTS = 2000  # per partition; each reads the official files once and keeps its own patients' rows
@@ -102,7 +102,8 @@ class MimicCxrSource(Collection):
         if "report" in partition:
             paths = [Path(partition["report"])]
         else:
-            paths = [path for folder in folders for path in sorted(folder.iterdir()) if _STUDY.fullmatch(path.name)]
+            reports = (regular(p for p in folder.iterdir() if _STUDY.fullmatch(p.name)) for folder in folders)
+            paths = [path for found in reports for path in found]
         yield from self.each((Row(str(path), path) for path in paths), build)
 
     def files(self) -> list[Path]:
@@ -212,7 +213,7 @@ def _patients(folder: Path) -> Iterator[Path]:
         yield folder
         return
     with os.scandir(folder) as entries:
-        below = sorted(entry.name for entry in entries if entry.is_dir())
+        below = sorted(entry.name for entry in entries if os.path.isdir(entry))
     for name in below:
         if _PATIENT.match(name):
             yield folder / name

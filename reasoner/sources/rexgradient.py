@@ -21,7 +21,7 @@ from reasoner.sources.io.cells import get, text
 from reasoner.sources.io.checks import bucket, official_split, split_of
 from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
-from reasoner.sources.io.files import PACKED, Row, canonical, require
+from reasoner.sources.io.files import PACKED, Row, canonical, regular, require
 from reasoner.sources.io.json_rows import json_keys, read_json
 from reasoner.sources.io.sections import compose
 
@@ -98,7 +98,7 @@ class RexgradientSource(Collection):
             return [path]
         best: dict[str, tuple[int, Path]] = {}
         for folder in (path, path / "metadata"):
-            for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            for file in regular(folder.iterdir()) if folder.is_dir() else ():
                 name = file.name
                 for packed in PACKED[1:]:
                     name = name.removesuffix(packed)

@@ -105,6 +105,70 @@ def test_wide_grey_values_keep_their_whole_range(
     assert near(grey(save(values, name)), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "stray"),
+    [
+        ("12-in-16.png", RAMP_12, 65535),
+        ("8-in-16.png", RAMP.astype(np.uint16), 4095),
+        ("16.tif", RAMP.astype(np.int32) * 257, -65535),
+        ("16.tif", RAMP.astype(np.int32) * 257, 2**30),
+        ("float-1.tif", RAMP.astype(np.float32) / 255, 4095.0),
+        ("float-12.tif", RAMP_12.astype(np.float32), -4095.0),
+    ],
+)
+def test_a_hot_pixel_is_clipped(save: Save, name: str, values: NDArray[Any], stray: float) -> None:
+    values = values.copy()
+    values[7, 9] = stray
+    expected = RAMP.copy()
+    expected[7, 9] = 255 if stray > 0 else 0
+    assert near(grey(save(values, name)), expected)
+    values[7, :9] = stray  # so many are part of the picture
+    assert not near(grey(save(values, name))[20:], expected[20:])
+
+
+@pytest.mark.parametrize(("least", "greatest"), [(0, 1.0001), (-0.0001, 1), (-0.04, 1.04), (0, 1.5), (0, 2), (-1, 1)])
+def test_floats_about_0_to_1(save: Save, least: float, greatest: float) -> None:
+    values = least + RAMP.astype(np.float32) / 255 * (greatest - least)
+    expected = np.clip(values, 0, 1) * 255 if greatest - least < 1.2 else RAMP
+    assert near(grey(save(values, "a.tif")), expected)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_file(width: int, height: int, bits: int, kind: int, data: bytes, more: bytes = b"") -> bytes:
+    """A PNG file of this colour type, with its rows as `data` and `more` chunks before them."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + more + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def png_of_16_bits(path: Path, values: NDArray[np.uint16], kind: int, more: bytes = b"") -> Path:
+    """Of the kinds in colour, and with transparency, Pillow cannot write 16 bits a channel."""
+    data = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(png_file(values.shape[1], values.shape[0], 16, kind, data, more))
+    return path
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_16_bits_in_colour_or_with_transparency(tmp_path: Path, bits: int) -> None:
+    colours = np.round(COLOURS / 255 * (2**bits - 1)).astype(np.uint16)
+    alpha = np.full((48, 64, 1), 65535, np.uint16)
+    alpha[:, :20] = 0
+    seen = np.where(alpha > 0, COLOURS, 0)
+    assert near(colour(png_of_16_bits(tmp_path / "a.png", colours, 2)), COLOURS)
+    assert near(colour(png_of_16_bits(tmp_path / "b.png", np.dstack([colours, alpha]), 6)), seen)
+    path = png_of_16_bits(tmp_path / "c.png", np.dstack([colours[..., :1], alpha]), 4)
+    assert near(np.asarray(read_rgb(path))[..., 0].astype(np.int16), seen[..., 0])
+
+
+def test_the_transparent_value_of_16_bit_grey_is_black(tmp_path: Path) -> None:
+    value = RAMP_12[0, 40]
+    clear = chunk(b"tRNS", struct.pack(">H", value))
+    seen = grey(png_of_16_bits(tmp_path / "a.png", RAMP_12, 0, clear))
+    assert near(seen, np.where(value == RAMP_12, 0, RAMP))
+
+
 def test_floats_that_are_no_numbers_are_black_and_a_picture_of_them_is_damaged(save: Save) -> None:
     values = RAMP.astype(np.float32)
     values[:, 40:] = np.nan
@@ -194,6 +258,11 @@ def test_of_several_frames_the_first_counts(save: Save, name: str) -> None:
         (RAMP_12, {"WindowCenter": "2047.5", "WindowWidth": "4095", "VOILUTFunction": "LINEAR_EXACT"}, RAMP),
         (RAMP_12, {"WindowCenter": "1024", "WindowWidth": "2048"}, np.clip(RAMP.astype(int) * 2, 0, 255)),
         (RAMP_12, {"WindowCenter": "2048", "WindowWidth": "0"}, RAMP),
+        (RAMP_12, {"WindowCenter": "2048", "WindowWidth": "2048", "VOILUTFunction": "SIGMOID"},
+         255 / (1 + np.exp(-4 * (RAMP_12 - 2048.0) / 2048))),
+        (RAMP_12, {"BitsStored": 12, "PresentationLUTShape": "INVERSE"}, 255 - RAMP),
+        (RAMP_12, {"BitsStored": 12, "PresentationLUTShape": "INVERSE", "PhotometricInterpretation": "MONOCHROME1"},
+         255 - RAMP),
         (np.stack([RAMP_12, RAMP_12 * 0]), {"BitsStored": 12}, RAMP),
     ],
 )  # fmt: skip
@@ -246,14 +315,7 @@ def test_a_dicom_file_without_a_picture_is_damaged(tmp_path: Path, dicom: Callab
 
 def png_header(width: int, height: int) -> bytes:
     """A whole PNG file, by its structure, of any size that a header can state."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
+    return png_file(width, height, 8, 0, bytes(1000))
 
 
 @pytest.mark.parametrize(

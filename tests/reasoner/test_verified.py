@@ -90,7 +90,7 @@ def test_a_memory_that_cannot_be_used_costs_nothing_but_time(tmp_path: Path, dec
 def test_a_source_that_remembers_can_be_sent_to_workers(tmp_path: Path) -> None:
     verified = Verified(tmp_path)
     look(tmp_path, pictures(tmp_path, 1))
-    assert repr(pickle.loads(pickle.dumps(verified))) == repr(verified)
+    assert pickle.loads(pickle.dumps(verified)).file == verified.file
 
 
 def test_parallel_workers_share_a_memory(tmp_path: Path, decoded: list[str]) -> None:

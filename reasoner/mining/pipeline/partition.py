@@ -148,12 +148,11 @@ def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) 
         yield from _given(study)
         return
     if not study.report.strip():
-        yield "rejected", vars(Rejected(study.source, study.study_id, "empty report", "", study.study_id))
+        yield "rejected", _rejected(vars(study), "empty report", "")
         return
     findings = extract_report(study.report)
     if not findings:
-        detail = study.report[:80]
-        yield "rejected", vars(Rejected(study.source, study.study_id, "no finding read", detail, study.study_id))
+        yield "rejected", _rejected(vars(study), "no finding read", study.report[:80])
         return
     mined = labels_of(findings)
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}

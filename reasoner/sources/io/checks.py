@@ -14,6 +14,7 @@ from reasoner.verified import Verified
 
 #: Shares of val and test, in hundredths of the patients.
 VAL, TEST = 10, 10
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WITH_WORDS = re.compile(r"[^\W\d_]{2}")
 
 
@@ -22,11 +23,18 @@ def check_images(paths: Sequence[str], verified: Verified, *, required: bool) ->
     if required and not paths:
         return "no image", "'images' is empty"
     for path in paths:
+        if not is_utf8(path):
+            return "bad row", f"{path!a}: a name that is not UTF-8, which Parquet cannot hold; rename the file"
         try:
             verified.check(path)
         except PictureError as error:
             return error.reason, f"{path}: {error.detail}" if error.detail else path
     return None
+
+
+def is_utf8(path: str) -> bool:
+    """Whether the name of a file can be written down: other bytes, which file systems allow, are surrogates here."""
+    return not _SURROGATE.search(path)
 
 
 def is_file(path: str) -> bool:
@@ -57,6 +65,11 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _SPLIT_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join(_SPLITS)})(?![a-z])")
+
+
+def our_split(name: str) -> str:
+    """Our word for the name of a split (`dev`, `TRAIN`); a name that is no alias is left as it is."""
+    return _SPLITS.get(name.strip().lower(), name)
 
 
 def official_split(name: str | None) -> str | None:

@@ -13,8 +13,8 @@ from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import MADE
-from reasoner.sources.io.checks import check_images, check_report, is_file
-from reasoner.sources.io.files import PACKED, Row
+from reasoner.sources.io.checks import check_images, check_report, is_file, is_utf8
+from reasoner.sources.io.files import PACKED, Row, regular
 from reasoner.verified import Verified
 
 #: So many names are looked for before a collection is taken to be here without its pictures.
@@ -42,9 +42,22 @@ class Collection:
         self.verified = Verified(output)
 
     def path(self) -> Path:
-        """The input. Raises `UserError` when there is no such file or folder, or a mining run would replace it."""
+        """The input.
+
+        Raises:
+            UserError: it, or the option `images`, is not there, is neither file nor folder, or has a name that is not
+                UTF-8; or a mining run would replace it.
+        """
+        if not is_utf8(str(self.input)):
+            raise UserError(f"{str(self.input)!a}: a name that is not UTF-8; rename it")
         if not os.path.exists(self.input):
             raise UserError(f"{self.input}: no such file or folder; source '{self.name}' needs {self.what}")
+        if not self.input.is_file() and not self.input.is_dir():
+            raise UserError(f"{self.input}: neither a file nor a folder; source '{self.name}' needs {self.what}")
+        if self.images is not None and not is_utf8(self.images):
+            raise UserError(f"option 'images': {self.images!a} is a name that is not UTF-8; rename it")
+        if self.images is not None and not os.path.isdir(self.images):
+            raise UserError(f"option 'images': {self.images}: no such folder; name the folder of the pictures")
         if self.made(self.input):
             raise UserError(f"{self.input} is written by mining into {self.output}; choose another --output")
         return self.input
@@ -57,7 +70,7 @@ class Collection:
     def files(self) -> Iterable[Path]:
         """The files that are read, or the folders that hold them."""
         path = self.path()
-        return [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file() and not self.made(f))
+        return [path] if path.is_file() else [f for f in regular(path.iterdir()) if not self.made(f)]
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what is read; of pictures, which are many, only where they are looked for."""
@@ -78,8 +91,8 @@ class Collection:
         if path.is_file():
             return [path]
         endings = tuple(f"{form}{packed}" for form in (".json", ".jsonl") for packed in PACKED)
-        found = (file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file())
-        files = sorted(file for file in found if not self.made(file))
+        found = regular(file for file in path.rglob("*") if file.name.endswith(endings))
+        files = [file for file in found if not self.made(file)]
         if not files:
             raise UserError(f"{path}: no .json or .jsonl file in it; source '{self.name}' needs {self.what}")
         return files

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from reasoner.errors import UserError
-from reasoner.sources.io.files import BROKEN, PACKED, Row, canonical, decode, open_bytes
+from reasoner.sources.io.files import BROKEN, Row, canonical, decode, is_whole, open_lines
 
 #: A record that spans more lines than this has lost its closing quotation mark.
 MAX_LINES = 500
@@ -19,15 +20,22 @@ csv.field_size_limit(2**31 - 1)
 
 
 def csv_header(path: Path) -> list[str]:
-    """The column names. Raises `UserError` when the file cannot be opened or its first line is not text."""
+    """The column names.
+
+    Raises:
+        UserError: the file cannot be opened, its first line is not text, or two columns have one name.
+    """
     try:
-        with open_bytes(path) as file:
+        with open_lines(path) as file:
             line = decode(file.readline())
-    except (*BROKEN, StopIteration) as error:
+        names = next(csv.reader([line], delimiter=_delimiter(line)), []) if line is not None else None
+    except (*BROKEN, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a CSV file, plain or gzipped") from error
-    if line is None:
+    if names is None:
         raise UserError(f"{path}: the first line is not text; give a CSV file in UTF-8")
-    names = next(csv.reader([line], delimiter=_delimiter(line)), [])
+    for name, count in Counter(filter(None, map(canonical, names))).items():
+        if count > 1:
+            raise UserError(f"{path}: {count} columns are called '{name}'; rename or remove all but one")
     return [name.strip() for name in names]
 
 
@@ -42,28 +50,29 @@ def read_csv(path: Path, *, offset: int = 0, line: int = 0) -> Iterator[Row]:
     `line` are those of `csv_parts`.
     """
     try:
-        with open_bytes(path) as file:
+        with open_lines(path) as file:
             lines = _Lines(file)
             names, delimiter = _csv_names(lines)
             if offset:
                 lines.jump(offset, line)
             yield from _csv_rows(lines, str(path), names, delimiter)
-    except BROKEN as error:
+    except (*BROKEN, csv.Error) as error:
         yield Row(str(path), None, "undecodable", f"the rest of the file cannot be read: {error}")
 
 
 def csv_parts(path: Path, size: int) -> Iterator[tuple[int, int, int]]:
-    """(byte offset, lines before it, rows) of parts of `size` rows, for `read_csv`; a packed file is one part."""
+    """(byte offset, lines before it, rows) of parts of `size` rows, for `read_csv`; one that `is_whole` is one part."""
     place, count = (0, 0), 0
     try:
-        with open_bytes(path) as file:
+        whole = is_whole(path)
+        with open_lines(path) as file:
             lines = _Lines(file)
             for _ in _csv_rows(lines, str(path), *_csv_names(lines)):
                 count += 1
-                if count == size and path.suffix not in PACKED[1:]:
+                if count == size and not whole:
                     yield *place, count
                     place, count = (lines.offset, lines.number), 0
-    except BROKEN:  # a last row will tell of it
+    except (*BROKEN, csv.Error):  # a last row will tell of it
         count += 1
     if count:
         yield *place, count

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import io
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +23,12 @@ PACKED = ("", ".gz", ".zip")
 _WESTERN = frozenset(
     "°±µ²³½¼¾×÷–—‘’“”…•®©™§«»¿¡·ºª´€\xa0áéíóúàèìòùâêîôûäëïöüñçãõåøæßœÁÉÍÓÚÀÈÌÒÙÂÊÎÔÛÄËÏÖÜÑÇÃÕÅØÆŒ".encode("cp1252")
 )
+#: What files in UTF-16 begin with.
+_MARKS = (b"\xff\xfe", b"\xfe\xff")
+#: The first line ends with a carriage return alone, as old spreadsheets for the Macintosh write it.
+_RETURN_ALONE = re.compile(rb"[^\r\n]*\r[^\n]")
+#: What the encoding and the line ends of a file are told from.
+_HEAD = 2**16
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 #: Damaged archives and files.
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -38,7 +45,7 @@ class Row(NamedTuple):
 
 def decode(data: bytes) -> str | None:
     """The text of bytes in UTF-8, UTF-16 with its mark, or plausible Windows-1252; None when they are none of these."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith(_MARKS):
         try:
             return data.decode("utf-16")
         except UnicodeDecodeError:
@@ -53,7 +60,7 @@ def decode(data: bytes) -> str | None:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The file's content; of a `.gz` or `.zip` (its first member), what is packed in it."""
+    """The file's content; of a `.gz` or `.zip` (its first member), what is packed in it. Raises one of `BROKEN`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zip":
@@ -66,13 +73,47 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def open_lines(path: Path) -> IO[bytes]:
+    """`open_bytes` for files with rows: lines end with a line feed, and what was UTF-16 is UTF-8.
+
+    A file for which that takes a change is held whole. Raises one of `BROKEN`.
+    """
+    file = open_bytes(path)
+    head = file.read(_HEAD)
+    file.seek(0)
+    if not _is_foreign(head):
+        return file
+    with file:
+        data = file.read()
+    if data.startswith(_MARKS):  # what is no text of it is left for the rows to tell; so is half a character at the end
+        text = data[: len(data) // 2 * 2].decode("utf-16", "surrogatepass")
+        data = text.encode("utf-8", "surrogatepass")
+    return io.BytesIO(re.sub(rb"\r(?!\n)", b"\n", data) if _RETURN_ALONE.match(data) else data)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether rows cannot be found by their place in the file, as it is packed or changed by `open_lines`."""
+    if path.suffix in PACKED[1:]:
+        return True
+    with path.open("rb") as file:
+        return _is_foreign(file.read(_HEAD))
+
+
+def _is_foreign(head: bytes) -> bool:
+    return head.startswith(_MARKS) or _RETURN_ALONE.match(head) is not None
+
+
+def regular(paths: Iterable[Path]) -> list[Path]:
+    """The regular files among `paths`, in order: no folders, pipes, devices, or links that lead nowhere."""
+    return sorted(path for path in paths if path.is_file())
+
+
 def find_file(folders: Sequence[Path], *names: str) -> Path | None:
     """The first of `names` (patterns), packed or not, in the first folder that has one."""
     for folder in folders:
         for name in names:
             for ending in PACKED:
-                found = sorted(folder.glob(name + ending)) if folder.is_dir() else []
-                if found:
+                if found := regular(folder.glob(name + ending)):
                     return found[0]
     return None
 

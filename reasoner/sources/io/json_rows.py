@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from reasoner.errors import UserError
-from reasoner.sources.io.files import BROKEN, PACKED, Row, decode, open_bytes
+from reasoner.sources.io.files import BROKEN, Row, decode, is_whole, open_lines
 
 #: A JSON element longer than this is taken for broken.
 MAX_ELEMENT = 64 * 2**20
@@ -30,7 +30,7 @@ def read_json(
     `number` are those of `json_parts`. A value of an object of records has its key as `_key`.
     """
     try:
-        with open_bytes(path) as file:
+        with open_lines(path) as file:
             for element in _elements(file, fields, start, stop):
                 yield from _json_rows(element, f"{path}:{number}")
                 number += 1
@@ -56,9 +56,9 @@ def _json_rows(element: _Element, where: str) -> Iterator[Row]:
 
 
 def json_parts(path: Path, size: int, fields: Collection[str] = ()) -> Iterator[tuple[int, int, int]]:
-    """(start, stop, number of the first element) of parts of about `size` bytes; a packed file is one part."""
+    """(start, stop, number of the first element) of parts of about `size` bytes; a file that `is_whole` is one part."""
     length = path.stat().st_size
-    if length <= size or path.suffix in PACKED[1:]:
+    if length <= size or is_whole(path):
         yield 0, -1, 1
         return
     begin, first = 0, 1

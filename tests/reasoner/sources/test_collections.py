@@ -278,3 +278,16 @@ def test_json_in_other_wrappings(made: Any, name: str, file: str) -> None:
     packed = made.folder / "packed.json.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert made.read(name, packed)[0] == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pipes_and_links_to_nowhere_are_no_files_of_a_collection(made: Any, name: str) -> None:
+    path = made.write(name)
+    folder = path if path.is_dir() else path.parent
+    whole = made.read(name, folder)
+    for file in ("a.jsonl", "a.json", "a.csv", "a.xml", "test_metadata.json", "train_metadata_view_position.json"):
+        os.mkfifo(folder / file)
+    (folder / "b.jsonl").symlink_to("b.jsonl")
+    assert made.read(name, folder) == whole
+    with pytest.raises(UserError, match="neither a file nor a folder"):
+        made.read(name, folder / "a.json")

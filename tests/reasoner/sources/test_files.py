@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from reasoner.errors import UserError
 from reasoner.sources.io import json_rows
 from reasoner.sources.io.csv_rows import csv_header, csv_parts, read_csv
-from reasoner.sources.io.files import decode, read_text, require
+from reasoner.sources.io.files import decode, find_file, read_text, regular, require
 from reasoner.sources.io.json_rows import json_parts, read_json
 
 pytestmark = pytest.mark.anywhere(to="system")
@@ -150,3 +151,44 @@ def test_require_names_the_nearest_column() -> None:
         require(Path("a.csv"), ["x", "Find_ngs"], ["findings"])
     with pytest.raises(UserError, match="column 'uid' is missing; found report, text"):
         require(Path("a.csv"), ["report", "text"], ["uid"])
+
+
+def test_what_is_no_regular_file_is_never_found(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "table.csv")  # opening it would wait for a writer for ever
+    (tmp_path / "rows.csv").symlink_to("rows.csv")
+    assert regular(tmp_path.iterdir()) == [] and find_file([tmp_path], "*.csv") is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_line_ends_and_utf16_of_whole_files(tmp_path: Path, encoding: str, end: str, packed: bool) -> None:
+    opened = gzip.open if packed else open
+    records = [{"one": str(n), "two": "ö\u2028, é"} for n in range(9)]
+    table, lines = tmp_path / f"a.csv{'.gz' * packed}", tmp_path / f"a.jsonl{'.gz' * packed}"
+    rows = [f'{record["one"]},"{record["two"]}"' for record in records]
+    for path, texts in ((table, ["One,Two", *rows]), (lines, [json.dumps(r, ensure_ascii=False) for r in records])):
+        with opened(path, "wb") as file:
+            file.write("".join(text + end for text in texts).encode(encoding))
+    assert csv_header(table) == ["One", "Two"]
+    parts = [part for at, line, n in csv_parts(table, 4) for part in islice(read_csv(table, offset=at, line=line), n)]
+    assert [(row.where, row.value) for row in parts] == [(f"{table}:{n}", r) for n, r in enumerate(records, 2)]
+    cuts = json_parts(lines, 100)
+    found = [row for a, b, n in cuts for row in read_json(lines, start=a, stop=b, number=n)]
+    assert [row.value for row in found] == records
+
+
+def test_damaged_utf16_spoils_only_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("\ufeffone,two\n1,\ud800\n2,b\n".encode("utf-16-le", "surrogatepass") + b"\x00")
+    assert [(row.reason, row.value) for row in read_csv(path)] == [
+        ("undecodable", None),
+        ("", {"one": "2", "two": "b"}),
+    ]
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("uid,Findings,, ,find_ings\n1,a,,,b\n", encoding="utf-8")
+    with pytest.raises(UserError, match="2 columns are called 'findings'; rename or remove"):
+        csv_header(path)

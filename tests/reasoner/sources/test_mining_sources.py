@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 from reasoner.errors import UserError
+from reasoner.mining.pipeline.partition import mine_study
 from reasoner.schema import Rejected, Study
 from reasoner.sources import open_source
+from reasoner.verified import Verified
 
 
 def read_all(source: object) -> list[Study | Rejected]:
@@ -34,7 +37,7 @@ GOOD = {"study_id": "s1", "report": "The heart is enlarged.", "images": ["a.png"
 
 def test_jsonl_rows(tmp_path: Path) -> None:
     rows = [GOOD, "{broken", ["list"], {**GOOD, "report": " "}, {**GOOD, "images": ["gone.png"]},
-            {**GOOD, "images": ["text.png"]}, {**GOOD, "images": "a.png"}, {**GOOD, "split": "dev"},
+            {**GOOD, "images": ["text.png"]}, {**GOOD, "images": "a.png"}, {**GOOD, "split": "later"},
             {**GOOD, "labels": {"Gout": "present"}}, {**GOOD, "images": []}, {**GOOD, "split": "site_b"}]  # fmt: skip
     read = read_all(open_source("jsonl", str(write_jsonl(tmp_path, rows)), tmp_path))
     good = [item for item in read if isinstance(item, Study)]
@@ -94,6 +97,7 @@ def test_iu_xray_with_pictures(tmp_path: Path) -> None:
         ("jsonl", None, {}, "needs an input"),
         ("iu_xray", None, {}, "needs an input"),
         ("phantom", None, {"trane": 3}, "did you mean 'train'"),
+        ("jsonl", "a\0b", {}, "cannot be the name of a file"),
     ],
 )
 def test_callers_mistakes(tmp_path: Path, name: str, input: str | None, options: dict, message: str) -> None:
@@ -103,6 +107,9 @@ def test_callers_mistakes(tmp_path: Path, name: str, input: str | None, options:
 
 @pytest.mark.parametrize("name", ["jsonl", "iu_xray"])
 def test_missing_input(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="no such file"):
+        open_source(name, str(tmp_path / "loop"), tmp_path).partitions()
     with pytest.raises(UserError, match="no such file"):
         open_source(name, str(tmp_path / "gone"), tmp_path).partitions()
 
@@ -112,3 +119,59 @@ def test_missing_column(tmp_path: Path) -> None:
     (tmp_path / "indiana_reports.csv").write_text("uid,findings\n1,clear\n", encoding="utf-8")
     with pytest.raises(UserError, match="column 'indication' is missing"):
         open_source("iu_xray", str(tmp_path), tmp_path).partitions()
+
+
+def test_a_name_that_is_not_utf8_costs_its_row_or_is_told(tmp_path: Path) -> None:
+    name = "lat\udce9.png"
+    rows = [GOOD, {**GOOD, "study_id": "s2", "images": [name]}]
+    path = write_jsonl(tmp_path, rows)
+    shutil.copy(tmp_path / "a.png", tmp_path / name)
+    good, bad = read_all(open_source("jsonl", str(path), tmp_path))
+    assert isinstance(good, Study) and isinstance(bad, Rejected) and bad.reason == "bad row"
+    assert "not UTF-8" in bad.detail and bad.detail.isascii()
+    with Verified(tmp_path) as verified:  # asked directly, it does not remember, nor raise
+        verified.check(str(tmp_path / name))
+    shutil.copytree(tmp_path, folder := tmp_path.with_name("caf\udce9"))
+    with pytest.raises(UserError, match="not UTF-8; rename it"):
+        open_source("jsonl", str(folder), tmp_path / "out").partitions()
+
+
+@pytest.mark.parametrize("option", ["gone", "caf\udce9", "1.txt"])
+def test_a_folder_of_pictures_that_cannot_be_one_is_told_before_anything_starts(tmp_path: Path, option: str) -> None:
+    write_iu(tmp_path)
+    (tmp_path / "1.txt").touch()
+    with pytest.raises(UserError, match="option 'images'"):
+        open_source("iu_xray", str(tmp_path), tmp_path, {"images": str(tmp_path / option)}).partitions()
+
+
+def test_jsonl_splits_are_known_by_their_usual_names(tmp_path: Path) -> None:
+    names = ["validate", "valid", "Dev", "TRAIN", " val ", "testing", "site_b"]
+    rows = [{**GOOD, "study_id": name, "split": name} for name in names]
+    read = read_all(open_source("jsonl", str(write_jsonl(tmp_path, rows)), tmp_path))
+    assert [getattr(item, "split", item) for item in read] == ["val"] * 3 + ["train", "val", "test", "site_b"]
+
+
+@pytest.mark.parametrize("prior", ["gone.png", "text.png", "lat\udce9.png"])
+def test_a_prior_of_jsonl_is_never_required(tmp_path: Path, prior: str) -> None:
+    rows = [{**GOOD, "prior_images": ["a.png"]}, {**GOOD, "prior_images": ["a.png", prior]}]
+    with_prior, without = read_all(open_source("jsonl", str(write_jsonl(tmp_path, rows)), tmp_path))
+    assert isinstance(with_prior, Study) and with_prior.prior_images == (str(tmp_path / "a.png"),)
+    assert isinstance(without, Study) and without.prior_images == () and without.images == with_prior.images
+
+
+def test_a_missing_picture_of_iu_xray_is_told_at_its_documented_place(tmp_path: Path) -> None:
+    write_iu(tmp_path)
+    with (tmp_path / "indiana_projections.csv").open("a", encoding="utf-8") as file:
+        file.write("1,2.png,Lateral\n")
+    (tmp_path / "images").mkdir()
+    Image.new("L", (32, 32)).save(tmp_path / "images" / "2.png")
+    first = read_all(open_source("iu_xray", str(tmp_path), tmp_path))[0]
+    assert isinstance(first, Rejected) and first.detail == str(tmp_path / "images" / "1.png")
+
+
+def test_a_study_without_a_finding_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path, [GOOD, {**GOOD, "report": "Please call back tomorrow."}])
+    _, study = read_all(open_source("jsonl", str(path), tmp_path))
+    assert isinstance(study, Study)
+    ((kind, record),) = mine_study(study, {"abnormality_list": 1.0}, "concise", 0)
+    assert (kind, record["reason"], record["where"]) == ("rejected", "no finding read", f"{path}:2")
