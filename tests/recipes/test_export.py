@@ -59,7 +59,8 @@ def test_exports_a_full_checkpoint_that_transformers_and_vllm_load(recipe):
 @pytest.mark.slow
 def test_vllm_on_other_weights_is_found_out(recipe, tmp_path):
     """What the comparison of log-probabilities is for."""
-    exported = run(recipe, source=str(build_grpo(recipe)), output=tmp_path / "one", verify_vllm=False)
+    exported = tmp_path / "one"
+    run(from_source(recipe, build_grpo(recipe)), exported, verify_vllm=False)
     probe = export._probe(recipe)
     logits = export._logits(export._load(exported, None)[0], load_processor(exported), probe)
     answer, _ = export._verify_transformers(exported, logits, probe, merged=False)

@@ -160,7 +160,7 @@ def test_chexbert_is_f1_over_labels(calls):
     ("settings", "message"),
     [
         ({"metric": "radgraf"}, "did you mean 'radgraph'"),
-        ({"metric": "meteor"}, ", ".join(METRICS)),
+        ({"metric": "xyz"}, ", ".join(METRICS)),
         ({"gpus": 1.5}, "gpus from 0 to 1 or whole"),
         ({"actors": 0}, "actors >= 1"),
         ({"gpus": 0.5, "actors": 4}, "needs 2 GPUs .* the Ray cluster has 0"),

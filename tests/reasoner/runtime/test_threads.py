@@ -25,7 +25,9 @@ def test_torch_takes_the_number_although_it_is_set_within_the_process():
     code = (
         "from reasoner.runtime.threads import share_cores; share_cores(); import torch; print(torch.get_num_threads())"
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    # A vLLM that ran in this process preloads OpenMP into its children, which reads its settings before Python can.
+    unset = ("OMP_", "GOMP_", "LD_PRELOAD")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True
     )
