@@ -59,6 +59,8 @@ TEMPORAL_ANSWERS: dict[Change, str] = {
 OPTIONS = 4
 LETTERS = "ABCDEF"
 ATTEMPTS = 3
+#: Examples of one task that may be asked for per study.
+MOST = 1000
 #: Why an example is left out, in `quarantine.jsonl`.
 UNFAITHFUL, LEAK, UNSEEABLE = "unfaithful chain", "question gives its answer away", "question beyond the image"
 #: No chain can be true to a report and to verified labels that contradict it.
@@ -86,12 +88,12 @@ def build_examples(read: Read, tasks: Mapping[str, float]) -> Iterator[Example |
 
 
 def check_tasks(tasks: Mapping[str, float]) -> None:
-    """Raises `UserError` for an unknown task or a negative rate."""
+    """Raises `UserError` for an unknown task or a rate that is no number from 0 to `MOST`."""
     for task, rate in tasks.items():
         if task not in MINED_TASKS:
             raise UserError(f"task '{task}' cannot be mined; choose among {', '.join(MINED_TASKS)}")
-        if rate < 0:
-            raise UserError(f"task '{task}': {rate} examples per study; give 0 or more")
+        if not isinstance(rate, int | float) or not 0 <= rate <= MOST:  # nan is neither
+            raise UserError(f"task '{task}': {rate!r} examples per study; give a number from 0 to {MOST}")
 
 
 def _count(rate: float, read: Read, task: str) -> int:

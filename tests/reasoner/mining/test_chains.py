@@ -322,8 +322,10 @@ def test_rates_choose_a_deterministic_share() -> None:
 def test_unknown_tasks_are_refused() -> None:
     with pytest.raises(UserError, match="cannot be mined"):
         check_tasks({"juggling": 1.0})
-    with pytest.raises(UserError, match="give 0 or more"):
-        check_tasks({"binary": -1.0})
+    for rate in (-1.0, float("nan"), float("inf"), 1e9, 1001, None, "1"):
+        with pytest.raises(UserError, match=r"task 'binary': .* give a number from 0 to 1000"):
+            check_tasks({"binary": rate})  # type: ignore[dict-item]
+    check_tasks({"binary": 0, "single": 1000.0})
     assert set(BUILDERS) == set(TASKS)
 
 
