@@ -123,7 +123,8 @@ def gold_list(answer: str | None, labels: Mapping[str, str | None] | None, label
     status = {name: verified.get(name, rest[name]) for name in CLASSES if name != NO_FINDING}
     classes = present_classes(status)
     free = frozenset(name for name in status if status[name] in ("uncertain", None))
-    if classes == (NO_FINDING,) and None in status.values():
+    vague = not said or verified.get(NO_FINDING) == "absent"  # something may be there, or is, and nobody says what
+    if vague and classes == (NO_FINDING,) and not verified.keys() >= status.keys():
         return None
     return GoldList(classes, free, ", ".join(classes))
 

@@ -101,6 +101,12 @@ def test_partial_labels_decide_their_own_classes_alone(labels, named, reward):
     assert grade_list(named, "Cardiomegaly", labels=labels) == reward
 
 
+def test_labels_that_say_only_that_something_is_there_tell_no_list():
+    assert grade_list("Edema", "No Finding", labels={"No Finding": "absent"}) is None
+    assert grade_list("Edema", "Edema", labels={"No Finding": "absent"}) == 1.0
+    assert grade_list("Edema", "No Finding", labels={"No Finding": "absent", "Edema": "present"}) == 1.0
+
+
 def test_mined_labels_grade_only_where_there_is_no_reference_answer():
     mined = {"labels": {"Edema": "present"}, "label_source": "mined"}
     assert (grade_list("Cardiomegaly", "Cardiomegaly", **mined), grade_list("Edema", "Cardiomegaly", **mined)) == (1, 0)
