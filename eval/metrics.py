@@ -15,20 +15,18 @@ import numpy as np
 
 from eval.bootstrap import Array, Statistics
 from reasoner.prompts import parse_completion
-from reasoner.schema import CLASSES, NO_FINDING, present_classes
-from rewards.answer import parse_class_list
+from reasoner.schema import CLASSES, NO_FINDING
+from rewards.answer import LIST_TASK, GoldList, gold_list, parse_class_list
 from rewards.process import PARTS
 from rewards.registry import Score
 
-LIST_TASK = "abnormality_list"
 _UNKNOWN = "unknown"
 
 
-def gold_classes(row: Mapping[str, Any]) -> frozenset[str]:
-    """The classes to be named: the row's labels where it has them, else its reference answer (mined labels agree)."""
-    if row.get("labels"):
-        return frozenset(present_classes(row["labels"]))
-    return frozenset(parse_class_list(row["answer"]).classes)
+def gold_classes(row: Mapping[str, Any]) -> GoldList:
+    """What the row's list is scored by, as in the answer reward; nothing where the row does not tell."""
+    gold = gold_list(row["answer"], row.get("labels"), row.get("label_source"))
+    return gold or GoldList((), frozenset(), "")
 
 
 def statistics(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Score]]) -> Statistics:
@@ -88,15 +86,16 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
 
 def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:
     answer = parse_completion(row["completion"]).answer
-    named, unknown = parse_class_list(answer or "")
+    given, unknown = parse_class_list(answer or "")
     gold = gold_classes(row)
-    exact = set(named) == gold and not unknown
+    named = gold.counted(given)
+    exact = named == set(gold.classes) and not unknown
     found = {"n:exact_match": 1.0, "sum:exact_match": float(exact), f"fp:{_UNKNOWN}": float(len(unknown))}
     for name in CLASSES:
         # Stored even where 0, so that every class has its column.
-        found[f"tp:{name}"] = float(name in named and name in gold)
-        found[f"fp:{name}"] = float(name in named and name not in gold)
-        found[f"fn:{name}"] = float(name not in named and name in gold)
+        found[f"tp:{name}"] = float(name in named and name in gold.classes)
+        found[f"fp:{name}"] = float(name in named and name not in gold.classes)
+        found[f"fn:{name}"] = float(name not in named and name in gold.classes)
     return found
 
 

@@ -8,12 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.metrics import gold_classes
+from eval.metrics import LIST_TASK, gold_classes
 from eval.predictions import Cell, image_paths
 from reasoner.pictures import PictureError, read_picture
 from reasoner.prompts import parse_completion
 from reasoner.runtime.terminal import say
-from reasoner.schema import CLASSES
 from rewards.registry import Score
 
 #: Longest image edge in the page, in pixels: keeps real radiographs from bloating it.
@@ -69,7 +68,7 @@ def pick_traces(
             readings = tuple(
                 read_completion(cell[0], predictions[cell][index]["completion"], rewards[cell][index]) for cell in cells
             )
-            gold = ", ".join(name for name in CLASSES if name in gold_classes(row)) if row["labels"] else row["answer"]
+            gold = gold_classes(row).text if row["task"] == LIST_TASK else row["answer"]
             images = tuple(_data_uris(image_paths(row, data)))
             question = "\n".join([row["question"], *row["options"]])
             traces.append(Trace(row["id"], split, why, question, gold, row["reasoning"], images, readings))

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reasoner.prompts import format_completion
-from reasoner.schema import CLASSES, NO_FINDING, Example, present_classes
+from reasoner.schema import CLASSES, NO_FINDING, Example
+from rewards.answer import gold_list
 
 #: Draws of the label prior for each question, averaged like samples at temperature 1.
 PRIOR_DRAWS = 8
@@ -23,8 +24,9 @@ class Guess(NamedTuple):
 
 
 def training_guesses(train: Sequence[Example]) -> list[Guess]:
-    """The present classes, verified where they are, and the chain of each labelled training study."""
-    return [Guess(", ".join(present_classes(example.labels)), example.reasoning) for example in train if example.labels]
+    """The gold list and the chain of each training study that has one."""
+    golds = [(gold_list(e.answer, e.labels, e.label_source), e.reasoning) for e in train]
+    return [Guess(", ".join(gold.classes), reasoning) for gold, reasoning in golds if gold]
 
 
 def trivial_guesses(train: Sequence[Guess], questions: int, seed: int) -> dict[str, list[list[Guess]]]:

@@ -5,8 +5,11 @@ All classes are frozen; `to_dict` / `from_dict` turn them into plain Python (and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args
+
+from reasoner.errors import UserError
 
 Status = Literal["present", "absent", "uncertain"]
 Laterality = Literal["left", "right", "bilateral"]
@@ -182,7 +185,7 @@ class Study(Record):
     prior_study_id: str | None = None
     prior_images: tuple[str, ...] = ()
     sections: dict[str, str] | None = None
-    #: Verified labels: each of `CLASSES` -> present | absent | uncertain | None; `None` when the collection has none.
+    #: Verified labels: class -> present | absent | uncertain; a class that is missing or None was not looked at.
     labels: dict[str, str | None] | None = None
     #: Labels that come with the collection but were made by a program (CheXpert, NegBio): for comparison only.
     official_labels: dict[str, str | None] | None = None
@@ -197,7 +200,11 @@ class Study(Record):
     @property
     def label_source(self) -> LabelSource:
         """Whose labels the study's examples carry."""
-        return "verified" if self.labels else "mined"
+        return "verified" if verified_labels(self.labels, None) else "mined"
+
+    def rewarded_labels(self, mined: dict[str, str | None]) -> dict[str, str | None] | None:
+        """`Example.labels`. Verified ones are not completed by mined ones, which must not overrule the report."""
+        return self.labels if self.label_source == "verified" else mined
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,7 @@ class Example(Record):
     options: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     gold_findings: tuple[Finding, ...] = ()
-    #: The labels to be rewarded: the study's verified ones, else those mined from its report.
+    #: The labels to be rewarded: the study's verified ones, complete or not, else those mined from its report.
     labels: dict[str, str | None] | None = None
     #: Which of the two `labels` are; `None` without labels.
     label_source: LabelSource | None = None
@@ -259,7 +266,36 @@ class Rejected(Record):
     study_id: str | None = None
 
 
-def present_classes(labels: dict[str, str | None]) -> tuple[str, ...]:
+def verified_labels(labels: Mapping[str, str | None] | None, source: str | None) -> dict[str, str]:
+    """What somebody verified: class -> present | absent | uncertain, without the classes that nobody looked at.
+
+    Args:
+        labels: of a study or a row, complete or not. A verified `No Finding` says that all other classes are absent.
+        source: whose they are (`LABEL_SOURCES`); labels that do not say count as verified.
+
+    Raises:
+        UserError: another source.
+    """
+    if source not in (None, *LABEL_SOURCES):
+        raise UserError(f"column 'label_source' must be {' or '.join(LABEL_SOURCES)}, found {repr(source)[:40]}")
+    if source == "mined" or not labels:
+        return {}
+    said = {name: status for name, status in labels.items() if status is not None}
+    if said.get(NO_FINDING) == "present" and all(said[name] == "absent" for name in said if name != NO_FINDING):
+        return {**dict.fromkeys(CLASSES, "absent"), **said}
+    return said
+
+
+def complete_labels(verified: Mapping[str, str], mined: Mapping[str, str | None]) -> dict[str, str | None]:
+    """All `CLASSES`: as `verified_labels` says, else as mined. `No Finding` holds if no other may hold, unless it was
+    verified to be absent."""
+    labels = {name: verified.get(name, mined.get(name)) for name in CLASSES}
+    found = any(labels[name] in ("present", "uncertain") for name in CLASSES if name != NO_FINDING)
+    labels[NO_FINDING] = "absent" if found or verified.get(NO_FINDING) == "absent" else "present"
+    return labels
+
+
+def present_classes(labels: Mapping[str, str | None]) -> tuple[str, ...]:
     """The classes that hold, in `CLASSES` order; `("No Finding",)` when none does."""
     found = tuple(name for name in CLASSES if name != NO_FINDING and labels.get(name) == "present")
     return found or (NO_FINDING,)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
 from reasoner.runtime import terminal
-from reasoner.runtime.disk import MENDABLE
+from reasoner.runtime.disk import MENDABLE, output_path
 from recipes import known_recipes
 
 HELP = {
@@ -160,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "mine":
             command.add_argument("--source", help="mine this source (docs/data.md), outside any recipe")
             command.add_argument("--input", help="file or folder that the source reads")
-            command.add_argument("--output", type=Path, help="folder for the data set")
+            command.add_argument("--output", type=output_path, help="folder for the data set")
             command.add_argument("--llm", metavar="URL", help="OpenAI-compatible server that rewrites the chains")
             command.add_argument("--llm-model", metavar="NAME", help="its model")
             command.add_argument(
@@ -174,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "export":
             command.add_argument("--source", help="sft, grpo, or a checkpoint folder (default: export.source)")
             command.add_argument(
-                "--output", type=Path, help="empty folder, or an earlier export (default: OUTPUT/export)"
+                "--output", type=output_path, help="empty folder, or an earlier export (default: OUTPUT/export)"
             )
             command.add_argument(
                 "--push-to-hub", metavar="REPO", help="upload there, with the login of `hf auth login`"
@@ -182,7 +182,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     score = _command(commands, "score", "score existing completions without any model")
     score.add_argument("--input", type=Path, required=True, metavar="IN.jsonl")
-    score.add_argument("--output", type=Path, required=True, metavar="OUT.jsonl")
+    score.add_argument("--output", type=output_path, required=True, metavar="OUT.jsonl")
     score.add_argument("--workers", type=int, default=1, help="processes (default 1)")
 
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")

@@ -202,6 +202,7 @@ def check_lengths(recipe: Recipe, stage: str) -> None:
 
 def _mine_source(args: Namespace) -> None:
     """`mine --source NAME --input PATH --output DIR`: a data set of its own, with a recipe's tasks and style."""
+    from reasoner.mining.pipeline.publish import claimed
     from reasoner.sources import open_source
     from recipes.mine import mine_as
 
@@ -214,6 +215,8 @@ def _mine_source(args: Namespace) -> None:
     if args.dry_run:
         source.partitions()
         return
+    with claimed(args.output, draws=source.draws):
+        pass  # a folder that is refused gets no log either
     with terminal.logged(args.output, "mine"):
         mine_as(recipe, source, args.output)
     if args.evaluate:

@@ -11,7 +11,7 @@ detection           boxes [x1, y1, x2, y2]: intersection over union of the best 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from reasoner.findings import concept_class
 from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
 from reasoner.prompts import parse_completion
-from reasoner.schema import CLASSES, NO_FINDING, present_classes
+from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
 from rewards.registry import Score, reward
 
+LIST_TASK = "abnormality_list"
 #: Roles of words that may qualify a name in a list without changing what is named.
 _QUALIFIERS = {"side", "severity", "location"}
 _SEPARATORS = re.compile(r"[,;\n|/&•]|\band\b", re.IGNORECASE)
@@ -84,6 +85,50 @@ def parse_class_list(text: str) -> ClassList:
     return ClassList(tuple(name for name in CLASSES if name in named), tuple(unknown))
 
 
+class GoldList(NamedTuple):
+    """What a list is graded by.
+
+    `classes` are to be named, in `CLASSES` order; those of `free` may be named or not; `text` is what the evidence
+    shows.
+    """
+
+    classes: tuple[str, ...]
+    free: frozenset[str]
+    text: str
+
+    def counted(self, named: Collection[str]) -> set[str]:
+        """The named classes that count. Whoever names free ones alone, where nothing is to be named, is as right as
+        with `No Finding`."""
+        counted = set(named) - self.free
+        return {NO_FINDING} if named and not counted and self.classes == (NO_FINDING,) else counted
+
+
+def gold_list(answer: str | None, labels: Mapping[str, str | None] | None, label_source: str | None) -> GoldList | None:
+    """The gold list of a row: class by class the verified label, else the reference answer, else (without one) the
+    mined labels; None where they do not tell.
+
+    A class that is verified uncertain is free, and so is one that was not verified in a row without reference answer.
+
+    Raises:
+        UserError: an unknown `label_source`.
+    """
+    verified = verified_labels(labels, label_source)
+    answer = (answer or "").strip()
+    if not verified:
+        if not answer and any((labels or {}).values()):
+            answer = ", ".join(present_classes(labels or {}))
+        return GoldList(parse_class_list(answer).classes, frozenset(), answer) if answer else None
+    said = parse_class_list(answer).classes
+    rest = {name: "present" if name in said else "absent" if said else None for name in CLASSES}
+    status = {name: verified.get(name, rest[name]) for name in CLASSES if name != NO_FINDING}
+    classes = present_classes(status)
+    free = frozenset(name for name in status if status[name] in ("uncertain", None))
+    vague = not said or verified.get(NO_FINDING) == "absent"  # something may be there, or is, and nobody says what
+    if vague and classes == (NO_FINDING,) and not verified.keys() >= status.keys():
+        return None
+    return GoldList(classes, free, ", ".join(classes))
+
+
 @cache
 def _official() -> dict[str, str]:
     """Lower-cased class names, singular and plural -> class."""
@@ -119,29 +164,28 @@ def answer_reward(
     question: str | None = None,
     options: Sequence[str] | None = None,
     labels: Mapping[str, str | None] | None = None,
+    label_source: str | None = None,
     metric: str = "jaccard",
     class_weights: Mapping[str, float] | None = None,
 ) -> Score:
     """1 for the right answer, a share for a list that is partly right, 0 for a wrong or unreadable one.
 
     Abstains (None) without reference and on tasks whose answer is prose. `task` None: told from the question and the
-    reference. The gold list is the present classes of `labels` where given, else `answer`: the same if they are mined.
+    reference. A list is graded by `gold_list`.
     """
     options = tuple(options or ()) or _options_of(question or "")
     kind = task or _kind(answer, options)
-    if kind == "abnormality_list" and labels:
-        gold = ", ".join(present_classes(dict(labels)))
-    elif answer and answer.strip():
-        gold = answer.strip()
-    else:
+    wanted = gold_list(answer, labels, label_source) if kind == LIST_TASK else None
+    gold = wanted.text if wanted else (answer or "").strip() if kind != LIST_TASK else ""
+    if not gold:
         return _abstain("the row has no reference answer")
     given = parse_completion(completion).answer
-    if kind not in _GRADERS and kind != "abnormality_list":
+    if kind not in _GRADERS and kind != LIST_TASK:
         return _abstain(f"no rule grades the answers of task {kind!r}")
     if given is None:
         return _score(0.0, "", gold, "unreadable", why="not exactly one answer block")
-    if kind == "abnormality_list":
-        return _grade_list(given, gold, metric, class_weights or {})
+    if wanted:
+        return _grade_list(given, wanted, metric, class_weights or {})
     return _GRADERS[kind](given, gold, options)
 
 
@@ -174,27 +218,26 @@ def _options_of(question: str) -> tuple[str, ...]:
     return tuple(found) if len(found) > 1 and letters == list("ABCDEFGH"[: len(found)]) else ()
 
 
-def _grade_list(given: str, gold: str, metric: str, weights: Mapping[str, float]) -> Score:
+def _grade_list(given: str, gold: GoldList, metric: str, weights: Mapping[str, float]) -> Score:
     if metric not in ("jaccard", "f1"):
         raise UserError(
             f"option `metric` of reward 'answer' is 'jaccard' or 'f1', found {metric!r}; mend `grpo.reward_options`"
         )
     named, unknown = parse_class_list(given)
-    wanted = parse_class_list(gold).classes
 
     def weight(names: set[str]) -> float:
         return sum(weights.get(name, 1.0) for name in names)
 
     if NO_FINDING in named and (len(named) > 1 or unknown):  # it says that there is nothing, and something
-        return _score(0.0, given, gold, why=f"{NO_FINDING!r} stands beside another name")
-    hits, extra = set(named) & set(wanted), set(named) - set(wanted)
-    missed = set(wanted) - set(named)
+        return _score(0.0, given, gold.text, why=f"{NO_FINDING!r} stands beside another name")
+    counted, wanted = gold.counted(named), set(gold.classes)
+    hits, extra, missed = counted & wanted, counted - wanted, wanted - counted
     wrong = weight(extra) + weight(missed) + len(unknown)
     right = weight(hits) * (2.0 if metric == "f1" else 1.0)
     return _score(
         right / (right + wrong) if right else 0.0,
         given,
-        gold,
+        gold.text,
         hits=sorted(hits),
         extra=[*sorted(extra), *unknown],
         missed=sorted(missed),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
+from reasoner.schema import verified_labels
 from rewards.judge import Case, Judge, LlmJudge
 from rewards.radeval import RadEvalJudge
 from rewards.registry import Deferred, Score, reward
@@ -101,14 +102,14 @@ def process(
     `judge_fallback`.
 
     Raises:
-        UserError: another judge, no server for it, or wrong settings of it.
+        UserError: another judge, no server for it, or wrong settings of it; another `label_source`.
     """
     who = _judge(judge, url, model, metric, gpus, actors, judge_timeout_s, cache)
     if not _scorable(reasoning=reasoning, report=report):
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
     assert reasoning is not None and report is not None
     case = _case(completion=completion, reasoning=reasoning, report=report)
-    verified = None if label_source == "mined" else labels
+    verified = verified_labels(labels, label_source)
     if who is None:
         return radrscore(case.text, reasoning, report, verified)
     score = who.score(case)

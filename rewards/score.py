@@ -10,6 +10,7 @@ lines in the same order with `id`, `factuality`, `completeness`, `effectiveness`
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -22,6 +23,7 @@ from reasoner.errors import UserError
 from reasoner.prompts import parse_completion
 from reasoner.runtime.disk import replacing, same_file
 from reasoner.runtime.progress import progress
+from reasoner.runtime.terminal import say
 from reasoner.schema import LABEL_SOURCES, STATUSES
 from reasoner.sources.io.files import BROKEN, PACKED, open_bytes
 from rewards.process import PARTS
@@ -34,6 +36,7 @@ _TEXT = ("completion", "reasoning", "report", "question", "answer", "task")
 #: All that is read of a row.
 _READ = (*_TEXT, "labels", "options", "id")
 _CHUNK = 2000
+MOST_WORKERS = 1000
 #: What a line without a row is made of: white space and the mark of UTF-8.
 _BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
 
@@ -52,11 +55,17 @@ def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
     `output` is replaced when all is scored; until then, and if anything fails, it is as it was.
 
     Args:
-        workers: 1 scores in this process; more use as many Ray actors.
+        output: JSON lines, packed where the name ends in `.gz`.
+        workers: 1 scores in this process; more use as many Ray actors, but not more than there are cores (of a cluster,
+            `RAY_ADDRESS`, the user is to know).
 
     Raises:
-        UserError: `input` cannot be read or has no usable row, or `output` is the same file or cannot be written.
+        UserError: `input` cannot be read or has no usable row, `output` is the same file or cannot be written, or the
+            workers are none or too many.
     """
+    workers = _possible(workers)
+    if output.suffix == ".zip":
+        raise UserError(f"{output}: no .zip can be written; name a .jsonl or .jsonl.gz as --output")
     if same_file(input, output):
         raise UserError(f"{output} is the input, too, and would be lost; name another --output")
     summary = _Summary()
@@ -74,6 +83,16 @@ def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
             first = f": line {summary.errors[0]['line']}: {summary.errors[0]['error']}" if summary.errors else ""
             raise UserError(f"{input}: no usable row among {summary.n}{first}; each line must be a JSON object")
     return summary.to_dict()
+
+
+def _possible(workers: int) -> int:
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UserError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
+    cores = os.cpu_count() or 1
+    if workers <= cores or os.environ.get("RAY_ADDRESS"):
+        return workers
+    say(f"{workers} workers, but {cores} cores: {cores} are used")
+    return cores
 
 
 class _Lines:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 from reasoner.mining.chains import deniable
-from reasoner.schema import Chain, Finding, Step, Study, Turn
+from reasoner.schema import (
+    CLASSES,
+    NO_FINDING,
+    Chain,
+    Finding,
+    Step,
+    Study,
+    Turn,
+    complete_labels,
+    verified_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -19,9 +30,17 @@ class Read:
     style: str
     seed: int
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str | None]:
-        return self.study.labels or self.mined
+        """Of all classes: the verified ones, and where nobody verified, what the report says."""
+        verified = verified_labels(self.study.labels, None)
+        return complete_labels(verified, self.mined) if verified else self.mined
+
+    @cached_property
+    def disputed(self) -> tuple[str, ...]:
+        """The classes that the report asserts and the verified labels deny, or the reverse. Silence denies nothing."""
+        opposed = {"present", "absent"}
+        return tuple(n for n in CLASSES if n != NO_FINDING and {self.mined[n], self.labels[n]} == opposed)
 
     def deniable(self, name: str) -> bool:
         """Whether the class may be called absent: a distractor, or a No."""
@@ -33,6 +52,7 @@ class Draft:
     """An example before its chain is verified; `chain` takes the attempt's number.
 
     `offered`: answers that the question names itself, as its choices. `prior`: whether an earlier image is shown.
+    `classes`: those that the question is about, its options among them.
     """
 
     question: str
@@ -43,6 +63,7 @@ class Draft:
     offered: tuple[str, ...] = ()
     prior: bool = False
     stage: int | None = None
+    classes: Collection[str] = CLASSES
     context: tuple[Turn, ...] = ()
     #: The sentences of an answer in prose, which are verified like steps.
     said: tuple[Step, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reasoner.errors import UserError
-from reasoner.findings import region
+from reasoner.findings import concept_class, region
 from reasoner.mining.chains import GENERAL, build_chain, build_comparison
 from reasoner.mining.dialogue import dialogue
 from reasoner.mining.drafts import Draft, Read, make_key
@@ -59,8 +59,12 @@ TEMPORAL_ANSWERS: dict[Change, str] = {
 OPTIONS = 4
 LETTERS = "ABCDEF"
 ATTEMPTS = 3
+#: Examples of one task that may be asked for per study.
+MOST = 1000
 #: Why an example is left out, in `quarantine.jsonl`.
 UNFAITHFUL, LEAK, UNSEEABLE = "unfaithful chain", "question gives its answer away", "question beyond the image"
+#: No chain can be true to a report and to verified labels that contradict it.
+DISPUTED = "labels disagree"
 #: Classes that are easily taken for one another: the harder distractors.
 ALIKE = (
     ("Pleural Effusion", "Pneumothorax", "Pleural Other"),
@@ -84,12 +88,12 @@ def build_examples(read: Read, tasks: Mapping[str, float]) -> Iterator[Example |
 
 
 def check_tasks(tasks: Mapping[str, float]) -> None:
-    """Raises `UserError` for an unknown task or a negative rate."""
+    """Raises `UserError` for an unknown task or a rate that is no number from 0 to `MOST`."""
     for task, rate in tasks.items():
         if task not in MINED_TASKS:
             raise UserError(f"task '{task}' cannot be mined; choose among {', '.join(MINED_TASKS)}")
-        if rate < 0:
-            raise UserError(f"task '{task}': {rate} examples per study; give 0 or more")
+        if not isinstance(rate, int | float) or not 0 <= rate <= MOST:  # nan is neither
+            raise UserError(f"task '{task}': {rate!r} examples per study; give a number from 0 to {MOST}")
 
 
 def _count(rate: float, read: Read, task: str) -> int:
@@ -99,6 +103,9 @@ def _count(rate: float, read: Read, task: str) -> int:
 
 def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejected:
     study, found = read.study, [""]
+    if names := [name for name in read.disputed if name in draft.classes]:
+        detail = ", ".join(f"{name}: verified {read.labels[name]}, reported {read.mined[name]}" for name in names)
+        return Rejected(study.source, study.study_id, DISPUTED, detail, study.study_id)
     if words := leak(draft.question, draft.answer, draft.options, draft.offered):
         return Rejected(study.source, study.study_id, LEAK, f"{words!r} in {draft.question!r}", study.study_id)
     if words := unseeable(draft.question, prior=draft.prior):
@@ -119,7 +126,7 @@ def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejec
                 options=draft.options,
                 images=draft.images or study.images,
                 gold_findings=chain.findings,
-                labels=read.labels,
+                labels=study.rewarded_labels(read.mined),
                 label_source=study.label_source,
                 report=study.report,
                 steps=chain.steps,
@@ -182,7 +189,7 @@ def _binary(read: Read, number: int) -> Draft | None:
             name = names[(stable_hash(*key[:3], status) + number // 2) % len(names)]
             answer = "Yes" if status == "present" else "No"
             question = _ask(read, BINARY_QUESTIONS, key).format(t=_class_words(name))
-            return Draft(question, answer, _chain(read, key, (name,), answer))
+            return Draft(question, answer, _chain(read, key, (name,), answer), classes=(name,))
     return None
 
 
@@ -197,7 +204,7 @@ def _single(read: Read, number: int) -> Draft | None:
     key = make_key(read, "single", number)
     present = [name for name in present_classes(read.mined) if name != NO_FINDING]
     right = choose(present, *key) if present else NO_FINDING
-    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] != "present"]
+    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] in ("absent", None)]
     near = next((group for group in ALIKE if right in group), ())
     wrong.sort(key=lambda n: (read.mined[n] is None, n not in near, stable_hash(*key, n)))
     if len(wrong) < OPTIONS - 1 or (right == NO_FINDING and read.mined[NO_FINDING] != "present"):
@@ -205,7 +212,8 @@ def _single(read: Read, number: int) -> Draft | None:
     names = sorted([right, *wrong[: OPTIONS - 1]], key=lambda n: stable_hash(*key, "shuffle", n))
     answer = LETTERS[names.index(right)]
     classes = tuple(name for name in names if name != NO_FINDING)
-    return Draft(_ask(read, SINGLE_QUESTIONS, key), answer, _chain(read, key, classes, answer), _lettered(names))
+    chain = _chain(read, key, classes, answer)
+    return Draft(_ask(read, SINGLE_QUESTIONS, key), answer, chain, _lettered(names), classes=classes)
 
 
 def _lettered(names: Sequence[str]) -> tuple[str, ...]:
@@ -224,7 +232,7 @@ def _several(read: Read, key: tuple[object, ...]) -> Draft | None:
     if len(present) < 2:
         return None
     right = sorted(present, key=lambda n: stable_hash(*key, n))[:3]
-    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] != "present"]
+    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] in ("absent", None)]
     near = {name for group in ALIKE if not set(group).isdisjoint(right) for name in group}
     wrong.sort(key=lambda n: (n not in near, read.mined[n] is None, stable_hash(*key, n)))
     if len(wrong) < 2:
@@ -232,7 +240,7 @@ def _several(read: Read, key: tuple[object, ...]) -> Draft | None:
     names = sorted([*right, *wrong[: len(LETTERS) - 1 - len(right)]], key=lambda n: stable_hash(*key, "shuffle", n))
     answer = ", ".join(LETTERS[i] for i, name in enumerate(names) if name in right)
     chain = _chain(read, key, names, answer)
-    return Draft(_ask(read, MULTIPLE_QUESTIONS, key), answer, chain, _lettered(names))
+    return Draft(_ask(read, MULTIPLE_QUESTIONS, key), answer, chain, _lettered(names), classes=names)
 
 
 def _open(read: Read, key: tuple[object, ...]) -> Draft | None:
@@ -246,7 +254,8 @@ def _open(read: Read, key: tuple[object, ...]) -> Draft | None:
         return None
     where = choose(regions, *key, "region")
     names = [n for n in CLASS_CONCEPT if region(CLASS_CONCEPT[n]) == where]
-    return Draft(OPEN_QUESTION.format(r=REGIONS[where]), ", ".join(by_region[where]), _chain(read, key, names, None))
+    question, answer = OPEN_QUESTION.format(r=REGIONS[where]), ", ".join(by_region[where])
+    return Draft(question, answer, _chain(read, key, names, None), classes=names)
 
 
 def _anomaly(read: Read, number: int) -> Draft | None:
@@ -278,7 +287,7 @@ def _anomaly(read: Read, number: int) -> Draft | None:
 
     if not build(0).findings:
         return None  # something else forbids the one statement that could be made
-    return Draft(question, answer, build, _lettered(names))
+    return Draft(question, answer, build, _lettered(names), classes={concept_class(f.concept) or "" for f in inside})
 
 
 def _temporal(read: Read, number: int) -> Draft | None:
@@ -302,6 +311,7 @@ def _temporal(read: Read, number: int) -> Draft | None:
         images=(*study.prior_images, *study.images),
         offered=tuple(TEMPORAL_ANSWERS.values()),
         prior=True,
+        classes=(concept_class(finding.concept) or "",),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import gzip
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,8 +37,8 @@ MENDABLE = {
 def replacing(path: Path) -> Iterator[TextIO]:
     """A UTF-8 text file that takes the place of `path` when the block ends well; else `path` is as it was.
 
-    It is written beside its place and renamed. A link is followed. A lone surrogate, which UTF-8 cannot hold, is
-    written as its escape, which JSON reads back.
+    It is written beside its place and renamed; a name that ends in `.gz` is packed. A link is followed. A lone
+    surrogate, which UTF-8 cannot hold, is written as its escape, which JSON reads back.
 
     Raises:
         UserError: it cannot be written (a folder, a device, no space, no right).
@@ -46,8 +49,9 @@ def replacing(path: Path) -> Iterator[TextIO]:
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            yield file
+        with part.open("wb") as file:
+            with _text(file, packed=path.suffix == ".gz") as text:
+                yield text
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the name without the words
         os.replace(part, place)
@@ -56,6 +60,72 @@ def replacing(path: Path) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def _text(file: io.BufferedWriter, *, packed: bool) -> Iterator[TextIO]:
+    """Text written into `file`, which stays open. The same text packs to the same bytes."""
+    with ExitStack() as stack:
+        target = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if packed else file
+        text = io.TextIOWrapper(target, encoding="utf-8", errors="backslashreplace")
+        try:
+            yield text
+            text.flush()
+        finally:
+            text.detach()
+
+
+def output_path(text: str) -> Path:
+    """The path that a user gives as output.
+
+    Raises:
+        UserError: it is empty, a loop of links, or holds what no text can (Parquet, JSON and web pages repeat it).
+    """
+    if not text.strip():
+        raise UserError("the output's name is empty; name a file or folder (`.` is the current one)")
+    if "\0" in text:
+        raise UserError(f"output {text!r} holds a zero byte; choose another name")
+    try:
+        os.path.realpath(text).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"output {os.path.realpath(text)!r} is not UTF-8; choose another name") from error
+    try:
+        os.stat(text)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"output {text}: its links lead in a circle; {MENDABLE[errno.ELOOP]}") from error
+    return Path(text)
+
+
+@contextmanager
+def alone(lock: Path, doing: str) -> Iterator[None]:
+    """Keeps other processes out of the block, whose number stands in the file `lock` meanwhile; a dead one keeps
+    nobody out.
+
+    Raises:
+        UserError: another is in it; `doing` says where it is at work.
+    """
+    file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            first = os.path.samestat(os.fstat(file), os.stat(lock))  # not one that its owner has just removed
+        except (BlockingIOError, FileNotFoundError):
+            first = False
+        except OSError:  # a file system without locks
+            first = True
+        if not first:
+            owner = os.read(file, 20).decode("ascii", "replace") or "unknown"
+            raise UserError(f"another run is {doing} (process {owner}); wait for its end or choose another output")
+        try:
+            os.truncate(file, 0)
+            os.write(file, str(os.getpid()).encode())
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(lock)
+    finally:
+        os.close(file)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -79,7 +79,14 @@ def test_perfect_answers_score_one_whatever_their_order():
 
 def test_without_labels_the_reference_answer_counts():
     asked = {**row("a", "Edema", None), "answer": "Edema, Pneumonia"}
-    assert gold_classes(asked) == {"Edema", "Pneumonia"}
+    assert gold_classes(asked).classes == ("Edema", "Pneumonia")
+
+
+def test_partial_labels_overrule_the_reference_answer_class_by_class():
+    asked = {**row("a", "Edema", {"Edema": "absent", "Fracture": "uncertain"}), "answer": "Edema, Pneumonia"}
+    found = value([{**asked, "completion": format_completion("x", "Pneumonia, Fracture")}])
+    assert found["exact_match"] == 1.0 and found["micro_precision"] == 1.0
+    assert found["micro_f1"] == 1.0 and np.isnan(found["f1/Edema"])
 
 
 def test_means_leave_out_rows_on_which_a_reward_abstains():

@@ -137,6 +137,11 @@ def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
         (["mine", "--set", "data.source=fantom"], "unknown source 'fantom'; did you mean 'phantom'?"),
         (["mine", "--source", "jsonl"], "give --source NAME, --input PATH and --output DIR together"),
         (["mine", "--source", "jsonl", "--input", "no.jsonl", "--output", "out"], "no.jsonl: no such file"),
+        (["mine", "--source", "phantom", "--output", ""], "the output's name is empty"),
+        (["mine", "--source", "phantom", "--output", "/proc/x"], "mend its rights or name another output"),
+        (["export", "--output", ""], "the output's name is empty"),
+        (["score", "--input", "in.jsonl", "--output", "a\0b"], "holds a zero byte"),
+        (["score", "--input", "in.jsonl", "--output", "out.jsonl", "--workers", "0"], "--workers 0: give 1 to 1000"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(command, message, tmp_path, monkeypatch, capsys):

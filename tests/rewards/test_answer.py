@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
-from reasoner.schema import CLASSES, NO_FINDING
-from rewards.answer import answer_reward, iou, parse_class_list
+from reasoner.schema import CLASSES, NO_FINDING, verified_labels
+from rewards.answer import answer_reward, gold_list, iou, parse_class_list
 
 OPTIONS = ("A) Edema", "B) No Finding", "C) Pneumonia", "D) Lung Opacity")
 
@@ -70,6 +70,76 @@ def test_verified_labels_outweigh_the_mined_answer():
     assert score.value == 0.5
     assert score.evidence[0]["missed"] == ["Fracture"]
     assert grade_list("No Finding", "Edema", labels={"Edema": "absent"}) == 1.0
+
+
+PARTIAL = [
+    # labels, named, reward; the reference answer is Cardiomegaly
+    ({"Cardiomegaly": None}, "Cardiomegaly", 1.0),
+    ({"Cardiomegaly": None}, "No Finding", 0.0),
+    ({}, "Cardiomegaly", 1.0),
+    ({"Edema": "absent"}, "Cardiomegaly", 1.0),
+    ({"Edema": "absent"}, "No Finding", 0.0),
+    ({"Edema": "present"}, "Cardiomegaly, Edema", 1.0),
+    ({"Edema": "present"}, "Cardiomegaly", 0.5),
+    ({"Cardiomegaly": "absent"}, "No Finding", 1.0),
+    ({"Cardiomegaly": "absent"}, "Cardiomegaly", 0.0),
+    ({"Cardiomegaly": "uncertain"}, "Cardiomegaly", 1.0),
+    ({"Cardiomegaly": "uncertain"}, "No Finding", 1.0),
+    ({"Cardiomegaly": "uncertain"}, "Edema", 0.0),
+    ({"Cardiomegaly": "uncertain"}, "", 0.0),
+    ({"Cardiomegaly": "uncertain"}, "Cardiomegaly, No Finding", 0.0),
+    ({"Edema": "uncertain"}, "Cardiomegaly, Edema", 1.0),
+    ({"Edema": "uncertain"}, "Edema", 0.0),
+    ({"No Finding": "present"}, "No Finding", 1.0),
+    ({"No Finding": "present"}, "Cardiomegaly", 0.0),
+    ({"No Finding": "present", "Edema": "present"}, "Cardiomegaly, Edema", 1.0),
+]
+
+
+@pytest.mark.parametrize(("labels", "named", "reward"), PARTIAL)
+def test_partial_labels_decide_their_own_classes_alone(labels, named, reward):
+    assert grade_list(named, "Cardiomegaly", labels=labels) == reward
+
+
+def test_labels_that_say_only_that_something_is_there_tell_no_list():
+    assert grade_list("Edema", "No Finding", labels={"No Finding": "absent"}) is None
+    assert grade_list("Edema", "Edema", labels={"No Finding": "absent"}) == 1.0
+    assert grade_list("Edema", "No Finding", labels={"No Finding": "absent", "Edema": "present"}) == 1.0
+
+
+def test_mined_labels_grade_only_where_there_is_no_reference_answer():
+    mined = {"labels": {"Edema": "present"}, "label_source": "mined"}
+    assert (grade_list("Cardiomegaly", "Cardiomegaly", **mined), grade_list("Edema", "Cardiomegaly", **mined)) == (1, 0)
+    assert (grade_list("Edema", None, **mined), grade_list("No Finding", None, **mined)) == (1, 0)
+    assert grade_list("Edema", "Cardiomegaly", labels=mined["labels"], label_source="verified") == 0.5
+
+
+def test_without_reference_answer_unverified_classes_are_free():
+    assert grade_list("Edema, Fracture", None, labels={"Edema": "present"}) == 1.0
+    assert grade_list("Fracture", None, labels={"Edema": "present"}) == 0.0
+    assert grade_list("No Finding", None, labels={"Edema": "absent"}) is None, "the others may be there"
+    assert grade_list("No Finding", None, labels=dict.fromkeys(CLASSES, "absent")) == 1.0
+
+
+@pytest.mark.parametrize("source", ["Mined", "", 5, ["mined"]])
+def test_an_unknown_owner_of_labels_is_refused(source):
+    with pytest.raises(UserError, match="'label_source' must be verified or mined"):
+        grade_list("Edema", "Edema", labels={"Edema": "present"}, label_source=source)
+
+
+@given(
+    st.lists(st.sampled_from(CLASSES), unique=True),
+    st.lists(st.sampled_from(CLASSES), unique=True),
+    st.dictionaries(st.sampled_from(CLASSES), st.sampled_from(["present", "absent", "uncertain", None])),
+)
+def test_a_class_that_labels_do_not_name_counts_as_if_they_were_not_there(named, answer, labels):
+    gold = gold_list(", ".join(answer), labels, "verified")
+    for name in set(CLASSES) - {NO_FINDING} if gold else ():
+        status = verified_labels(labels, None).get(name)
+        assert (name in gold.classes) == (status == "present" or (status is None and name in answer))
+        assert (name in gold.free) == (status == "uncertain" or (status is None and not answer))
+    if gold and answer:
+        assert grade_list(", ".join(gold.classes), ", ".join(answer), labels=labels) in (0.0, 1.0)
 
 
 def test_f1_and_class_weights_are_settings():

@@ -250,6 +250,25 @@ def test_line_ends_marks_and_archives(tmp_path):
         ] * 2, name
 
 
+def test_the_output_is_packed_as_its_name_says(tmp_path):
+    source = write(tmp_path / "in.jsonl", GOOD, GOOD)
+    score_file(source, tmp_path / "out.jsonl")
+    score_file(source, tmp_path / "out.jsonl.gz")
+    assert gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()) == (tmp_path / "out.jsonl").read_bytes()
+    with pytest.raises(UserError, match=r"no \.zip can be written"):
+        score_file(source, tmp_path / "out.zip")
+
+
+def test_no_more_workers_than_cores(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    source = write(tmp_path / "in.jsonl", GOOD)
+    assert score_file(source, tmp_path / "out.jsonl", workers=64)["n"] == 1, "in this process: Ray would take seconds"
+    assert "64 workers, but 1 cores: 1 are used" in capsys.readouterr().err
+    for workers in (0, -1, 10**7):
+        with pytest.raises(UserError, match=f"--workers {workers}: give 1 to 1000"):
+            score_file(source, tmp_path / "out.jsonl", workers=workers)
+
+
 def test_the_readable_part_of_a_truncated_archive_is_scored(tmp_path):
     noise = [json.dumps({**GOOD, "id": os.urandom(99).hex()}) for _ in range(2000)]
     (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress("\n".join(noise).encode())[:-9])

@@ -168,7 +168,7 @@ def _given(study: Study) -> Iterator[tuple[str, Row]]:
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
     for example in study.given:
         gold = tuple(extract_text(example.reasoning))
-        labels = {"labels": study.labels or mined, "label_source": study.label_source}
+        labels = {"labels": study.rewarded_labels(mined), "label_source": study.label_source}
         yield "example", {**vars(example), **labels, "gold_findings": gold}
 
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reasoner.errors import UserError
+from reasoner.layout import UNFINISHED
 from reasoner.mining.pipeline.summary import TITLE
+from reasoner.runtime.disk import alone, unwritable
 from reasoner.schema import SPLITS
 
 _FILES = ("README.md", "studies.parquet", "quarantine.jsonl")
@@ -21,14 +25,28 @@ _EXAMPLES, _SUMMARY, _READY, _OLD = "examples", "summary.json", "ready", "old"
 _TABLE = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{5}}\.parquet")
 
 
-def claim(output: Path, shards: Path, *, draws: bool) -> None:
-    """Makes `output` a folder that a run may write to; ends what a killed run had begun to publish.
+@contextmanager
+def claimed(output: Path, *, draws: bool) -> Iterator[Path]:
+    """Makes `output` a folder that this run alone may write to, and gives its true path; ends what a killed run had
+    begun to publish.
 
     Raises:
-        UserError: something of another making stands where the run would write.
+        UserError: it cannot be written, another run is at work in it, or something of another making stands where this
+            one would write.
     """
-    if not output.is_dir() and os.path.lexists(output):
+    output = Path(os.path.realpath(output))
+    if not os.path.isdir(output) and os.path.lexists(output):
         raise UserError(f"{output} is no folder; name a folder as --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with alone(output / ".mining", f"mining into {output}"):
+            _refuse_strangers(output, output / UNFINISHED, draws)
+            yield output
+    except OSError as error:
+        raise unwritable(Path(error.filename or output), error) from error
+
+
+def _refuse_strangers(output: Path, shards: Path, draws: bool) -> None:
     if shards.exists() and not (shards / "manifest.json").exists() and any(shards.iterdir()):
         raise UserError(f"{shards} is not of a mining run and would be lost; move it or choose another --output")
     finish(output, shards)
@@ -42,7 +60,6 @@ def claim(output: Path, shards: Path, *, draws: bool) -> None:
         for path in sorted((output / _EXAMPLES).iterdir()):
             if not _TABLE.fullmatch(path.name):
                 raise UserError(f"{path} is not of a mining run and would be lost; move it or choose another --output")
-    output.mkdir(parents=True, exist_ok=True)
 
 
 def publish(draft: Path, output: Path, shards: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,11 +23,10 @@ from reasoner.llm import Llm, check
 from reasoner.mining.chains import STYLES
 from reasoner.mining.pipeline.merge import merge
 from reasoner.mining.pipeline.partition import MineSettings, mine_partition
-from reasoner.mining.pipeline.publish import claim, publish
+from reasoner.mining.pipeline.publish import claimed, publish
 from reasoner.mining.pipeline.shards import Shards, fingerprint
 from reasoner.mining.questions import check_tasks
 from reasoner.runtime.cluster import ensure_ray
-from reasoner.runtime.disk import unwritable
 from reasoner.runtime.progress import progress
 from reasoner.runtime.terminal import say
 from reasoner.sources.base import Partition, Source
@@ -68,13 +66,11 @@ def mine(
         UserError: unknown task or style, missing input, no disk space, no such server, nothing to mine, or something
             of another making where the run would write. What was in `output` is as it was.
     """
-    output = Path(os.path.realpath(output))
     settings = MineSettings(dict(tasks), style, seed, llm)
-    shards = Shards(output / UNFINISHED)
     _check(settings, balance)
-    try:
-        partitions = _partitions(source)
-        claim(output, shards.folder, draws=source.draws)
+    partitions = _partitions(source)
+    with claimed(output, draws=source.draws) as output:
+        shards = Shards(output / UNFINISHED)
         _check_disk(output)
         if source.draws:
             source = source.drawing_into(shards.draft)
@@ -85,9 +81,7 @@ def mine(
             where = shards.draft / "quarantine.jsonl"
             raise UserError(f"source '{source.name}' gave no usable study ({reasons}); see {where}")
         publish(shards.draft, output, shards.folder)
-    except OSError as error:
-        raise unwritable(Path(error.filename or output), error) from error
-    shards.remove()
+        shards.remove()
     return summary
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reasoner.mining.questions import LEAK, UNFAITHFUL, UNSEEABLE
+from reasoner.mining.questions import DISPUTED, LEAK, UNFAITHFUL, UNSEEABLE
 from reasoner.schema import CLASSES, NO_FINDING
 
 Row = dict[str, Any]
 #: The heading of the card, by which a mined data set is known.
 TITLE = "# Reasoning chains mined from chest X-ray reports"
 #: Reasons that concern an example of a study that was itself read.
-EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE)
+EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE, DISPUTED)
 
 
 class Counts:

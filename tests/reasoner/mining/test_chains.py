@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.errors import UserError
-from reasoner.findings import QUALITY, extract_report, labels_of
+from reasoner.findings import QUALITY, concept_class, extract_report, labels_of
 from reasoner.findings.lexicon import load
 from reasoner.mining.chains import GENERAL, STYLES, build_chain, build_comparison, merge
 from reasoner.mining.pipeline.partition import mine_study
@@ -25,9 +25,12 @@ from reasoner.schema import (
     Evidence,
     Example,
     Finding,
+    Rejected,
     Step,
     Study,
+    complete_labels,
     present_classes,
+    verified_labels,
 )
 
 REPORT = (
@@ -230,7 +233,7 @@ def test_the_systematic_style_opens_with_views_and_quality() -> None:
 
 
 def _classes_named(question: str) -> set[str]:
-    from reasoner.findings import concept_class, extract_text
+    from reasoner.findings import extract_text
 
     return {concept_class(f.concept) or "" for f in extract_text(question.rstrip("?"))}
 
@@ -255,6 +258,57 @@ def test_verified_labels_are_kept_beside_the_mined_answer() -> None:
     assert row.labels == labels and row.label_source == "verified"
 
 
+SICK = "FINDINGS: There is a small right pneumothorax. No pleural effusion. The heart is normal in size."
+
+
+@pytest.mark.parametrize(
+    "labels", [{"Pneumothorax": "present"}, {"Edema": None}, {}, {"Pleural Effusion": "uncertain"}, {NO_FINDING: None}]
+)
+def test_partial_verified_labels_leave_the_other_classes_to_the_report(labels: dict[str, str | None]) -> None:
+    rows, plain = examples(SICK, labels=labels), examples(SICK)
+    asked = {(row.task, row.question, row.answer) for row in rows}
+    assert asked <= {(row.task, row.question, row.answer) for row in plain}
+    assert {row.task for row in rows} == {row.task for row in plain} >= {"single", "abnormality_list"}
+    assert {row.label_source for row in rows} == {"verified" if any(labels.values()) else "mined"}
+    assert all(row.labels == (labels if any(labels.values()) else plain[0].labels) for row in rows)
+
+
+def test_verified_labels_are_completed_in_one_way() -> None:
+    mined = {**dict.fromkeys(CLASSES), "Edema": "present", NO_FINDING: "absent"}
+    assert complete_labels({}, mined) == mined
+    assert complete_labels({"Edema": "absent"}, mined)[NO_FINDING] == "present"
+    assert complete_labels({"Edema": "absent", NO_FINDING: "absent"}, mined)[NO_FINDING] == "absent"
+    normal = complete_labels(verified_labels({NO_FINDING: "present"}, None), mined)
+    assert normal == {**dict.fromkeys(CLASSES, "absent"), NO_FINDING: "present"}
+    assert verified_labels({NO_FINDING: "present", "Edema": "present"}, "verified").keys() == {NO_FINDING, "Edema"}
+    assert verified_labels({"Edema": "present"}, "mined") == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "disputed"),
+    [
+        ({"Pleural Effusion": "present"}, {"Pleural Effusion"}),
+        ({"Pneumothorax": "absent"}, {"Pneumothorax"}),
+        ({NO_FINDING: "present"}, {"Pneumothorax"}),
+        ({**dict.fromkeys(CLASSES, "absent"), "Pleural Effusion": "present"}, {"Pleural Effusion", "Pneumothorax"}),
+    ],
+)
+def test_nothing_is_asked_of_what_verified_labels_dispute(labels: dict[str, str | None], disputed: set[str]) -> None:
+    findings = tuple(merge(extract_report(SICK)))
+    read = Read(study(SICK, labels=labels), findings, labels_of(findings), "concise", 0)
+    rows = list(build_examples(read, {task: 8.0 for task in BUILDERS} | {"stage": 1.0}))
+    refused = [row for row in rows if isinstance(row, Rejected)]
+    assert set(read.disputed) == disputed
+    assert refused and {row.reason for row in refused} == {"labels disagree"}
+    for row in rows:
+        if isinstance(row, Example):
+            options = {option.partition(") ")[2] for option in row.options}
+            assert disputed.isdisjoint(_classes_named(row.question) | options)
+            assert row.task not in ("abnormality_list", "stage")  # about all classes
+            assert disputed.isdisjoint(concept_class(f.concept) for f in row.gold_findings)
+    assert any(isinstance(row, Example) and row.task == "binary" for row in rows), "of other classes one may ask"
+
+
 def test_rates_choose_a_deterministic_share() -> None:
     findings = tuple(merge(extract_report(REPORT)))
     mined = labels_of(findings)
@@ -268,8 +322,10 @@ def test_rates_choose_a_deterministic_share() -> None:
 def test_unknown_tasks_are_refused() -> None:
     with pytest.raises(UserError, match="cannot be mined"):
         check_tasks({"juggling": 1.0})
-    with pytest.raises(UserError, match="give 0 or more"):
-        check_tasks({"binary": -1.0})
+    for rate in (-1.0, float("nan"), float("inf"), 1e9, 1001, None, "1"):
+        with pytest.raises(UserError, match=r"task 'binary': .* give a number from 0 to 1000"):
+            check_tasks({"binary": rate})  # type: ignore[dict-item]
+    check_tasks({"binary": 0, "single": 1000.0})
     assert set(BUILDERS) == set(TASKS)
 
 

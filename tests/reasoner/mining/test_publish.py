@@ -20,7 +20,9 @@ from reasoner.mining.pipeline import publish
 from reasoner.mining.pipeline.partition import MineSettings, mine_partition
 from reasoner.mining.pipeline.run import mine
 from reasoner.mining.pipeline.shards import Shards, fingerprint
+from reasoner.runtime.disk import alone
 from reasoner.sources import jsonl, open_source
+from recipes.cli import main
 
 TASKS = {"abnormality_list": 1.0, "binary": 1.0}
 REPORTS = ("Small left pleural effusion.", "The lungs are clear.", "Cardiomegaly. Right pneumothorax.")
@@ -183,6 +185,21 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path, new: Path,
     with pytest.raises(UserError, match=r"cannot be written|is no folder"):
         run(new, tmp_path / output)
     assert (tmp_path / "file").read_text(encoding="utf-8") == "precious\n"
+
+
+def test_a_folder_where_another_run_is_at_work_is_left_alone(old: Path, new: Path) -> None:
+    write(old / "shards" / "00000" / "counts.json", "of the other")
+    before = contents(old)
+    message = rf"another run is mining into {old} \(process {os.getpid()}\)"
+    with alone(old / ".mining", "mining"), pytest.raises(UserError, match=message):
+        run(new, old)
+    assert contents(old) == before
+
+
+def test_a_refused_folder_gets_no_log(tmp_path: Path, new: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "mine" / "README.md", "precious")
+    assert main(["mine", "--source", "jsonl", "--input", str(new), "--output", str(tmp_path / "mine")]) == 2
+    assert os.listdir(tmp_path / "mine") == ["README.md"] and "not of a mining run" in capsys.readouterr().err
 
 
 def test_pictures_of_the_old_data_set_stay_until_the_new_one_is_whole(

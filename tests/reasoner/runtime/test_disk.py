@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from reasoner.errors import UserError
-from reasoner.runtime.disk import read_object, replaced, swap, write_whole
+from reasoner.runtime.disk import alone, output_path, read_object, replaced, replacing, swap, write_whole
 
 
 class Killed(BaseException):
@@ -115,3 +118,58 @@ def test_damaged_json_is_named_with_its_fix(content, message, tmp_path):
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match=f"summary.json: .*{message}.*; mine again"):
         read_object(path, "mine again")
+
+
+@pytest.mark.parametrize("bad", ["", " ", "a\0b", os.fsdecode(b"out\xe9"), "loop", "loop/out"])
+def test_a_path_that_cannot_be_an_output_is_refused(bad, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(UserError, match=r"^(the )?output"):
+        output_path(bad)
+    assert os.listdir() == ["loop"]
+
+
+def test_any_other_path_can_be_an_output(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in (".", "new/deep", "link", "\u00e9 \u2028", "x" * 300, "/proc/x"):
+        assert output_path(str(tmp_path / name)) == tmp_path / name
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from reasoner.runtime.disk import alone
+with alone(Path(sys.argv[1]), "waiting"):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_one_process_is_in_the_block_and_a_dead_one_keeps_nobody_out(tmp_path):
+    lock = tmp_path / ".lock"
+    command = [sys.executable, "-c", HOLD, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"in\n"
+        message = rf"another run is busy here \(process {other.pid}\)"
+        with pytest.raises(UserError, match=message), alone(lock, "busy here"):
+            raise AssertionError("in the block")
+        other.kill()
+        other.wait()
+        assert lock.exists()
+    with alone(lock, "busy here"):
+        assert lock.read_text(encoding="ascii") == str(os.getpid())
+    with pytest.raises(ZeroDivisionError), alone(lock, "busy here"):
+        raise ZeroDivisionError
+    assert not lock.exists()
+
+
+def test_a_name_that_ends_in_gz_is_packed(tmp_path):
+    for name in ("a.gz", "b.gz"):
+        with replacing(tmp_path / name) as file:
+            file.write("caf\u00e9 \ud800\n")
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()).decode() == "caf\u00e9 \\ud800\n"
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a.gz") as file:
+        raise ZeroDivisionError
+    assert sorted(os.listdir(tmp_path)) == ["a.gz", "b.gz"]
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes())
