@@ -18,17 +18,16 @@ from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.stages import working
 from recipes.training import (
     augment,
     finish,
     keep_fitting,
-    last_checkpoint,
     lora_config,
     show_progress,
     start_tracking,
-    starting_weights,
     trainer_arguments,
 )
 from rewards.registry import RewardSet

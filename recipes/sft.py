@@ -10,17 +10,16 @@ from pathlib import Path
 
 from reasoner.training.dataset import load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.resume import last_checkpoint, starting_weights
 from recipes.stages import working
 from recipes.training import (
     augment,
     base_checkpoint,
     finish,
     keep_fitting,
-    last_checkpoint,
     lora_config,
     show_progress,
     start_tracking,
-    starting_weights,
     trainer_arguments,
 )
 
@@ -39,7 +38,8 @@ def run(recipe: Recipe) -> Path:
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
     args = trainer_arguments(SFTConfig, recipe, "sft", max_length=None, completion_only_loss=True)
     examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)
-    base = base_checkpoint(recipe, examples)
+    with args.main_process_first():
+        base = base_checkpoint(recipe, examples)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
     resume = last_checkpoint(output)
