@@ -50,7 +50,7 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     for checkpoint in checkpoints.values():
         check_positions(checkpoint, longest)
     histories = {model: _history(subject.output / model) for model in TRAINED}
-    splits = {
+    splits: dict[str, Rows] = {
         split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit, decode=True), data)
         for split in settings.splits
     }

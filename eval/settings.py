@@ -8,17 +8,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasoner.settings import Count, CountOrZero, Section
+from reasoner.schema import Split, Task
+from reasoner.settings import Count, CountOrZero, Float, Section
 
 
 class EvalSettings(Section):
     """Evaluation of base, SFT and GRPO on the same rows (`eval`)."""
 
-    models: list[Literal["base", "sft", "grpo"]] | None = None
+    models: Annotated[list[Literal["base", "sft", "grpo"]], Field(min_length=1)] | None = None
     """Models to compare; none takes those there are."""
-    splits: Annotated[list[str], Field(min_length=1)] = ["test"]
+    splits: Annotated[list[Split], Field(min_length=1)] = ["test"]
     """Splits to evaluate; site_b is the out-of-distribution one."""
-    tasks: list[str] | None = None
+    tasks: Annotated[list[Task], Field(min_length=1)] | None = None
     """Tasks to evaluate; none takes all."""
     max_new_tokens: Count = 256
     """Longest completion."""
@@ -26,7 +27,7 @@ class EvalSettings(Section):
     """Sampled completions per prompt, beside the greedy one."""
     base_samples: CountOrZero = 0
     """The same for the untrained base model."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: Float = Field(1.0, gt=0)
     """Temperature of the sampled completions."""
     bootstrap: Count = 2000
     """Resamples behind each 95% interval."""

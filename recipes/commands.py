@@ -56,8 +56,9 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     share_cores()
     overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
     recipe = load_recipe(args.recipe, overrides)
+    options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
-        check_settings(recipe, stage)
+        check_settings(recipe, stage, options)
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
         print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip())
         return
@@ -78,7 +79,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     else:
         stages.require_earlier(recipe, stage)
         with terminal.logged(recipe.output, stage):
-            check_settings(recipe, stage)
+            check_settings(recipe, stage, options)
             resumes = stages.prepare(recipe, stage, force=args.force)
             banner.started(recipe, stage, resumes)
             with stages.recorded(recipe, stage, overrides):
@@ -157,8 +158,10 @@ def evaluated(recipe: Recipe) -> Run:
     )
 
 
-def check_settings(recipe: Recipe, stage: str) -> None:
-    """What can be found wrong in a recipe without running it: trainer keys, the source and its input, rewards, lengths.
+def check_settings(recipe: Recipe, stage: str, options: Sequence[str] = ()) -> None:
+    """Finds what is wrong with a stage without running it: trainer values, the source and its input, rewards, lengths.
+
+    `options` are the command's own, which a misspelt trainer flag may have meant.
 
     Raises:
         UserError: naming the key or file.
@@ -169,18 +172,22 @@ def check_settings(recipe: Recipe, stage: str) -> None:
         folder = stages.working(recipe, stage)
         open_source(recipe.data.source, recipe.data.input, folder, recipe.data.options).partitions()
     if stage in TRAINED:
-        import trl
-
-        config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
-        check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
-    if stage == GRPO:
-        from reasoner.training.dataset import REWARD_COLUMNS
-        from rewards.registry import RewardSet
-
-        grpo = recipe.grpo
-        RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
+        _check_trainer(recipe, stage, options)
     if stage in (SFT, GRPO, "eval"):
         check_lengths(recipe, stage)
+
+
+def _check_trainer(recipe: Recipe, stage: str, options: Sequence[str]) -> None:
+    """Builds what TRL is told, as the stage will."""
+    try:
+        import trl
+
+        from recipes import grpo, sft
+    except (Exception, SystemExit) as error:  # whatever a broken package does
+        raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
+    config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
+    check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer", options)
+    {SFT: sft.check, GRPO: grpo.check}[stage](recipe)
 
 
 def check_lengths(recipe: Recipe, stage: str) -> None:

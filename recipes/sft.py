@@ -7,7 +7,9 @@ Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, r
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from reasoner.layout import SFT
 from reasoner.training.dataset import load_examples, to_dataset
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
@@ -23,6 +25,17 @@ from recipes.training import (
     trainer_arguments,
 )
 
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
+
+def check(recipe: Recipe) -> SFTConfig:
+    """TRL's arguments, as the recipe asks for them. Raises `UserError` naming the key when they cannot work."""
+    from trl import SFTConfig
+
+    # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
+    return trainer_arguments(SFTConfig, recipe, SFT, max_length=None, completion_only_loss=True)
+
 
 def run(recipe: Recipe) -> Path:
     """Trains and returns the checkpoint folder.
@@ -30,13 +43,12 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: for data, processor or trainer arguments that cannot work, before any training.
     """
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     from reasoner.models.load import load_model, load_processor
 
     output = working(recipe, "sft")
-    # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
-    args = trainer_arguments(SFTConfig, recipe, "sft", max_length=None, completion_only_loss=True)
+    args = check(recipe)
     examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)
     with args.main_process_first():
         base = base_checkpoint(recipe, examples)

@@ -93,7 +93,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     }
     try:
         return cls(**{**defaults, **device, **ours, **chosen})
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{stage}.trainer: {error}") from error
 
 
