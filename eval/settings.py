@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from reasoner import layout
+from reasoner.errors import UserError
+from reasoner.layout import BASE, CONFIG, MODELS, SFT, TRAINED
+from reasoner.models import TINY
 from reasoner.schema import Split, Task
 from reasoner.settings import Count, CountOrZero, Float, Section
 
@@ -53,3 +58,26 @@ class Run:
     dtype: str
     min_pixels: int | None
     max_pixels: int | None
+
+
+def find_checkpoints(subject: Run, models: Sequence[str] | None) -> dict[str, str]:
+    """Model name -> checkpoint, in the order of training.
+
+    Raises:
+        UserError: none was trained, or one of `models` was not.
+    """
+    places = {model: layout.checkpoint(subject.output, model) for model in MODELS}
+    found = {model: str(place) for model, place in places.items() if (place / CONFIG).is_file()}
+    if subject.base != TINY:
+        found = {BASE: subject.base} | found
+    if models is None:
+        if not found.keys() & TRAINED:
+            raise UserError(f"no trained model in {subject.output}: run `make sft RECIPE={subject.name}` first")
+        return {model: found[model] for model in MODELS if model in found}
+    for model in models:
+        if model not in found:
+            target = SFT if model == BASE else model
+            raise UserError(
+                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={subject.name}` first"
+            )
+    return {model: found[model] for model in MODELS if model in models}

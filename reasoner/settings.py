@@ -68,8 +68,9 @@ def explain(error: ValidationError, schema: type[Section]) -> str:
         return f"'{where}' is missing"
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
-    message, found = problem["msg"], repr(problem["input"])
-    return f"{where}: {message[:1].lower()}{message[1:]} (got {found if len(found) <= 60 else found[:57] + '...'})"
+    message = "a mapping is needed" if problem["type"] == "model_type" else problem["msg"]
+    told, found = f"{message[:1].lower()}{message[1:]}", repr(problem["input"])
+    return f"{where}{': ' * bool(where)}{told} (got {found if len(found) <= 60 else found[:57] + '...'})"
 
 
 def _section(schema: type[Section], path: Sequence[str]) -> type[Section]:

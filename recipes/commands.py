@@ -68,6 +68,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     if stage == "export" and args.output:
         from recipes import export
 
+        stages.exported(recipe)
         with terminal.logged(recipe.output, stage), replaced(args.output, EXPORT_CHECK) as folder:
             export.run(recipe, folder)
     elif reason := _reuse(args, recipe, overrides):
@@ -77,7 +78,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         with terminal.logged(recipe.output, stage):
             _call(recipe, stage)
     else:
-        stages.require_earlier(recipe, stage)
+        _require_earlier(recipe, stage)
         with terminal.logged(recipe.output, stage):
             check_settings(recipe, stage, options)
             resumes = stages.prepare(recipe, stage, force=args.force)
@@ -91,6 +92,20 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         export.push(args.output or stages.result(recipe, stage), args.push_to_hub)
     if stage == "mine" and args.evaluate:
         _print_evaluation(stages.result(recipe, stage), args.evaluate)
+
+
+def _require_earlier(recipe: Recipe, stage: str) -> None:
+    """Raises `UserError` when the stage lacks what it starts from; says so when that was not made from one another."""
+    if stage == "eval":
+        from eval.settings import find_checkpoints
+
+        find_checkpoints(evaluated(recipe), recipe.eval.models)
+    stages.require_earlier(recipe, stage)
+    for later, earlier in stages.mismatches(recipe, stage):
+        terminal.say(
+            f"WARNING: {later} was trained from another {earlier} than the one that is there; "
+            f"`reasoner {later}` trains it again"
+        )
 
 
 def _overrides(args: Namespace) -> list[str]:
@@ -183,9 +198,10 @@ def _check_trainer(recipe: Recipe, stage: str, options: Sequence[str]) -> None:
         import trl
 
         from recipes import grpo, sft
+
+        config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
     except (Exception, SystemExit) as error:  # whatever a broken package does
         raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
-    config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
     check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer", options)
     {SFT: sft.check, GRPO: grpo.check}[stage](recipe)
 

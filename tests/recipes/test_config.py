@@ -124,7 +124,7 @@ def test_no_number_is_true(key):
     if "trainer" in key or "options" in key or key == "data.tasks.answer":
         key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
     key = key.replace("minutes.answer", "minutes.sft")
-    with pytest.raises(UserError, match="a number is needed, found true|got True"):
+    with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
         load_recipe("phantom", [f"{key}=true"])
 
 
