@@ -86,7 +86,7 @@ def read_object(path: Path, fix: str) -> dict[str, Any]:
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise UserError(f"{path}: is no regular file; {fix}")
+            raise UserError(f"{path}: cannot be read (no regular file); {fix}")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, not JSON ({error}); {fix}") from error

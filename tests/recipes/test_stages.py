@@ -259,7 +259,7 @@ def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(name, recipe,
     os.mkfifo(pipe)
     assert main(["mine", "--set", f"output={recipe.output}"]) == 2
     error = capsys.readouterr().err
-    assert f"{pipe}: is no regular file" in error and error.count("\n") == 1
+    assert error.startswith(f"error: {pipe}: ") and "no regular file" in error and error.count("\n") == 1
 
 
 def test_models_that_were_not_trained_from_one_another_are_told(recipe):
