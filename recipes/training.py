@@ -14,7 +14,7 @@ from reasoner.errors import UserError
 from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
-from reasoner.runtime.disk import remove
+from reasoner.runtime.disk import remove, swap
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
@@ -36,7 +36,7 @@ def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
     if recipe.model.base != TINY:
         return recipe.model.base
     folder = working(recipe, SFT) / BASE
-    if not folder.is_dir():
+    if not (folder / "processor_config.json").is_file():
         from reasoner.models import tiny
 
         texts = ["system\nYou are a helpful assistant.\n", "user\n", "assistant\n"] * 2
@@ -46,7 +46,7 @@ def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
         part = folder.with_name(f"{BASE}.part")
         remove(part)
         tiny.build(part, texts, seed=recipe.seed, **recipe.model.options)
-        part.rename(folder)
+        swap(part, folder)
     return str(folder)
 
 

@@ -88,6 +88,10 @@ def test_a_kill_while_the_tiny_base_is_written_leaves_none(tmp_path, monkeypatch
         with pytest.raises(ZeroDivisionError):
             base_checkpoint(recipe, examples)
     assert [path.name for path in (tmp_path / "sft.part").iterdir()] == ["base.part"]
+    half = tmp_path / "sft.part" / "base"  # as a copy that was cut short leaves it
+    half.mkdir()
+    (half / "config.json").touch()
     base = base_checkpoint(recipe, examples)
+    assert (half / "config.json").stat().st_size > 0
     assert base == str(tmp_path / "sft.part" / "base") and (tmp_path / "sft.part/base/tokenizer_config.json").is_file()
     assert not (tmp_path / "sft.part" / "base.part").exists()
