@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from eval.metrics import LIST_TASK, metrics, statistics
 from eval.predictions import Cell, Decoding, prediction_rows, read_description, read_predictions, write_predictions
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
-from eval.settings import EvalSettings, Run
+from eval.settings import EvalSettings, Run, find_checkpoints
 from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
 from reasoner.errors import UserError
-from reasoner.layout import BASE, CONFIG, MODELS, PREDICTIONS, SCORES, SFT, TRAINED, TRAINER_STATE
-from reasoner.models import TINY
+from reasoner.layout import BASE, MODELS, PREDICTIONS, SCORES, TRAINED, TRAINER_STATE
 from reasoner.models.load import load_processor, resolve_dtype
 from reasoner.models.positions import check_positions
 from reasoner.runtime.disk import read_object, write_whole
@@ -45,12 +44,12 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
             do not fit a model.
     """
     data, folder = layout.data(subject.output), subject.folder
-    checkpoints = _checkpoints(subject, settings.models)
+    checkpoints = find_checkpoints(subject, settings.models)
     longest = {"model.max_length": subject.max_length, "eval.max_new_tokens": settings.max_new_tokens}
     for checkpoint in checkpoints.values():
         check_positions(checkpoint, longest)
     histories = {model: _history(subject.output / model) for model in TRAINED}
-    splits = {
+    splits: dict[str, Rows] = {
         split: prediction_rows(load_examples(data, split, settings.tasks, settings.limit, decode=True), data)
         for split in settings.splits
     }
@@ -119,25 +118,6 @@ def evaluate(
             for policy, splits in policies.items()
         },
     )
-
-
-def _checkpoints(subject: Run, models: Sequence[str] | None) -> dict[str, str]:
-    """Model name -> checkpoint, in the order of training."""
-    places = {model: layout.checkpoint(subject.output, model) for model in MODELS}
-    found = {model: str(place) for model, place in places.items() if (place / CONFIG).is_file()}
-    if subject.base != TINY:
-        found = {BASE: subject.base} | found
-    if models is None:
-        if not found.keys() & TRAINED:
-            raise UserError(f"no trained model in {subject.output}: run `make sft RECIPE={subject.name}` first")
-        return {model: found[model] for model in MODELS if model in found}
-    for model in models:
-        if model not in found:
-            target = SFT if model == BASE else model
-            raise UserError(
-                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={subject.name}` first"
-            )
-    return {model: found[model] for model in MODELS if model in models}
 
 
 def _generate(

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasoner.settings import Count, CountOrZero, Section
+from reasoner import layout
+from reasoner.errors import UserError
+from reasoner.layout import BASE, CONFIG, MODELS, SFT, TRAINED
+from reasoner.models import TINY
+from reasoner.schema import Split, Task
+from reasoner.settings import Count, CountOrZero, Float, Section
 
 
 class EvalSettings(Section):
     """Evaluation of base, SFT and GRPO on the same rows (`eval`)."""
 
-    models: list[Literal["base", "sft", "grpo"]] | None = None
+    models: Annotated[list[Literal["base", "sft", "grpo"]], Field(min_length=1)] | None = None
     """Models to compare; none takes those there are."""
-    splits: Annotated[list[str], Field(min_length=1)] = ["test"]
+    splits: Annotated[list[Split], Field(min_length=1)] = ["test"]
     """Splits to evaluate; site_b is the out-of-distribution one."""
-    tasks: list[str] | None = None
+    tasks: Annotated[list[Task], Field(min_length=1)] | None = None
     """Tasks to evaluate; none takes all."""
     max_new_tokens: Count = 256
     """Longest completion."""
@@ -26,7 +32,7 @@ class EvalSettings(Section):
     """Sampled completions per prompt, beside the greedy one."""
     base_samples: CountOrZero = 0
     """The same for the untrained base model."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: Float = Field(1.0, gt=0)
     """Temperature of the sampled completions."""
     bootstrap: Count = 2000
     """Resamples behind each 95% interval."""
@@ -52,3 +58,26 @@ class Run:
     dtype: str
     min_pixels: int | None
     max_pixels: int | None
+
+
+def find_checkpoints(subject: Run, models: Sequence[str] | None) -> dict[str, str]:
+    """Model name -> checkpoint, in the order of training.
+
+    Raises:
+        UserError: none was trained, or one of `models` was not.
+    """
+    places = {model: layout.checkpoint(subject.output, model) for model in MODELS}
+    found = {model: str(place) for model, place in places.items() if (place / CONFIG).is_file()}
+    if subject.base != TINY:
+        found = {BASE: subject.base} | found
+    if models is None:
+        if not found.keys() & TRAINED:
+            raise UserError(f"no trained model in {subject.output}: run `make sft RECIPE={subject.name}` first")
+        return {model: found[model] for model in MODELS if model in found}
+    for model in models:
+        if model not in found:
+            target = SFT if model == BASE else model
+            raise UserError(
+                f"no {model} checkpoint in {places[model]}: run `make {target} RECIPE={subject.name}` first"
+            )
+    return {model: found[model] for model in MODELS if model in models}

@@ -62,7 +62,7 @@ READ_ORDER: tuple[str, ...] = (
 )
 
 #: `Example.task`; a ninth kind, `stage`, is one of the eight CXRTrek stages, whose number is in `Example.stage`.
-TASKS: tuple[str, ...] = (
+Task = Literal[
     "abnormality_list",
     "binary",
     "single",
@@ -71,7 +71,8 @@ TASKS: tuple[str, ...] = (
     "temporal",
     "report",
     "stage",
-)
+]
+TASKS: tuple[str, ...] = get_args(Task)
 
 T = TypeVar("T", bound="Record")
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reasoner.errors import nearest
 
@@ -41,15 +41,26 @@ def _check_plain(value: Any, where: str = "", depth: int = 0) -> Any:
 
 #: Keyword arguments of something that checks them itself: a trainer, a source, a reward.
 Options = Annotated[dict[str, Any], AfterValidator(_check_plain)]
+
+
+def _check_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a number is needed, found {str(value).lower()}")
+    return value
+
+
+#: Numbers: to Python, and so to pydantic, true would be 1.
+Int = Annotated[int, BeforeValidator(_check_number)]
+Float = Annotated[float, BeforeValidator(_check_number)]
 #: How many of something: large enough for any use, small enough for every library.
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[Int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[Int, Field(ge=0, lt=2**31)]
 
 
 def explain(error: ValidationError, schema: type[Section]) -> str:
     """The first problem in one line; for an unknown key, the nearest known one of its section."""
     problem = error.errors(include_url=False)[0]
-    path = [str(part) for part in problem["loc"]]
+    path = [str(part) for part in problem["loc"] if part != "[key]"]  # pydantic's mark of a wrong key
     where = ".".join(path)
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{where}'; {nearest(path[-1], _section(schema, path[:-1]).model_fields)}"
@@ -57,8 +68,9 @@ def explain(error: ValidationError, schema: type[Section]) -> str:
         return f"'{where}' is missing"
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
-    message, found = problem["msg"], repr(problem["input"])
-    return f"{where}: {message[:1].lower()}{message[1:]} (got {found if len(found) <= 60 else found[:57] + '...'})"
+    message = "a mapping is needed" if problem["type"] == "model_type" else problem["msg"]
+    told, found = f"{message[:1].lower()}{message[1:]}", repr(problem["input"])
+    return f"{where}{': ' * bool(where)}{told} (got {found if len(found) <= 60 else found[:57] + '...'})"
 
 
 def _section(schema: type[Section], path: Sequence[str]) -> type[Section]:

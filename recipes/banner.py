@@ -29,7 +29,7 @@ def started(recipe: Recipe, stage: str, resumes: bool) -> None:
     console.print()
     console.rule(f"[bold cyan]{number}/{len(STAGES)} {stage}[/]: {STAGES[stage].title}", align="left", style="cyan")
     last = read_records(recipe.output).get(stage)
-    minutes = last.seconds / 60 if last else recipe.minutes.get(stage)
+    minutes = last.seconds / 60 if last else recipe.minutes.get(stage)  # type: ignore[call-overload]
     about = f"about {_minutes(minutes * 60)}" if minutes else "time unknown on this machine"
     console.print(f"  recipe {escape(f'{recipe.name} -> {result(recipe, stage)}')}, {about}")
     for earlier in STAGES[stage].needs:

@@ -210,7 +210,11 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.process=1.0"
     )
-    command.add_argument("--dry-run", action="store_true", help="check everything, print the full recipe, stop")
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the stage's settings, print the full recipe, stop",
+    )
     command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
     command.add_argument("--debug", action="store_true", help="show what libraries print, and tracebacks")
     command.add_argument(

@@ -56,8 +56,9 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     share_cores()
     overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
     recipe = load_recipe(args.recipe, overrides)
+    options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
-        check_settings(recipe, stage)
+        check_settings(recipe, stage, options)
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
         print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip())
         return
@@ -67,6 +68,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     if stage == "export" and args.output:
         from recipes import export
 
+        stages.exported(recipe)
         with terminal.logged(recipe.output, stage), replaced(args.output, EXPORT_CHECK) as folder:
             export.run(recipe, folder)
     elif reason := _reuse(args, recipe, overrides):
@@ -76,9 +78,9 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         with terminal.logged(recipe.output, stage):
             _call(recipe, stage)
     else:
-        stages.require_earlier(recipe, stage)
+        _require_earlier(recipe, stage)
         with terminal.logged(recipe.output, stage):
-            check_settings(recipe, stage)
+            check_settings(recipe, stage, options)
             resumes = stages.prepare(recipe, stage, force=args.force)
             banner.started(recipe, stage, resumes)
             with stages.recorded(recipe, stage, overrides):
@@ -90,6 +92,20 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         export.push(args.output or stages.result(recipe, stage), args.push_to_hub)
     if stage == "mine" and args.evaluate:
         _print_evaluation(stages.result(recipe, stage), args.evaluate)
+
+
+def _require_earlier(recipe: Recipe, stage: str) -> None:
+    """Raises `UserError` when the stage lacks what it starts from; says so when that was not made from one another."""
+    if stage == "eval":
+        from eval.settings import find_checkpoints
+
+        find_checkpoints(evaluated(recipe), recipe.eval.models)
+    stages.require_earlier(recipe, stage)
+    for later, earlier in stages.mismatches(recipe, stage):
+        terminal.say(
+            f"WARNING: {later} was trained from another {earlier} than the one that is there; "
+            f"`reasoner {later}` trains it again"
+        )
 
 
 def _overrides(args: Namespace) -> list[str]:
@@ -157,8 +173,10 @@ def evaluated(recipe: Recipe) -> Run:
     )
 
 
-def check_settings(recipe: Recipe, stage: str) -> None:
-    """What can be found wrong in a recipe without running it: trainer keys, the source and its input, rewards, lengths.
+def check_settings(recipe: Recipe, stage: str, options: Sequence[str] = ()) -> None:
+    """Finds what is wrong with a stage without running it: trainer values, the source and its input, rewards, lengths.
+
+    `options` are the command's own, which a misspelt trainer flag may have meant.
 
     Raises:
         UserError: naming the key or file.
@@ -169,18 +187,23 @@ def check_settings(recipe: Recipe, stage: str) -> None:
         folder = stages.working(recipe, stage)
         open_source(recipe.data.source, recipe.data.input, folder, recipe.data.options).partitions()
     if stage in TRAINED:
-        import trl
-
-        config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
-        check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer")
-    if stage == GRPO:
-        from reasoner.training.dataset import REWARD_COLUMNS
-        from rewards.registry import RewardSet
-
-        grpo = recipe.grpo
-        RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
+        _check_trainer(recipe, stage, options)
     if stage in (SFT, GRPO, "eval"):
         check_lengths(recipe, stage)
+
+
+def _check_trainer(recipe: Recipe, stage: str, options: Sequence[str]) -> None:
+    """Builds what TRL is told, as the stage will."""
+    try:
+        import trl
+
+        from recipes import grpo, sft
+
+        config = {SFT: trl.SFTConfig, GRPO: trl.GRPOConfig}[stage]
+    except (Exception, SystemExit) as error:  # whatever a broken package does
+        raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
+    check_trainer_args(config, getattr(recipe, stage).trainer, f"{stage}.trainer", options)
+    {SFT: sft.check, GRPO: grpo.check}[stage](recipe)
 
 
 def check_lengths(recipe: Recipe, stage: str) -> None:

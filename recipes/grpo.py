@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from reasoner.errors import UserError
+from reasoner.errors import UserError, nearest
+from reasoner.layout import GRPO, SFT
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.stages import working
 from recipes.training import (
     augment,
     finish,
     keep_fitting,
-    last_checkpoint,
     lora_config,
     show_progress,
     start_tracking,
-    starting_weights,
     trainer_arguments,
 )
 from rewards.registry import RewardSet
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 #: A mean gap between vLLM and trainer log-probabilities above this means that they are not the same policy: about
 #: 1e-5 is usual in float32, 1e-3 in bfloat16.
 GAP_ALARM = 0.1
+VLLM_MODES = ("colocate", "server")
 GAP = "sampling/sampling_logp_difference/mean"
 
 
@@ -62,8 +63,10 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: no SFT checkpoint, or data, rewards or trainer arguments that cannot work, before any training.
     """
-    output, start, grpo = working(recipe, "grpo"), recipe.output / "sft", recipe.grpo
-    args = check(recipe, start)
+    output, start, grpo = working(recipe, GRPO), recipe.output / SFT, recipe.grpo
+    args = check(recipe)
+    if args.vllm_enable_sleep_mode and args.use_cpu:
+        raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
     with reward_pool(recipe, args) as pool:
@@ -74,8 +77,8 @@ def run(recipe: Recipe) -> Path:
     return output
 
 
-def check(recipe: Recipe, start: Path) -> GRPOConfig:
-    """TRL's arguments, once everything that can be found wrong without loading data or a model has been looked at.
+def check(recipe: Recipe) -> GRPOConfig:
+    """TRL's arguments, once all that can be found wrong without data, checkpoint or device has been looked at.
 
     Raises:
         UserError: the first thing found wrong.
@@ -83,8 +86,6 @@ def check(recipe: Recipe, start: Path) -> GRPOConfig:
     from trl import GRPOConfig
 
     grpo = recipe.grpo
-    if not (start / "config.json").is_file():
-        raise UserError(f"no SFT checkpoint in {start}: run `make sft RECIPE={recipe.name}` first")
     if grpo.step_credit and "process" not in grpo.rewards:
         raise UserError("grpo.step_credit needs the reward 'process': add it to grpo.rewards (weight 0 will do)")
     if grpo.step_credit and grpo.reward_options.get("process", {}).get("judge") == "radeval":
@@ -93,7 +94,7 @@ def check(recipe: Recipe, start: Path) -> GRPOConfig:
     args = trainer_arguments(
         GRPOConfig,
         recipe,
-        "grpo",
+        GRPO,
         use_vllm=True,
         vllm_mode="colocate",
         mask_truncated_completions=True,
@@ -101,8 +102,8 @@ def check(recipe: Recipe, start: Path) -> GRPOConfig:
         remove_unused_columns=False,
         reward_weights=list(grpo.rewards.values()),
     )
-    if args.vllm_enable_sleep_mode and args.use_cpu:
-        raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
+    if args.vllm_mode not in VLLM_MODES:
+        raise UserError(f"grpo.trainer.vllm_mode: unknown '{args.vllm_mode}'; {nearest(args.vllm_mode, VLLM_MODES)}")
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
     return args

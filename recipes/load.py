@@ -61,7 +61,17 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, Recipe)}") from error
+        raise UserError(f"{_culprit(error, overrides) or path}: {explain(error, Recipe)}") from error
+
+
+def _culprit(error: ValidationError, overrides: Sequence[str]) -> str | None:
+    """The override, if any, that set what the first problem is about."""
+    place = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
+    for override in reversed(overrides):
+        key = override.partition("=")[0].split(".")
+        if key == place[: len(key)] or place == key[: len(place)]:
+            return f"--set {override:.80}"
+    return None
 
 
 def _read(path: Path) -> str:

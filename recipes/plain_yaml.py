@@ -16,7 +16,7 @@ MAX_SIGNS = 1_000_000
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 without its traps: no tags, no aliases (they can expand without limit), no dates, no key twice.
 
-    And with the numbers people write: `1e-4` is a float here too, not a string.
+    And with the numbers people write: `1e-4` is a float here too, not a string, and `1:30` is text, not 90.
     """
 
     _depth = 0
@@ -58,7 +58,7 @@ def _place(at: Any) -> str:
 
 _PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null")}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN]
+    first: [(tag, re.compile(f"(?!.*:)(?:{pattern.pattern})", re.X)) for tag, pattern in resolvers if tag in _PLAIN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")

@@ -7,22 +7,34 @@ Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, r
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from reasoner.layout import SFT
 from reasoner.training.dataset import load_examples, to_dataset
 from recipes.config import Recipe
+from recipes.resume import last_checkpoint, starting_weights
 from recipes.stages import working
 from recipes.training import (
     augment,
     base_checkpoint,
     finish,
     keep_fitting,
-    last_checkpoint,
     lora_config,
     show_progress,
     start_tracking,
-    starting_weights,
     trainer_arguments,
 )
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
+
+
+def check(recipe: Recipe) -> SFTConfig:
+    """TRL's arguments, as the recipe asks for them. Raises `UserError` naming the key when they cannot work."""
+    from trl import SFTConfig
+
+    # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
+    return trainer_arguments(SFTConfig, recipe, SFT, max_length=None, completion_only_loss=True)
 
 
 def run(recipe: Recipe) -> Path:
@@ -31,15 +43,15 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: for data, processor or trainer arguments that cannot work, before any training.
     """
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     from reasoner.models.load import load_model, load_processor
 
     output = working(recipe, "sft")
-    # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
-    args = trainer_arguments(SFTConfig, recipe, "sft", max_length=None, completion_only_loss=True)
+    args = check(recipe)
     examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)
-    base = base_checkpoint(recipe, examples)
+    with args.main_process_first():
+        base = base_checkpoint(recipe, examples)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
     resume = last_checkpoint(output)

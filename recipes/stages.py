@@ -89,9 +89,16 @@ class Finished(Section):
     peak_gib: float = Field(ge=0)
     """Largest memory of all its processes together (proportional set size, so that shared pages count once)."""
     finished: str
-    """Time of the end, UTC; with the fingerprint it names this very run."""
+    """Time of the end, UTC."""
     overrides: list[str] = []
     """Arguments beyond the recipe file (`--set`, trainer flags)."""
+    made_from: dict[str, str] = {}
+    """Earlier stage -> the very run of it that this one started from."""
+
+    @property
+    def run(self) -> str:
+        """Names this very run."""
+        return f"{self.fingerprint}@{self.finished}"
 
 
 def result(recipe: Recipe, stage: str) -> Path:
@@ -133,11 +140,26 @@ def write_record(output: Path, stage: str, record: Finished) -> None:
 
 def fingerprint(recipe: Recipe, stage: str) -> str:
     """A hash of everything that decides what the stage makes."""
-    records = read_records(recipe.output)
     settings = recipe.model_dump(mode="json", include={"seed", *STAGES[stage].sections})
-    before = {n: f"{records[n].fingerprint}@{records[n].finished}" for n in STAGES[stage].needs if n in records}
+    before = _earlier_runs(recipe, stage)
     raw = _input_state(recipe.data.input) if stage == "mine" else []
     return hashlib.sha256(json.dumps([settings, before, raw], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _earlier_runs(recipe: Recipe, stage: str) -> dict[str, str]:
+    records = read_records(recipe.output)
+    return {name: records[name].run for name in STAGES[stage].needs if name in records}
+
+
+def mismatches(recipe: Recipe, stage: str) -> list[tuple[str, str]]:
+    """Pairs (later, earlier) of what the stage reads together, the later made from another run of the earlier."""
+    records, there = read_records(recipe.output), _earlier_runs(recipe, stage)
+    return [
+        (later, earlier)
+        for later in there
+        for earlier, run in records[later].made_from.items()
+        if earlier in there and there[earlier] != run
+    ]
 
 
 def _input_state(source: str | None) -> list[list[Any]]:
@@ -150,17 +172,39 @@ def _input_state(source: str | None) -> list[list[Any]]:
 
 
 def is_done(recipe: Recipe, stage: str) -> bool:
-    return (result(recipe, stage) / STAGES[stage].proof).is_file()
+    """Whether the stage's result is there, as far as its proof (a JSON object) can be read."""
+    try:
+        read_object(result(recipe, stage) / STAGES[stage].proof, "")
+    except UserError:
+        return False
+    return True
+
+
+def exported(recipe: Recipe) -> Path:
+    """The checkpoint that `export.source` names: a stage's, or a folder (full checkpoint or PEFT adapter).
+
+    Raises:
+        UserError: there is none.
+    """
+    source = recipe.export.source
+    staged = recipe.output / source
+    folder = staged if source in TRAINED or staged.is_dir() else Path(source)
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
+        fix = f"run `make {source} RECIPE={recipe.name}` first" if source in TRAINED else "check --source"
+        raise UserError(f"no checkpoint in {folder}: {fix}")
+    return folder
 
 
 def require_earlier(recipe: Recipe, stage: str) -> None:
-    """Raises `UserError` when a training stage lacks what it starts from; eval and export check for themselves."""
+    """Raises `UserError` when a stage lacks what it starts from; which models `eval` compares is its own to say."""
     target = f"run `make {{}} RECIPE={recipe.name}` first"
     data = result(recipe, "mine")
     if stage == SFT and not any((data / "examples").glob("train-*.parquet")):
         raise UserError(f"no mined training examples in {data}: {target.format('mine')}")
     if stage == GRPO and not is_done(recipe, SFT):
         raise UserError(f"no SFT checkpoint in {result(recipe, SFT)}: {target.format(SFT)}")
+    if stage == "export":
+        exported(recipe)
 
 
 def reusable(recipe: Recipe, stage: str) -> bool:
@@ -248,7 +292,7 @@ def _choose_half_run(part: Path, current: str) -> None:
 def _mark(part: Path) -> str | None:
     """The fingerprint of the run in a working folder; None without one that can be read."""
     try:
-        return (part / MARK).read_text(encoding="utf-8")
+        return (part / MARK).read_text(encoding="utf-8") if (part / MARK).is_file() else None
     except (OSError, ValueError):
         return None
 
@@ -256,12 +300,13 @@ def _mark(part: Path) -> str | None:
 @contextmanager
 def recorded(recipe: Recipe, stage: str, overrides: Sequence[str]) -> Iterator[None]:
     """Times the stage and watches its memory; when it succeeds, puts its result in place and on record."""
-    made_from = fingerprint(recipe, stage)
+    made, made_from = fingerprint(recipe, stage), _earlier_runs(recipe, stage)
     start = time.monotonic()
     with peak_memory() as peak:
         yield
     record = Finished(
-        fingerprint=made_from,
+        fingerprint=made,
+        made_from=made_from,
         seconds=round(time.monotonic() - start, 1),
         peak_gib=round(max(peak) / GIB, 2),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),

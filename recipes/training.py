@@ -1,4 +1,4 @@
-"""What the SFT and GRPO stages share: the base model, device settings, tracking, resuming, trainer arguments."""
+"""What the SFT and GRPO stages share: the base model, device settings, tracking, trainer arguments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from transformers import ProgressCallback
 
 from reasoner.errors import UserError
-from reasoner.layout import CHECKPOINTS
+from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.prompts import format_completion
+from reasoner.runtime.disk import remove, swap
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
@@ -30,19 +31,22 @@ if TYPE_CHECKING:
 def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
     """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once beside the run.
 
-    Its tokenizer is trained on the training examples' own words.
+    Its tokenizer is trained on the training examples' own words. It appears whole or not at all.
     """
     if recipe.model.base != TINY:
         return recipe.model.base
-    folder = working(recipe, "sft") / "base"
-    if not (folder / "config.json").is_file():
+    folder = working(recipe, SFT) / BASE
+    if not (folder / "processor_config.json").is_file():
         from reasoner.models import tiny
 
         texts = ["system\nYou are a helpful assistant.\n", "user\n", "assistant\n"] * 2
         for example in examples:
             texts += ["\n".join([example.question, *example.options])]
             texts += [format_completion(example.reasoning, example.answer)]
-        tiny.build(folder, texts, seed=recipe.seed, **recipe.model.options)
+        part = folder.with_name(f"{BASE}.part")
+        remove(part)
+        tiny.build(part, texts, seed=recipe.seed, **recipe.model.options)
+        swap(part, folder)
     return str(folder)
 
 
@@ -89,7 +93,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     }
     try:
         return cls(**{**defaults, **device, **ours, **chosen})
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{stage}.trainer: {error}") from error
 
 
@@ -111,37 +115,6 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     )
 
 
-def last_checkpoint(output: Path) -> str | None:
-    """The newest resumable checkpoint below `output/checkpoints`, or None.
-
-    Raises:
-        UserError: when it holds weights only; optimizer, scheduler and random state are needed to resume exactly.
-    """
-    from transformers.trainer_utils import get_last_checkpoint
-
-    folder = output / CHECKPOINTS
-    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if found is None:
-        return None
-    missing = [n for n in ("trainer_state.json", "scheduler.pt") if not (Path(found) / n).is_file()]
-    if missing:
-        raise UserError(
-            f"{found}: cannot resume, {', '.join(missing)} missing (weights only?); delete it to start over"
-        )
-    say(f"resuming from {found}")
-    return found
-
-
-def starting_weights(recipe: Recipe, resume: str | None, start: str | Path) -> str | Path:
-    """Where the model is loaded from: on resuming all weights, the checkpoint itself.
-
-    The trainer would load them by the names of the file, which for a Qwen-VL are not those of the module, and go on
-    from `start` without a word. Adapters and sharded checkpoints it does load.
-    """
-    whole = resume is not None and recipe.model.lora is None and any(Path(resume).glob("model*.safetensors"))
-    return resume if resume is not None and whole else start
-
-
 def finish(trainer: Any, output: Path) -> None:
     """Writes the final checkpoint with the training history beside it; the intermediate ones go when the run is on
     record."""
@@ -149,7 +122,7 @@ def finish(trainer: Any, output: Path) -> None:
 
     save_checkpoint(trainer, output)
     if trainer.accelerator.is_main_process:
-        trainer.state.save_to_json(str(output / "trainer_state.json"))
+        trainer.state.save_to_json(str(output / TRAINER_STATE))
 
 
 def start_tracking(recipe: Recipe, stage: str) -> None:

@@ -155,6 +155,8 @@ def read_object(path: Path, fix: str) -> dict[str, Any]:
         UserError: it cannot be read or is no JSON object; `fix` says what to do then.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path}: cannot be read (no regular file); {fix}")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, not JSON ({error}); {fix}") from error

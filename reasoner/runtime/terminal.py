@@ -98,6 +98,8 @@ def logged(output: Path, stage: str) -> Iterator[None]:
 def _open(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+            raise UserError(f"{path}: cannot be written (no regular file); move it away")
         log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         print(f"== {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(sys.argv)}", file=log)
     except OSError as error:

@@ -79,6 +79,16 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", [f"seed={2**32}"], "seed: input should be less than"),
         ("phantom", ["eval.samples=1e30"], "eval.samples: "),
         ("phantom", ["eval.splits=[]"], "eval.splits: list should have at least 1 item"),
+        ("phantom", ["eval.splits=[nope]"], "eval.splits.0: input should be 'train', 'val', 'test' or 'site_b'"),
+        ("phantom", ["eval.tasks=[nope]"], "eval.tasks.0: input should be 'abnormality_list'"),
+        ("phantom", ["sft.tasks=[nope]"], "sft.tasks.0: input should be 'abnormality_list'"),
+        ("phantom", ["grpo.tasks=[]"], "grpo.tasks: list should have at least 1 item"),
+        ("phantom", ["grpo.rewards={}"], "grpo.rewards: dictionary should have at least 1 item"),
+        ("phantom", ["data.tasks={}"], "data.tasks: dictionary should have at least 1 item"),
+        ("phantom", ["data.tasks.report=1"], "data.tasks.report: input should be 'abnormality_list'"),
+        ("phantom", ["minutes.nope=1"], "minutes.nope: input should be 'mine', 'sft', 'grpo', 'eval' or 'export'"),
+        ("phantom", ["data.llm=ftp://x"], "data.llm: string should match pattern"),
+        ("phantom", ["seed=1:30"], "seed: input should be a valid integer"),
     ],
 )
 def test_errors_name_the_key_and_the_nearest_known_one(name, overrides, message):
@@ -107,6 +117,30 @@ def test_every_number_is_finite(key, value):
         value = ".inf"  # whole numbers of any size are the trainer's own business
     with pytest.raises(UserError, match=key.removesuffix(".deep").removesuffix(".answer").replace(".", r"\.")):
         load_recipe("phantom", [f"{key}={value}"])
+
+
+@pytest.mark.parametrize("key", [*numbers(Recipe), "model.lora.r", "model.lora.dropout"])
+def test_no_number_is_true(key):
+    if "trainer" in key or "options" in key or key == "data.tasks.answer":
+        key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
+    key = key.replace("minutes.answer", "minutes.sft")
+    with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
+        load_recipe("phantom", [f"{key}=true"])
+
+
+def test_an_error_names_what_caused_it_the_override_or_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: -1", encoding="utf-8")
+    for overrides, blamed in [
+        (["eval.samples=2"], str(file)),
+        (["seed=-2"], "--set seed=-2"),
+        (["seed=1", "eval={samples: x}"], "--set eval={samples: x}"),
+        (["seed=1", "nope.a=1"], "--set nope.a=1"),
+        (["seed=1", "grpo.rewards.answer=x", "eval.samples=2"], "--set grpo.rewards.answer=x"),
+    ]:
+        with pytest.raises(UserError) as raised:
+            load_recipe(str(file), overrides)
+        assert str(raised.value).startswith(f"{blamed}: ")
 
 
 @pytest.mark.parametrize(
@@ -201,3 +235,36 @@ def test_an_unknown_trainer_key_gets_the_nearest():
 
     with pytest.raises(UserError, match=r"grpo\.trainer: unknown key 'num_generation'; did you mean 'num_generations'"):
         check_trainer_args(GRPOConfig, {"num_generation": 8}, "grpo.trainer")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("learning_rate", value) for value in (True, None, "x", "nan", [1], -1)],
+        *[("max_steps", value) for value in (True, 1.5, "5", None, {"a": 1})],
+        *[("bf16", value) for value in ("maybe", 1, "true")],
+        *[("optim", value) for value in (True, 5)],
+        *[("num_generations", value) for value in (0, -1, True, 2.0)],
+        *[("per_device_train_batch_size", value) for value in (0, -1, None)],
+        *[("lr_scheduler_kwargs", value) for value in ([1], 5)],
+        ("save_strategy", False),
+    ],
+)
+def test_a_trainer_value_of_another_type_is_named(key, value):
+    from trl import GRPOConfig
+
+    with pytest.raises(UserError, match=rf"^grpo\.trainer\.{key}: ") as raised:
+        check_trainer_args(GRPOConfig, {key: value}, "grpo.trainer")
+    assert (f"write --{key} VALUE" in str(raised.value)) is (value is True)
+
+
+def test_every_default_of_a_trainer_passes_its_check():
+    from dataclasses import MISSING, fields
+
+    from trl import GRPOConfig, SFTConfig
+
+    for cls in (SFTConfig, GRPOConfig):
+        plain = {f.name: f.default for f in fields(cls) if f.init and f.default is not MISSING}
+        check_trainer_args(cls, plain, "trainer")
+        given = {"learning_rate": 1, "max_steps": -1, "seed": 0, "optim": "sgd", "report_to": ["wandb"], "bf16": True}
+        check_trainer_args(cls, given, "trainer")

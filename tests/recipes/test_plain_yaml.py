@@ -40,5 +40,11 @@ def test_more_than_plain_data_is_refused_in_one_line_and_at_once(text, message):
     assert time.monotonic() - start < 2
 
 
+def test_only_decimals_and_0x_are_numbers():
+    numbers = {"90": 90, "1_000": 1000, "0x10": 16, "1.5": 1.5, "1e-4": 1e-4, "1:30": "1:30", "1:30.5": "1:30.5"}
+    for text, number in numbers.items():
+        assert parse_yaml(f"a: {text}", "here") == {"a": number}
+
+
 def test_dates_and_merge_keys_are_text():
     assert parse_yaml("a: 2020-01-01\n<<: {b: 1}\nc: =", "here") == {"a": "2020-01-01", "<<": {"b": 1}, "c": "="}

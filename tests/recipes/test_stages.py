@@ -23,7 +23,15 @@ def recipe(tmp_path):
 def finish(recipe, stage, text):
     stages.prepare(recipe, stage, force=True)
     with stages.recorded(recipe, stage, []):
-        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text(text, encoding="utf-8")
+        (stages.working(recipe, stage) / stages.STAGES[stage].proof).write_text(
+            json.dumps({"text": text}), encoding="utf-8"
+        )
+
+
+def told(recipe, stage):
+    """The text that `finish` gave the result."""
+    proof = stages.result(recipe, stage) / stages.STAGES[stage].proof
+    return json.loads(proof.read_text(encoding="utf-8"))["text"]
 
 
 GOOD = {"fingerprint": "f", "seconds": 1, "peak_gib": 1.5, "finished": "2026-01-01", "overrides": ["seed=1"]}
@@ -35,7 +43,7 @@ GOOD = {"fingerprint": "f", "seconds": 1, "peak_gib": 1.5, "finished": "2026-01-
         ("", "not JSON"),
         ('{"sft": {"fing', "not JSON"),
         ("[]", "a JSON object is needed"),
-        (json.dumps({"sft": None}), "damaged record of sft"),
+        (json.dumps({"sft": None}), "damaged record of sft (a mapping is needed (got None)); mend it"),
         (json.dumps({"sft": {}}), "damaged record of sft ('fingerprint' is missing)"),
         (json.dumps({"sft": {**GOOD, "seconds": "1"}}), "seconds: input should be a valid number"),
         (json.dumps({"sft": {**GOOD, "seconds": float("nan")}}), "seconds: input should be a finite number"),
@@ -84,7 +92,7 @@ def test_a_run_that_fails_leaves_the_old_result_and_its_record(recipe):
     with pytest.raises(RuntimeError), stages.recorded(recipe, "sft", []):
         raise RuntimeError
     assert stages.read_records(recipe.output) == before and stages.reusable(recipe, "sft")
-    assert (recipe.output / "sft" / "config.json").read_text(encoding="utf-8") == "old"
+    assert told(recipe, "sft") == "old"
 
 
 class Killed(BaseException):
@@ -113,16 +121,13 @@ def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, ste
     proof = stages.STAGES[stage].proof
     try:
         with stages.recorded(recipe, stage, ["seed=0"]):
-            (stages.working(recipe, stage) / proof).write_text("new", encoding="utf-8")
+            (stages.working(recipe, stage) / proof).write_text('{"text": "new"}', encoding="utf-8")
     except Killed:
         pass
     monkeypatch.undo()
     finished = (recipe.output / f".{stage}.finished").exists() or step > 0
     stages.settle_all(recipe)
-    text, record = (
-        (stages.result(recipe, stage) / proof).read_text(encoding="utf-8"),
-        stages.read_records(recipe.output)[stage],
-    )
+    text, record = told(recipe, stage), stages.read_records(recipe.output)[stage]
     if finished:
         assert text == "new" and record.overrides == ["seed=0"]
         left_over = {path.name for path in recipe.output.iterdir()} - {stages.STAGES[stage].folder, stages.RECORDS}
@@ -176,11 +181,10 @@ def test_an_evaluation_takes_over_finished_predictions_and_leaves_the_old_ones(r
 
 
 @pytest.mark.parametrize("output", ["/proc/here", "/dev/null", "/dev/null/here", "FILE", "FILE/here"])
-@pytest.mark.parametrize("stage", ["mine", "eval", "export"])
-def test_an_output_that_cannot_be_written_is_one_line(stage, output, tmp_path, capsys):
+def test_an_output_that_cannot_be_written_is_one_line(output, tmp_path, capsys):
     (tmp_path / "FILE").write_text("mine", encoding="utf-8")
     output = output.replace("FILE", str(tmp_path / "FILE"))
-    assert main([stage, "--set", f"output={output}"]) == 2
+    assert main(["mine", "--set", f"output={output}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "choose another --set output=DIR" in error and error.count("\n") == 1
     assert (tmp_path / "FILE").read_text(encoding="utf-8") == "mine"
@@ -227,3 +231,41 @@ def test_an_export_replaces_nothing_but_an_export(recipe, capsys):
         held = sorted(folder.iterdir())
         assert main(["export", "--source", "sft", "--output", str(folder), "--set", f"output={recipe.output}"]) == 2
         assert "holds other files" in capsys.readouterr().err and sorted(folder.iterdir()) == held
+
+
+@pytest.mark.parametrize("stage", ["eval", "export", "sft", "grpo"])
+def test_a_stage_without_what_it_starts_from_says_so_and_nothing_else(stage, recipe, capsys):
+    assert main([stage, "--set", f"output={recipe.output}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no ") and "RECIPE=phantom` first" in error and error.count("\n") == 1
+    assert not recipe.output.exists()
+    assert main(["export", "--source", "nope", "--output", str(recipe.output), "--set", f"output={recipe.output}"]) == 2
+    assert "no checkpoint in nope: check --source" in capsys.readouterr().err and not recipe.output.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"half'])
+@pytest.mark.parametrize("stage", list(stages.STAGES))
+def test_a_result_whose_proof_is_damaged_is_not_reused(stage, content, recipe):
+    finish(recipe, stage, "old")
+    assert stages.reusable(recipe, stage)
+    (stages.result(recipe, stage) / stages.STAGES[stage].proof).write_text(content, encoding="utf-8")
+    assert not stages.reusable(recipe, stage) and not stages.reusable_as_made(recipe, stage, "phantom", [])
+
+
+@pytest.mark.parametrize("name", ["stages.json", "logs/mine.log", ".sft.finished"])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(name, recipe, capsys):
+    pipe = recipe.output / name
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    assert main(["mine", "--set", f"output={recipe.output}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {pipe}: ") and "no regular file" in error and error.count("\n") == 1
+
+
+def test_models_that_were_not_trained_from_one_another_are_told(recipe):
+    for stage in ("mine", "sft", "grpo"):
+        finish(recipe, stage, "first")
+    assert stages.mismatches(recipe, "eval") == []
+    record = stages.read_records(recipe.output)["sft"]
+    stages.write_record(recipe.output, "sft", record.model_copy(update={"finished": "later"}))
+    assert stages.mismatches(recipe, "eval") == [("grpo", "sft")] and stages.mismatches(recipe, "export") == []
