@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 import yaml
@@ -41,6 +42,12 @@ def damaged(text: str, rng: random.Random) -> bytes:
     return text.encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass")
 
 
+def some_sections(text: str, rng: random.Random) -> str:
+    """About a third of a recipe's sections: parsing YAML takes most of the time."""
+    head, *sections = re.split(r"\n(?=\w+:)", text)
+    return "\n".join([head, *(section for section in sections if rng.random() < 0.35)])
+
+
 def override(rng: random.Random) -> str:
     parts = [rng.choice(SECTIONS), *(rng.choice((*KEYS, *SCRAPS)) for _ in range(rng.choice((0, 1, 1, 1, 2, 30))))]
     return ".".join(parts) + rng.choice(("=", "=", "=", "", "==")) + rng.choice(SCRAPS)
@@ -62,7 +69,7 @@ def test_hostile_recipes_are_answered_with_the_recipe_or_one_line(count, tmp_pat
     good = 0
     for seed in range(count):
         rng = random.Random(seed)
-        file.write_bytes(damaged(rng.choice(TEXTS), rng))
+        file.write_bytes(damaged(some_sections(rng.choice(TEXTS), rng), rng))
         words = command(rng, str(file) if rng.random() < 0.95 else rng.choice(SCRAPS))
         try:
             code = main(words)

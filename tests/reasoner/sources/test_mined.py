@@ -86,10 +86,12 @@ def test_evaluation_is_all_that_standard_output_gets(
 
 def test_options_of_a_source(made: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["mine", "--source", "iu_xray", "--input", str(made.write("iu_xray")), "--output", str(tmp_path / "out")]
-    assert main([*command, "--set", "data.options.images=/nowhere", "--dry-run"]) == 0
+    assert main([*command, "--set", f"data.options.images={tmp_path}", "--dry-run"]) == 0
     assert main([*command, "--set", "data.options.image=/nowhere", "--dry-run"]) == 2
     assert "did you mean 'images'" in capsys.readouterr().err
     assert main([*command, "--set", "data.options.images=/nowhere"]) == 2
+    assert "/nowhere: no such folder" in capsys.readouterr().err
+    assert main([*command, "--set", f"data.options.images={tmp_path}"]) == 2
     assert "2 x missing image" in capsys.readouterr().err
 
 
