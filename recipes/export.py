@@ -209,7 +209,7 @@ def _verify_transformers(
 
 def _verify_vllm(output: Path, probe: Probe, answer: Answer, dtype: str) -> dict[str, Any]:
     """Lets vLLM answer in `dtype`, its own choice for float32 being bfloat16, and say how likely it finds `answer`."""
-    from reasoner.compat.trl import collapse_runs
+    from reasoner.compat.vllm import collapse_runs
     from reasoner.models.engine import build_engine, sampling_params
 
     processor: Any = load_processor(output)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from trl import GRPOTrainer
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 
-from reasoner.compat.vllm import forget_images
+from reasoner.compat.vllm import collapse_runs, forget_images
 
 WRITTEN_FOR = "1.16"
 
@@ -25,11 +24,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         return listener.getsockname()[1]
-
-
-def collapse_runs(ids: Sequence[int], token_id: int) -> list[int]:
-    """Each run of `token_id` becomes one: the placeholder that vLLM expands itself."""
-    return [i for key, run in groupby(ids) for i in ([key] if key == token_id else run)]
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +54,11 @@ def vision_ban() -> type:
             """The same for every request: nothing to keep."""
 
     return BanVisionTokens
+
+
+def collapse_runs(ids: Sequence[int], token_id: int) -> list[int]:
+    """Each run of `token_id` becomes one: the placeholder that vLLM expands itself."""
+    return [i for key, run in groupby(ids) for i in ([key] if key == token_id else run)]
 
 
 def forget_images(engine: LLM) -> None:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reasoner.compat.trl import collapse_runs
-from reasoner.compat.vllm import forget_images
+from reasoner.compat.vllm import collapse_runs, forget_images
 from reasoner.models import engine as engines
 from reasoner.models import tiny
 from reasoner.models.load import VISION_TOKENS, load_model, load_processor, vision_token_ids
