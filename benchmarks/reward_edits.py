@@ -24,7 +24,7 @@ from reasoner.findings.lexicon import ancestors
 from reasoner.mining.chains import build_chain, merge
 from reasoner.mining.wording import noun
 from reasoner.schema import CLASSES, NO_FINDING, Chain, Step
-from rewards.process import PARTS, radrscore
+from rewards.radrscore import PARTS, radrscore
 
 F, C, E = PARTS
 FALL, STAY, REWORDED = 0.001, 0.02, 0.05

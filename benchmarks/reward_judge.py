@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks import DATA
 from reasoner.prompts import parse_completion
-from rewards.process import PARTS, radrscore
+from rewards.radrscore import PARTS, radrscore
 
 MEASURES = (*PARTS, "radrscore")
 Floats = NDArray[np.float64]

@@ -26,7 +26,7 @@ from reasoner.runtime.progress import progress
 from reasoner.runtime.terminal import say
 from reasoner.schema import LABEL_SOURCES, STATUSES
 from reasoner.sources.io.files import BROKEN, PACKED, open_bytes
-from rewards.process import PARTS
+from rewards.radrscore import PARTS
 from rewards.registry import RewardError, RewardSet, Score
 
 #: Unweighted: each is reported on its own.

@@ -24,7 +24,7 @@ from reasoner import layout
 from reasoner.errors import UserError, one_line
 from reasoner.layout import GRPO, PREDICTIONS, SFT
 from reasoner.scores import GREEDY, HEADLINE, SAMPLED
-from rewards.process import PARTS
+from rewards.radrscore import PARTS
 from rewards.registry import Score
 
 ARMS = {

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from reasoner.models import tiny
 from reasoner.prompts import format_completion
 from rewards.credit import StepReward, normalised, step_rewards, token_credit, token_spans
-from rewards.process import radrscore
+from rewards.radrscore import radrscore
 
 REFERENCE = "There is a small left pleural effusion. The heart is enlarged. No pneumothorax."
 REASONING = "There is a small left pleural effusion. There is a right pneumothorax. We now look at the heart."

@@ -8,7 +8,7 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
-from rewards.judge import judged
+from rewards.judges.llm import judged
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasoner.prompts import format_completion
-from rewards.process import PARTS, process, radrscore
+from rewards.process import process
+from rewards.radrscore import PARTS, radrscore
 from rewards.registry import Score
 
 REPORT = (

@@ -10,8 +10,8 @@ import ray
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
-from rewards.judge import Case
-from rewards.radeval import METRICS, NAMESPACE, RadEvalJudge, f1
+from rewards.judges.llm import Case
+from rewards.judges.radeval import METRICS, NAMESPACE, RadEvalJudge, f1
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
-from rewards.steps import REACH, Sentence, asserts, claims_of
+from rewards.radrscore.reading import REACH, Sentence, asserts, claims_of
 
 #: What is said of a finding, rather than its name.
 _ATTRIBUTES = {"side", "location", "severity"}

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from reasoner.compat.radeval import import_radeval
 from reasoner.errors import UserError
 from reasoner.runtime.cluster import ensure_ray
-from rewards.judge import Case
+from rewards.judges.llm import Case
 from rewards.registry import Score, check_known
 
 #: RadEval's metrics that compare two texts on chest X-rays, higher is better, and the key of their value for one pair.

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 
 from reasoner.findings import ancestors, concept_class, extract_report, kin
 from reasoner.findings.lexicon import load
-from rewards.steps import Claim, Fact, Sentence, read_claims, read_reasoning
-from rewards.terms import terms
+from rewards.radrscore.claims import Claim, Fact, read_claims
+from rewards.radrscore.reading import Sentence, read_reasoning
+from rewards.radrscore.terms import terms
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 

@@ -1,0 +1,1 @@
+"""Judges of the process that stand in for the rules."""
