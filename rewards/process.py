@@ -67,9 +67,9 @@ def process(
 
     Labels count as verified unless `label_source` is `mined`: what a program read in the report cannot overrule it.
 
-    `judge` is `rules` (below; deterministic), `llm` (`rewards.judges.llm`) or `radeval` (`rewards.judges.radeval`: not RadRScore
-    but a metric of that package). What these two leave unanswered falls back to the rules, counted in the part
-    `judge_fallback`.
+    `judge` is `rules` (below; deterministic), `llm` (`rewards.judges.llm`) or `radeval` (`rewards.judges.radeval`: not
+    RadRScore but a metric of that package). What these two leave unanswered falls back to the rules, counted in the
+    part `judge_fallback`.
 
     Raises:
         UserError: another judge, no server for it, or wrong settings of it; another `label_source`.

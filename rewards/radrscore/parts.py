@@ -47,7 +47,7 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     the reference for part completeness), `against` (the words on the other side, empty where it is silent) and `start`,
     `end` (offsets of `words` in their text).
     """
-    gold = _gold(reference, report, tuple(labels.items()) if labels else ())
+    gold = gold_of(reference, report, tuple(labels.items()) if labels else ())
     sentences = read_reasoning(text)
     facts, steps = _judged(sentences, gold)
     recalled = list(_completeness(sentences, gold.reference, gold.labels))
@@ -78,7 +78,7 @@ class _Judgement(NamedTuple):
     backed: Match
 
 
-class _Gold:
+class Gold:
     """What is known of a row. Its completions make much the same claims: each is judged once for all of them."""
 
     def __init__(self, reference: Reference, report: Facts, labels: Labels) -> None:
@@ -99,11 +99,11 @@ class _Gold:
 
 
 @lru_cache(maxsize=256)
-def _gold(reference: str, report: str, labels: tuple[tuple[str, str | None], ...]) -> _Gold:
-    return _Gold(read_reference(reference), facts_of_report(report), Labels(dict(labels)))
+def gold_of(reference: str, report: str, labels: tuple[tuple[str, str | None], ...]) -> Gold:
+    return Gold(read_reference(reference), facts_of_report(report), Labels(dict(labels)))
 
 
-def _judged(sentences: Sequence[Sentence], gold: _Gold) -> tuple[list[Mark], list[Mark]]:
+def _judged(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Mark], list[Mark]]:
     """The claims for factuality, and the sentences that make some for effectiveness."""
     facts: list[Mark] = []
     steps: list[Mark] = []
