@@ -32,8 +32,9 @@ def gold_classes(row: Mapping[str, Any]) -> GoldList:
 def statistics(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Score]]) -> Statistics:
     """Additive statistics by sample and study.
 
-    `rows` are prediction rows (Example fields, `completion`, `sample`), `scores` their rewards `format`, `answer` and
-    `process`; every sample must hold the same rows. A reward that abstains (None) leaves its row out of its mean.
+    `rows` are prediction rows (Example fields, `completion`, `sample`), `scores` their rewards `format`, `answer`,
+    `skill` and `process`; every sample must hold the same rows. A reward that abstains (None) leaves its row out of its
+    mean.
 
     Raises:
         ValueError: when there are no rows, or the samples hold different rows.
@@ -72,6 +73,7 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
             found[f"sum:{name}"] = float(value)
 
     add("format", score["format"].value)
+    add("skill", score["skill"].value)
     add("radrscore", score["process"].value)
     for part in PARTS:
         add(part, score["process"].parts.get(part))

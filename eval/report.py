@@ -30,7 +30,7 @@ GRPO_PANELS = (
     ("Completion length (tokens)", {"completions/mean_length": "length"}),
     ("|log p| gap, vLLM vs trainer", {"sampling/sampling_logp_difference/mean": "gap"}),
 )
-_TRIVIAL_METRICS = ("micro_f1", "micro_f1_13", "macro_f1", "exact_match", "answer", "radrscore")
+_TRIVIAL_METRICS = ("micro_f1", "micro_f1_13", "macro_f1", "exact_match", "answer", "skill", "radrscore")
 _OUT_OF_DISTRIBUTION = "site_b"
 
 

@@ -24,16 +24,20 @@ from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
 from reasoner.errors import UserError
-from reasoner.layout import BASE, MODELS, PREDICTIONS, SCORES, TRAINED, TRAINER_STATE
+from reasoner.layout import BASE, BASE_RATES, MODELS, PREDICTIONS, SCORES, TRAINED, TRAINER_STATE
 from reasoner.models.load import load_processor, resolve_dtype
 from reasoner.models.positions import check_positions
 from reasoner.runtime.disk import read_object, write_whole
 from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
+from rewards.radrscore.skill import DEFAULT
 from rewards.registry import Score
+from rewards.skill import base_rates_of
 
 Rows = list[dict[str, Any]]
+#: Training examples that are read for base rates: several of a study are questions about it.
+_MOST_TRAIN = 10_000
 
 
 def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
@@ -60,7 +64,8 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
     trivial = _trivial_predictions(subject.seed, splits, data)
     everything = [*predictions.values(), *trivial.values()]
-    scored = iter(score_rows([row for rows in everything for row in rows], workers=subject.workers))
+    base_rates = _base_rates(data, folder)
+    scored = iter(score_rows([row for rows in everything for row in rows], base_rates, workers=subject.workers))
     rewards = {key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]}
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
@@ -149,6 +154,16 @@ def _generate(
             say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
+
+
+def _base_rates(data: Path, folder: Path) -> Path:
+    """The base rates of the training split, written to the folder; the public ones where there is no such split."""
+    if not any((data / "examples").glob("train-*.parquet")):
+        return DEFAULT
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / BASE_RATES
+    base_rates_of(load_examples(data, "train", limit=_MOST_TRAIN)).write(path)
+    return path
 
 
 def _trivial_predictions(seed: int, splits: Mapping[str, Rows], data: Path) -> dict[Cell, Rows]:

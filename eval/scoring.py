@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from reasoner.runtime.terminal import stream
@@ -14,9 +15,10 @@ _CHUNK = 2000
 
 
 def score_rows(
-    rows: Sequence[Mapping[str, Any]], *, workers: int = 2, timeout_s: float = 10.0
+    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 10.0
 ) -> list[dict[str, Score]]:
-    """One score per reward for each row, in order. Equal completions of one example are scored once.
+    """One score per reward for each row, in order; `base_rates` is a file for the reward `skill`. Equal completions of
+    one example are scored once.
 
     Raises:
         RuntimeError: when a row could not be scored. The mean of the others would be another metric.
@@ -29,7 +31,8 @@ def score_rows(
         distinct.setdefault((row["id"], row["completion"]), dict(row))
     unique = list(distinct.values())
     scored: list[dict[str, Score]] = []
-    with RewardPool(REWARDS, workers=workers, timeout_s=timeout_s, name="evaluation") as pool:
+    options = {"skill": {"base_rates": str(base_rates.resolve())}}
+    with RewardPool(REWARDS, workers=workers, timeout_s=timeout_s, options=options, name="evaluation") as pool:
         chunks = range(0, len(unique), _CHUNK)
         for start in track(chunks, f"scoring {len(rows):,} completions", console=Console(file=stream())):
             scored += pool.score(unique[start : start + _CHUNK])
@@ -48,6 +51,7 @@ def with_rewards(row: Mapping[str, Any], scores: Mapping[str, Score]) -> dict[st
         **row,
         "format": scores["format"].value,
         "answer_reward": scores["answer"].value,
+        "skill": scores["skill"].value,
         "radrscore": process.value,
         **process.parts,
     }

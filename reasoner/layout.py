@@ -17,6 +17,8 @@ CHECKPOINTS = "checkpoints"
 UNFINISHED = "shards"
 #: In `data`, `eval` and `export`: what was mined, measured and proven.
 SUMMARY, SCORES, EXPORT_CHECK = "summary.json", "scores.json", "export_check.json"
+#: In `grpo` and `eval`: what a policy can know without an image, for the reward `skill`.
+BASE_RATES = "base_rates.json"
 #: In `eval`: the folder of completions.
 PREDICTIONS = "predictions"
 

@@ -15,6 +15,7 @@ HEADLINE: dict[str, str] = {
     "macro_f1": "Macro-F1",
     "exact_match": "Exact list",
     "answer": "Answer reward",
+    "skill": "Skill",
     "radrscore": "RadRScore",
     "factuality": "Factuality",
     "completeness": "Completeness",

@@ -121,13 +121,13 @@ class Grpo(Section):
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
-    rewards: Annotated[dict[str, Float], Field(min_length=1)] = {"answer": 1.0, "process": 0.5, "format": 0.2}
+    rewards: Annotated[dict[str, Float], Field(min_length=1)] = {"answer": 1.0, "skill": 1.0, "format": 0.2}
     """Reward -> weight in the total."""
     reward_files: list[str] = []
     """Python files with rewards of your own, relative to the working directory."""
     step_credit: Float = Field(0.0, ge=0)
     """Weight of each step's own normalised process reward on the step's tokens, beside the outcome's advantage; 0 is
-    off. Needs `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
+    off. Needs `skill` or `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
     reward_workers: Int = Field(2, ge=1, le=10_000)
     """Ray actors that score completions."""
     reward_timeout_s: Float = Field(10.0, gt=0, le=86400)

@@ -6,7 +6,7 @@ Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
-from reasoner.layout import GRPO, SFT
+from reasoner.layout import BASE_RATES, GRPO, SFT
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
@@ -31,7 +31,9 @@ from recipes.training import (
     start_tracking,
     trainer_arguments,
 )
+from rewards.credit import PROCESS_REWARDS
 from rewards.registry import RewardSet
+from rewards.skill import base_rates_of
 from rewards.workers import RewardPool
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def run(recipe: Recipe) -> Path:
         raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
-    with reward_pool(recipe, args) as pool:
+    with reward_pool(recipe, args, _reward_options(recipe, examples, output)) as pool:
         bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, grpo.step_credit > 0)
         trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
         trainer.train(resume_from_checkpoint=resume)
@@ -86,8 +88,8 @@ def check(recipe: Recipe) -> GRPOConfig:
     from trl import GRPOConfig
 
     grpo = recipe.grpo
-    if grpo.step_credit and "process" not in grpo.rewards:
-        raise UserError("grpo.step_credit needs the reward 'process': add it to grpo.rewards (weight 0 will do)")
+    if grpo.step_credit and not any(name in grpo.rewards for name in PROCESS_REWARDS):
+        raise UserError("grpo.step_credit needs the reward 'skill' or 'process' in grpo.rewards (weight 0 will do)")
     if grpo.step_credit and grpo.reward_options.get("process", {}).get("judge") == "radeval":
         raise UserError("grpo.step_credit needs verdicts on steps, which judge radeval does not give: use rules or llm")
     RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
@@ -119,8 +121,19 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
     return keep_fitting(examples, processor, model.max_length, completions=False), processor
 
 
+def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
+    """The options of the rewards; skill without base rates of its own gets those of the training examples."""
+    options = dict(recipe.grpo.reward_options)
+    mine = dict(options.get("skill", {}))
+    if "skill" in recipe.grpo.rewards and not mine.get("base_rates"):
+        path = folder / BASE_RATES
+        base_rates_of(examples).write(path)
+        options["skill"] = {**mine, "base_rates": str(path.resolve())}
+    return options
+
+
 @contextmanager
-def reward_pool(recipe: Recipe, args: GRPOConfig) -> Iterator[RewardPool | None]:
+def reward_pool(recipe: Recipe, args: GRPOConfig, options: Mapping[str, Any]) -> Iterator[RewardPool | None]:
     """The pool of reward workers, in the main process alone, for as long as the block lasts."""
     grpo = recipe.grpo
     if args.process_index != 0:
@@ -133,7 +146,7 @@ def reward_pool(recipe: Recipe, args: GRPOConfig) -> Iterator[RewardPool | None]
         timeout_s=grpo.reward_timeout_s,
         batch_timeout_s=grpo.reward_batch_timeout_s,
         placement=grpo.reward_placement,
-        options=grpo.reward_options,
+        options=options,
     ) as pool:
         start_tracking(recipe, "grpo")
         yield pool

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from reasoner.pictures import PictureError, read_picture
 from reasoner.training.dataset import REWARD_COLUMNS
-from rewards.credit import StepReward, step_rewards
+from rewards.credit import PROCESS_REWARDS, StepReward, step_rewards
 from rewards.registry import Score, gate
 from rewards.workers import RewardPool
 
@@ -57,9 +57,10 @@ class RewardBridge:
         return [self._function(name) for name in self.weights]
 
     def steps(self) -> list[tuple[str, list[StepReward]]]:
-        """Text and rewarded steps of each completion of the last batch (the `process` reward must be among them)."""
+        """Text and rewarded steps of each completion of the last batch (a process reward must be among them)."""
+        name = next(name for name in PROCESS_REWARDS if name in self.weights)
         texts = [completion[-1]["content"] for completion in self._completions]
-        return [(text, step_rewards(text, s["process"])) for text, s in zip(texts, self._scores, strict=True)]
+        return [(text, step_rewards(text, s[name])) for text, s in zip(texts, self._scores, strict=True)]
 
     def _function(self, name: str) -> Callable[..., list[float | None]]:
         def component(prompts: list, completions: list, **columns: Any) -> list[float | None]:

@@ -150,6 +150,7 @@ class Progress(ProgressCallback):
         "mean_token_accuracy": "token accuracy",
         "reward": "reward",
         "rewards/answer/mean": "answer",
+        "rewards/skill/mean": "skill",
         "rewards/process/mean": "process",
         "rewards/format/mean": "format",
         "sampling/sampling_logp_difference/mean": "logp gap",

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 from reasoner.prompts import parse_completion
 from rewards.registry import Score
 
+#: The rewards that judge the reasoning step by step; the first that a recipe has among its rewards gives the credit.
+PROCESS_REWARDS = ("skill", "process")
+
 
 class StepReward(NamedTuple):
-    """One step, `completion[start:end]`, and its reward from 0 to 1."""
+    """One step, `completion[start:end]`, and its reward."""
 
     start: int
     end: int
@@ -25,12 +28,15 @@ class StepReward(NamedTuple):
 
 
 def step_rewards(completion: str, score: Score) -> list[StepReward]:
-    """The steps of a completion that assert something, each with the mean of its effectiveness and its claims'
-    factuality, from the evidence of the `process` reward."""
+    """The steps of a completion that assert something, from the evidence of a process reward: of `skill` each claim
+    with what it earned, of `process` each step with the mean of its effectiveness and its claims' factuality."""
     reasoning = parse_completion(completion).reasoning
     offset = completion.find(reasoning)
     if not reasoning or offset < 0:  # tags inside the reasoning: nothing to point at
         return []
+    earned = [entry for entry in score.evidence if "earned" in entry]
+    if earned:
+        return [StepReward(offset + e["start"], offset + e["end"], e["earned"]) for e in earned if e["words"]]
     credited = [entry for entry in score.evidence if entry.get("credit") is not None]
     claims = [entry for entry in credited if entry["part"] == "factuality"]
     steps = []

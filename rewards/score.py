@@ -2,9 +2,9 @@
 
 In: JSON lines (UTF-8, plain or `.gz`) with `completion`, `reasoning` (the reference chain) and `report`, and if at hand
 `id`, `question`, `answer`, `task`, `options`, `labels` (verified, unless `label_source` is `mined`). Out: as many JSON
-lines in the same order with `id`, `factuality`, `completeness`, `effectiveness`, `radrscore`, `answer`, `format`
-(numbers, or null where not applicable) and `evidence` by reward. A row that cannot be read or scored gets nulls and an
-`error`, and is counted.
+lines in the same order with `id`, `factuality`, `completeness`, `effectiveness`, `radrscore`, `answer`, `format`,
+`skill` (numbers, or null where not applicable) and `evidence` by reward. A row that cannot be read or scored gets nulls
+and an `error`, and is counted.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from rewards.radrscore import PARTS
 from rewards.registry import RewardError, RewardSet, Score
 
 #: Unweighted: each is reported on its own.
-REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0}
-COLUMNS = (*PARTS, "radrscore", "answer", "format")
+REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0, "skill": 1.0}
+COLUMNS = (*PARTS, "radrscore", "answer", "format", "skill")
 _TEXT = ("completion", "reasoning", "report", "question", "answer", "task")
 #: All that is read of a row.
 _READ = (*_TEXT, "labels", "options", "id")
@@ -235,6 +235,7 @@ def _output(row: Row, scores: Scores | str) -> tuple[Row, str]:
         "radrscore": process.value,
         "answer": scores["answer"].value,
         "format": scores["format"].value,
+        "skill": scores["skill"].value,
     }
     try:
         written = {**values, "evidence": {name: list(score.evidence) for name, score in scores.items()}}

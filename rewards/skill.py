@@ -8,14 +8,14 @@ from pathlib import Path
 
 from reasoner.prompts import parse_completion
 from reasoner.schema import Example, verified_labels
-from rewards.radrscore.skill import DEFAULT, Priors, learn_priors, read_priors, skill
+from rewards.radrscore.skill import DEFAULT, BaseRates, learn_base_rates, read_base_rates, skill
 from rewards.registry import Score, reward
 
-#: Studies that priors are learned from: beyond some thousands they hardly change.
+#: Studies that base rates are learned from: beyond some thousands they hardly change.
 MOST_STUDIES = 4000
 
 
-@reward("skill", settings=("priors",))
+@reward("skill", settings=("base_rates",))
 def skill_reward(
     completion: str,
     *,
@@ -23,24 +23,25 @@ def skill_reward(
     report: str | None,
     labels: Mapping[str, str | None] | None = None,
     label_source: str | None = None,
-    priors: str = "",
+    base_rates: str = "",
 ) -> Score:
     """Skill of a completion (`rewards.radrscore.skill`); abstains on a row without reference chain or report.
 
-    `priors` is a file that `reasoner priors` wrote; without it those of a public collection of reports count.
+    `base_rates` is a file that `reasoner base-rates` wrote (GRPO and eval write their own); without it those of a
+    public collection of reports count.
 
     Raises:
         UserError: the file cannot be read, or another `label_source`.
     """
     if not (reasoning and reasoning.strip() and report and report.strip()):
         return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
-    known = read_priors(Path(priors) if priors else DEFAULT)
+    known = read_base_rates(Path(base_rates) if base_rates else DEFAULT)
     text = parse_completion(completion).reasoning
     return skill(text, reasoning, report, verified_labels(labels, label_source), known)
 
 
-def priors_of(examples: Iterable[Example]) -> Priors:
-    """The priors of a training split, from one question of each study, of at most `MOST_STUDIES` studies.
+def base_rates_of(examples: Iterable[Example]) -> BaseRates:
+    """The base rates of a training split, from one question of each study, of at most `MOST_STUDIES` studies.
 
     Raises:
         UserError: no example has a reference chain and a report.
@@ -50,4 +51,4 @@ def priors_of(examples: Iterable[Example]) -> Priors:
         if example.reasoning.strip() and example.report.strip():
             studies.setdefault(example.study_id, example)
     chosen = sorted(studies.values(), key=lambda e: hashlib.sha256(e.study_id.encode()).digest())[:MOST_STUDIES]
-    return learn_priors([(e.reasoning, e.report, verified_labels(e.labels, e.label_source)) for e in chosen])
+    return learn_base_rates([(e.reasoning, e.report, verified_labels(e.labels, e.label_source)) for e in chosen])

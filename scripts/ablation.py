@@ -101,6 +101,7 @@ def read(run: Path, split: str, mode: str) -> Statistics:
         {
             "format": Score(row["format"]),
             "answer": Score(row["answer_reward"]),
+            "skill": Score(row["skill"]),
             "process": Score(row["radrscore"], parts={part: row[part] for part in PARTS}),
         }
         for row in rows

@@ -47,11 +47,11 @@ MARGIN = 0.9
 #: Steps in which a stake is raised until blind assertions no longer pay.
 _STEP = 0.05
 PARTS = ("found", "false_alarms", "ruled_out", "denied")
-DEFAULT = Path(__file__).with_name("priors.json")
+DEFAULT = Path(__file__).with_name("base_rates.json")
 
 
 @dataclass(frozen=True)
-class Priors:
+class BaseRates:
     """What a policy can know without an image, from the training split.
 
     `stakes` and `hedges` are what an assertion and a hedge of a concept risk (`THRESHOLD` where it is not listed);
@@ -74,17 +74,17 @@ class Priors:
 
 
 @lru_cache(maxsize=8)
-def read_priors(path: Path = DEFAULT) -> Priors:
-    """Priors from the file that `Priors.write` made.
+def read_base_rates(path: Path = DEFAULT) -> BaseRates:
+    """BaseRates from the file that `BaseRates.write` made.
 
     Raises:
         UserError: no such file, or another kind of file.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Priors(**data)
+        return BaseRates(**data)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: no priors can be read ({error}); write them with `reasoner priors`") from error
+        raise UserError(f"{path}: no base rates: {error}; write them with `reasoner base-rates`") from error
 
 
 class Truth(NamedTuple):
@@ -127,18 +127,22 @@ class Bet(NamedTuple):
 
 
 def skill(
-    text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None, priors: Priors | None = None
+    text: str,
+    reference: str,
+    report: str,
+    labels: Mapping[str, str | None] | None = None,
+    rates: BaseRates | None = None,
 ) -> Score:
     """The skill of a reasoning text: about 1 for the reference, at most about 0 for what ignores the image.
 
-    `labels` are verified ones; without `priors` those of a public collection of reports count (`DEFAULT`). `parts` are
+    `labels` are verified ones; without `rates` those of a public collection of reports count (`DEFAULT`). `parts` are
     the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight` (one over
     the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`.
     """
-    priors = priors or read_priors()
+    rates = rates or read_base_rates()
     truth = truth_of(reference, report, tuple(labels.items()) if labels else ())
-    bets = place_bets(text, truth, priors)
-    unit = truth.share / priors.scale
+    bets = place_bets(text, truth, rates)
+    unit = truth.share / rates.scale
     sums = dict.fromkeys(PARTS, 0.0)
     for bet in bets:
         sums[bet.part] += unit * bet.earned
@@ -150,7 +154,7 @@ def _written(bets: Sequence[Bet], share: float, unit: float) -> Iterator[dict[st
         yield {**bet._asdict(), "earned": unit * bet.earned, "weight": share}
 
 
-def place_bets(text: str, truth: Truth, priors: Priors) -> list[Bet]:
+def place_bets(text: str, truth: Truth, rates: BaseRates) -> list[Bet]:
     """What a text says, each thing settled once."""
     asserted: list[Said] = []
     denials: list[Said] = []
@@ -162,7 +166,7 @@ def place_bets(text: str, truth: Truth, priors: Priors) -> list[Bet]:
     alarms: dict[tuple[str, str | None], Bet] = {}
     for said in asserted:
         fact, match = _best(truth, said.claim)
-        finding, stake = _finding(truth, match), priors.stake(fact)
+        finding, stake = _finding(truth, match), rates.stake(fact)
         where = said.claim.words, match.words, said.start, said.end
         if finding is not None:
             credit = match.credit * _details_kept(fact, finding)
@@ -174,7 +178,7 @@ def place_bets(text: str, truth: Truth, priors: Priors) -> list[Bet]:
             bet = Bet("false_alarms", verdict, 0.0, -stake, *where)
             alarms.setdefault((fact.concept, fact.laterality), bet)
     refuted = list(_refuted(truth, denials, found))
-    return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, priors)]
+    return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, rates)]
 
 
 def _won(credit: float, stake: float) -> float:
@@ -229,7 +233,7 @@ def _denies(claim: Claim, finding: Fact, truth: Truth, asserted: bool) -> bool:
     )
 
 
-def _confirmed(truth: Truth, denials: Sequence[Said], priors: Priors) -> Iterator[Bet]:
+def _confirmed(truth: Truth, denials: Sequence[Said], rates: BaseRates) -> Iterator[Bet]:
     """The absences of the row that the text states, themselves or by denying what they are kinds of."""
     left = set(truth.absent)
     for said in denials:
@@ -237,7 +241,7 @@ def _confirmed(truth: Truth, denials: Sequence[Said], priors: Priors) -> Iterato
         covered = {concept for concept in left if not plain.isdisjoint((concept, *ancestors(concept)))}
         if covered:
             left -= covered
-            earned = sum(priors.gains.get(concept, 0.0) for concept in covered)
+            earned = sum(rates.gains.get(concept, 0.0) for concept in covered)
             yield Bet("ruled_out", "supported", 1.0, earned, said.claim.words, "", said.start, said.end)
 
 
@@ -303,8 +307,8 @@ Row = tuple[str, str, Mapping[str, str | None] | None]
 Credits = dict[str, list[tuple[float, float]]]
 
 
-def learn_priors(rows: Sequence[Row]) -> Priors:
-    """Priors from a training split.
+def learn_base_rates(rows: Sequence[Row]) -> BaseRates:
+    """BaseRates from a training split.
 
     For each concept, over the rows weighted by one over their number of findings: the stake at which asserting it in
     every row earns nothing, at least `THRESHOLD`; and the gain at which denying it in every row earns nothing.
@@ -313,16 +317,16 @@ def learn_priors(rows: Sequence[Row]) -> Priors:
         UserError: no rows.
     """
     if not rows:
-        raise UserError("priors need at least one row with a reference chain and a report")
+        raise UserError("base rates need at least one row with a reference chain and a report")
     truths = [truth_of(reference, report, tuple((labels or {}).items())) for reference, report, labels in rows]
     whole = sum(truth.share for truth in truths)
     stakes, hedges = (_stakes(_credits(truths, status), whole) for status in ("present", "uncertain"))
-    priors = Priors(len(rows), 1.0, stakes, hedges, _gains(truths))
+    rates = BaseRates(len(rows), 1.0, stakes, hedges, _gains(truths))
     earned = [
-        truth.share * sum(bet.earned for bet in place_bets(reference, truth, priors))
+        truth.share * sum(bet.earned for bet in place_bets(reference, truth, rates))
         for truth, (reference, _, _) in zip(truths, rows, strict=True)
     ]
-    return replace(priors, scale=max(round(fmean(earned), 4), 0.01))
+    return replace(rates, scale=max(round(fmean(earned), 4), 0.01))
 
 
 def _credits(truths: Sequence[Truth], status: Status) -> Credits:

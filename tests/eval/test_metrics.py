@@ -27,7 +27,8 @@ def row(study, answer, labels, sample=0, task="abnormality_list", completion=Non
 
 def score(answer=1.0, radrscore=0.5, well_formed=1.0):
     parts = {} if radrscore is None else {"factuality": 1.0, "completeness": 0.5, "effectiveness": 0.0}
-    return {"format": Score(well_formed), "answer": Score(answer), "process": Score(radrscore, parts=parts)}
+    process = Score(radrscore, parts=parts)
+    return {"format": Score(well_formed), "answer": Score(answer), "process": process, "skill": Score(radrscore)}
 
 
 def value(rows, scores=None):

@@ -43,7 +43,7 @@ def simulate(generator, accuracy, studies, samples):
             )
             parts = {name: float(right) for name in ("factuality", "completeness", "effectiveness")}
             process = Score(float(right), parts=parts)
-            scores.append({"format": Score(1.0), "answer": Score(float(right)), "process": process})
+            scores.append({"format": Score(1.0), "answer": Score(float(right)), "process": process, "skill": process})
     return rows, scores
 
 

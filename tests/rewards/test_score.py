@@ -46,7 +46,8 @@ def run(tmp_path: Path, *rows: object) -> tuple[dict, list[dict]]:
 
 def test_a_full_row_gets_every_number_and_evidence(tmp_path):
     summary, (row,) = run(tmp_path, GOOD)
-    assert {name: row[name] for name in COLUMNS} == dict.fromkeys(COLUMNS, 1.0)
+    assert {name: row[name] for name in COLUMNS if name != "skill"} == dict.fromkeys(set(COLUMNS) - {"skill"}, 1.0)
+    assert row["skill"] > 0.5
     assert row["id"] == "a" and row["evidence"]["process"][0]["words"] in CHAIN
     assert summary["n"] == 1 and summary["mean"]["radrscore"] == 1.0 and summary["bad_rows"] == 0
 
