@@ -73,8 +73,12 @@ class BaseRates:
         path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-@lru_cache(maxsize=8)
-def read_base_rates(path: Path = DEFAULT) -> BaseRates:
+@cache
+def _default() -> BaseRates:
+    return read_base_rates(DEFAULT)
+
+
+def read_base_rates(path: Path) -> BaseRates:
     """BaseRates from the file that `BaseRates.write` made.
 
     Raises:
@@ -84,7 +88,9 @@ def read_base_rates(path: Path = DEFAULT) -> BaseRates:
         data = json.loads(path.read_text(encoding="utf-8"))
         return BaseRates(**data)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: no base rates: {error}; write them with `reasoner base-rates`") from error
+        raise UserError(
+            f"{path}: no base rates: {error}; give a mined data folder, or the file of GRPO or eval"
+        ) from error
 
 
 class Truth(NamedTuple):
@@ -139,7 +145,7 @@ def skill(
     the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight` (one over
     the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`.
     """
-    rates = rates or read_base_rates()
+    rates = rates or _default()
     truth = truth_of(reference, report, tuple(labels.items()) if labels else ())
     bets = place_bets(text, truth, rates)
     unit = truth.share / rates.scale
