@@ -103,7 +103,7 @@ def _open(path: Path) -> TextIO:
         log = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         print(f"== {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(sys.argv)}", file=log)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another output folder") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --set output=DIR") from error
     return log
 
 
