@@ -31,7 +31,7 @@ from reasoner.runtime.disk import read_object, write_whole
 from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
-from rewards.radrscore.skill import DEFAULT
+from rewards.radrscore.base_rates import DEFAULT
 from rewards.registry import Score
 from rewards.skill import find_base_rates
 

@@ -17,12 +17,19 @@ from reasoner.phantom.source import PhantomSource
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING
 from rewards.credit import step_rewards
-from rewards.radrscore.skill import PARTS, THRESHOLD, BaseRates, learn_base_rates, read_base_rates, skill
-from rewards.registry import RewardSet
+from rewards.radrscore import skill as rules
+from rewards.radrscore.base_rates import BaseRates, Row, default_base_rates, learn_base_rates, read_base_rates
+from rewards.radrscore.skill import PARTS, THRESHOLD
+from rewards.registry import RewardSet, Score
 
 REPORT = "There is a small left pleural effusion. The heart is enlarged. No pneumothorax."
 NORMAL = "The lungs are clear. The heart is normal in size. No pleural effusion or pneumothorax."
 NAMES = [name.lower() for name in CLASSES if name != NO_FINDING]
+
+
+def skill(text: str, reference: str, report: str, labels: dict | None = None, rates: BaseRates | None = None) -> Score:
+    row = Row(reference, report, tuple((labels or {}).items()))
+    return rules.skill(text, row.truth, (rates or default_base_rates()).of(row))
 
 
 def value(text: str, report: str = REPORT, labels: dict | None = None) -> float:
@@ -45,7 +52,7 @@ def phantoms() -> tuple[tuple[str, str], ...]:
 
 @cache
 def rates() -> BaseRates:
-    return learn_base_rates([(chain, report, None) for chain, report in phantoms()])
+    return learn_base_rates([Row(chain, report) for chain, report in phantoms()])
 
 
 def blind(text: str) -> float:
@@ -188,3 +195,45 @@ def test_the_reward_abstains_and_names_a_file_that_is_none(tmp_path):
         read_base_rates(mine)
     with pytest.raises(UserError, match="at least one row"):
         learn_base_rates([])
+
+
+QUESTION = "Is there a pleural effusion?"
+YES, NO = "There is a small left pleural effusion.", "No pleural effusion."
+
+
+def questions() -> list[Row]:
+    """Every second study has what is asked for; some have other findings beside."""
+    others = ["", "The heart is enlarged."]
+    return [
+        Row(chain, f"{chain} {other}", task="binary", question=QUESTION)
+        for chain in (YES, NO)
+        for other in others
+        for _ in range(30)
+    ]
+
+
+def test_what_the_question_tells_is_known_without_looking():
+    rows = questions()
+    learned = learn_base_rates(rows)
+
+    def mean(text: str) -> float:
+        return fmean(rules.skill(text, row.truth, learned.of(row)).value or 0.0 for row in rows)
+
+    for text in (
+        YES,
+        NO,
+        "There is an effusion.",
+        "There may be an effusion.",
+        "The heart is enlarged.",
+        f"{NO} {YES}",
+    ):
+        assert mean(text) <= 0.01, text
+
+
+def test_a_question_asks_for_what_its_chain_speaks_of():
+    row = Row(NO, f"{NO} The heart is enlarged.", task="binary", question=QUESTION)
+    rates = learn_base_rates(questions()).of(row)
+    alone = rules.skill(NO, row.truth, rates).value
+    assert rules.skill(f"{NO} The heart is enlarged.", row.truth, rates).value == pytest.approx(alone)
+    assert rules.skill(f"{NO} The heart is normal.", row.truth, rates).value < alone
+    assert rules.skill(f"{NO} There is a fracture.", row.truth, rates).value < alone
