@@ -88,9 +88,10 @@ def check(recipe: Recipe) -> GRPOConfig:
     grpo = recipe.grpo
     if grpo.step_credit and "process" not in grpo.rewards:
         raise UserError("grpo.step_credit needs the reward 'process': add it to grpo.rewards (weight 0 will do)")
-    if grpo.step_credit and grpo.reward_options.get("process", {}).get("judge") == "radeval":
+    rewards = RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options)
+    rewards.check_columns(REWARD_COLUMNS)
+    if grpo.step_credit and not rewards.gives_step_verdicts("process"):
         raise UserError("grpo.step_credit needs verdicts on steps, which judge radeval does not give: use rules or llm")
-    RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
     args = trainer_arguments(
         GRPOConfig,
         recipe,
