@@ -38,8 +38,8 @@ def score_rows(
             scored += pool.score(unique[start : start + _CHUNK])
     for row, scores in zip(unique, scored, strict=True):
         for name, score in scores.items():
-            if score.value is None and score.evidence and score.evidence[0]["verdict"] == "failed":
-                raise RuntimeError(f"row {row['id']!r}: {name} could not be scored: {score.evidence[0]['why']}")
+            if score.failure:
+                raise RuntimeError(f"row {row['id']!r}: {name} could not be scored: {score.failure}")
     by_key = dict(zip(distinct, scored, strict=True))
     return [by_key[row["id"], row["completion"]] for row in rows]
 

@@ -88,11 +88,13 @@ def check(recipe: Recipe) -> GRPOConfig:
     from trl import GRPOConfig
 
     grpo = recipe.grpo
-    if grpo.step_credit and not any(name in grpo.rewards for name in PROCESS_REWARDS):
+    rewards = RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options)
+    rewards.check_columns(REWARD_COLUMNS)
+    judged = next((name for name in PROCESS_REWARDS if name in grpo.rewards), None)
+    if grpo.step_credit and judged is None:
         raise UserError("grpo.step_credit needs the reward 'skill' or 'process' in grpo.rewards (weight 0 will do)")
-    if grpo.step_credit and grpo.reward_options.get("process", {}).get("judge") == "radeval":
+    if grpo.step_credit and judged and not rewards.gives_step_verdicts(judged):
         raise UserError("grpo.step_credit needs verdicts on steps, which judge radeval does not give: use rules or llm")
-    RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options).check_columns(REWARD_COLUMNS)
     args = trainer_arguments(
         GRPOConfig,
         recipe,

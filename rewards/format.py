@@ -8,7 +8,13 @@ from rewards.registry import Score, reward
 
 @reward("format")
 def format_reward(completion: str) -> Score:
-    """1 iff each tag stands exactly once, in order, with words in both blocks and nothing around them; else 0."""
+    """1 iff each tag stands exactly once, in order, with words in both blocks and nothing around them; else 0.
+
+    >>> format_reward("<think>Wide heart.</think><answer>Cardiomegaly</answer>").value
+    1.0
+    >>> format_reward("<answer>Cardiomegaly</answer>").evidence[0]["why"]
+    '<think> occurs 0 times; </think> occurs 0 times'
+    """
     if parse_completion(completion).well_formed:
         return Score(1.0)
     return Score(0.0, ({"verdict": "malformed", "why": _fault(completion)},))

@@ -2,87 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from reasoner.errors import UserError
+from pydantic import model_validator
+
 from reasoner.prompts import parse_completion
 from reasoner.schema import verified_labels
-from rewards.judges.llm import Case, Judge, LlmJudge
-from rewards.judges.radeval import RadEvalJudge
-from rewards.radrscore import radrscore
+from rewards.judges import Case, Judge, RulesJudge
 from rewards.registry import Score, reward
 
-
-def _ask_ahead(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Asks the judge about a whole chunk at once; each row then finds its answer."""
-    judge = _judge(**settings)
-    if judge is not None:
-        judge.ask([_case(**row) for row in rows if _scorable(**row)])
-
-
-def _scorable(*, reasoning: str | None, report: str | None, **_: Any) -> bool:
-    return bool(reasoning and report and reasoning.strip() and report.strip())
+Labels = Mapping[str, str | None]
+RULES = RulesJudge()
+_UNKNOWN = Score.abstained("the row has no reference reasoning or no report")
+#: What once lay flat beside `judge: llm` or `judge: radeval`, and its name within the judge.
+_MOVED = {name: name for name in ("url", "model", "cache", "metric", "gpus", "actors")} | {
+    "judge_timeout_s": "timeout_s"
+}
 
 
-def _case(*, completion: str, reasoning: str, report: str, **_: Any) -> Case:
-    return Case(parse_completion(completion).reasoning, reasoning, report)
+@dataclass(frozen=True)
+class ProcessSettings:
+    """`judge`: `rules`, or `{kind: llm, ...}` or `{kind: radeval, ...}` with the fields in `rewards.judges`."""
+
+    judge: Judge = RULES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, options: Any) -> Any:
+        moved = {_MOVED[name]: options[name] for name in _MOVED if isinstance(options, Mapping) and name in options}
+        if moved:
+            kind = "radeval" if {"metric", "gpus", "actors"} & set(moved) else "llm"
+            inside = ", ".join(f"{name}: {value}" for name, value in {"kind": kind, **moved}.items())
+            raise ValueError(f"the judge is one option now, write `judge: {{{inside}}}`")
+        return options
 
 
-def _judge(
-    judge: str, url: str, model: str, metric: str, gpus: float, actors: int, judge_timeout_s: float, cache: str
-) -> Judge | None:
-    """The judge that stands in for the rules; None when the rules judge."""
-    if judge == "rules":
-        return None
-    if judge == "llm" and url and model:
-        return LlmJudge(url, model, judge_timeout_s, cache)
-    if judge == "radeval":
-        return RadEvalJudge(metric, gpus, actors, judge_timeout_s).checked()
-    raise UserError(f"reward 'process': judge {judge!r} must be rules, radeval, or llm with `url` and `model`")
-
-
-_SETTINGS = ("judge", "url", "model", "metric", "gpus", "actors", "judge_timeout_s", "cache")
-
-
-@reward("process", settings=_SETTINGS, prepare=_ask_ahead)
 def process(
     completion: str,
     *,
     reasoning: str | None,
     report: str | None,
-    labels: Mapping[str, str | None] | None = None,
+    labels: Labels | None = None,
     label_source: str | None = None,
-    judge: str = "rules",
-    url: str = "",
-    model: str = "",
-    metric: str = "radgraph",
-    gpus: float = 0.25,
-    actors: int = 1,
-    judge_timeout_s: float = 8.0,
-    cache: str = "~/.cache/cxr-reasoner/judge.sqlite",
 ) -> Score:
-    """RadRScore of a completion; abstains on a row without reference chain (`reasoning`) or report.
+    """RadRScore of one completion, by the rules.
 
-    Labels count as verified unless `label_source` is `mined`: what a program read in the report cannot overrule it.
-
-    `judge` is `rules` (below; deterministic), `llm` (`rewards.judges.llm`) or `radeval` (`rewards.judges.radeval`: not
-    RadRScore but a metric of that package). What these two leave unanswered falls back to the rules, counted in the
-    part `judge_fallback`.
+    Args:
+        completion: think and answer block; what stands in the first is scored.
+        reasoning, report: the reference chain and the report; abstains on a row without either.
+        labels: CheXpert class -> status. They overrule the report unless `label_source` is `mined`: what a program read
+            in the report is no news.
 
     Raises:
-        UserError: another judge, no server for it, or wrong settings of it; another `label_source`.
+        UserError: another `label_source`.
+
+    >>> text = "There is a small left pleural effusion. The heart is enlarged."
+    >>> chain = "There is a small left pleural effusion. The heart is normal."
+    >>> score = process(f"<think>{text}</think><answer>Edema</answer>", reasoning=chain, report=chain)
+    >>> score.parts["factuality"], score.parts["effectiveness"]
+    (0.5, 0.5)
+    >>> [entry["verdict"] for entry in score.evidence if entry["part"] == "factuality"]
+    ['supported', 'contradicted']
     """
-    who = _judge(judge, url, model, metric, gpus, actors, judge_timeout_s, cache)
-    if not _scorable(reasoning=reasoning, report=report):
-        return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
-    assert reasoning is not None and report is not None
-    case = _case(completion=completion, reasoning=reasoning, report=report)
-    verified = verified_labels(labels, label_source)
-    if who is None:
-        return radrscore(case.text, reasoning, report, verified)
-    score = who.score(case)
-    fallback = score is None
-    score = score or radrscore(case.text, reasoning, report, verified)
-    return replace(score, parts={**score.parts, "judge_fallback": float(fallback)})
+    case = _case(completion, reasoning, report, labels, label_source)
+    return _UNKNOWN if case is None else _by_rules(case)
+
+
+@reward(
+    "process",
+    settings=ProcessSettings,
+    start=lambda settings: settings.judge.start(),
+    step_verdicts=lambda settings: settings.judge.gives_step_verdicts,
+)
+def judged_process(
+    completions: Sequence[str],
+    *,
+    reasoning: Sequence[str | None],
+    report: Sequence[str | None],
+    labels: Sequence[Labels | None] = (),
+    label_source: Sequence[str | None] = (),
+    settings: ProcessSettings,
+) -> Iterator[Score]:
+    """The judge's score of each completion, in order; abstains where `process` does.
+
+    What a judge other than the rules leaves unanswered they score, counted in the part `judge_fallback`.
+
+    Raises:
+        UserError: another `label_source`.
+    """
+    rows = zip(completions, reasoning, report, labels, label_source, strict=True)
+    cases = [_case(*row) for row in rows]
+    scores = _judged(settings.judge, [case for case in cases if case is not None])
+    for case in cases:
+        yield _UNKNOWN if case is None else next(scores)
+
+
+def _case(
+    completion: str, reasoning: str | None, report: str | None, labels: Labels | None, label_source: str | None
+) -> Case | None:
+    if not (reasoning and report and reasoning.strip() and report.strip()):
+        return None
+    return Case(parse_completion(completion).reasoning, reasoning, report, verified_labels(labels, label_source))
+
+
+def _judged(judge: Judge, cases: Sequence[Case]) -> Iterator[Score]:
+    if isinstance(judge, RulesJudge):  # one by one, so that the workers see how far they are
+        yield from map(_by_rules, cases)
+        return
+    for case, score in zip(cases, judge.score(cases), strict=True):
+        fallback = score is None
+        score = score or _by_rules(case)
+        yield replace(score, parts={**score.parts, "judge_fallback": float(fallback)})
+
+
+def _by_rules(case: Case) -> Score:
+    return RULES.score([case])[0]

@@ -132,7 +132,6 @@ def _scorer(workers: int) -> Iterator[Scorer]:
 def _scored(rewards: RewardSet, row: Row) -> Scores | str:
     scores, name = {}, ""
     try:
-        rewards.prepare([row])
         for name in rewards.weights:
             scores[name] = rewards.score_one(name, row)
     except Exception as error:  # whatever it is, it costs this row alone
@@ -149,8 +148,7 @@ def _pooled(pool: Any, rows: Sequence[Row]) -> list[Scores | str]:
 
 def _failure(scores: Scores) -> str:
     """Why the pool has no score for a row; empty when it has."""
-    reasons = (entry for score in scores.values() if score.value is None for entry in score.evidence)
-    return next((entry["why"] for entry in reasons if entry.get("verdict") == "failed"), "")
+    return next((score.failure for score in scores.values() if score.failure), "")
 
 
 def _score_lines(lines: _Lines, scorer: Scorer, advance: Callable[[int], None]) -> Iterator[tuple[int, Row, str]]:

@@ -18,7 +18,7 @@ from rewards.registry import Score, reward
 MOST_ROWS = 4000
 
 
-@reward("skill", settings=("base_rates",))
+@reward("skill", settings=("base_rates",), step_verdicts=lambda settings: True)
 def skill_reward(
     completion: str,
     *,
@@ -40,7 +40,7 @@ def skill_reward(
         UserError: the base rates cannot be read; another `label_source`.
     """
     if not (reasoning and reasoning.strip() and report and report.strip()):
-        return Score(None, ({"verdict": "abstained", "why": "the row has no reference reasoning or no report"},))
+        return Score.abstained("the row has no reference reasoning or no report")
     known = tuple(verified_labels(labels, label_source).items())
     row = Row(reasoning, report, known, task, question or "", tuple(options or ()))
     return skill(parse_completion(completion).reasoning, row.truth, find_base_rates(base_rates).of(row))

@@ -16,13 +16,13 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.runtime.cluster import ensure_ray
-from rewards.registry import RewardError, RewardSet, Score
+from rewards.registry import RewardError, RewardSet, Row, Score
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +35,17 @@ _REMEMBERED = 10_000
 #: Few chunks, since handing one out costs as much as scoring some ten short rows; several, so that none waits long.
 _CHUNKS_PER_WORKER, _CHUNK_ROWS = 4, 64
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Scored:
-    """One row's scores, the seconds they took, and the rewards that failed on it with what they said."""
+    """One row's scores and the seconds they took."""
 
     scores: dict[str, Score]
     seconds: float
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 class Worker:
-    """What runs in an actor: the in-process `RewardSet`, one row after another."""
+    """What runs in an actor: the in-process `RewardSet`, one chunk of rows after another."""
 
     def __init__(
         self,
@@ -69,43 +66,52 @@ class Worker:
         """Scores in the order of `rows`, delivered every so often."""
         done: list[Scored] = []
         delivered = time.monotonic()
-        self.rewards.prepare(rows)
-        for row in rows:
-            scored = self.score_row(row)
+        streams = [self._stream(name, rows) for name in self.rewards.weights]
+        start = time.perf_counter()
+        for scores in zip(*streams, strict=True):
+            scored = Scored(dict(zip(self.rewards.weights, scores, strict=True)), time.perf_counter() - start)
             done.append(scored if evidence else _without_evidence(scored))
             if time.monotonic() - delivered >= _DELIVERY_S:
                 yield done
                 done, delivered = [], time.monotonic()
+            start = time.perf_counter()
         if done:
             yield done
 
-    def score_row(self, row: Row) -> Scored:
-        """A reward that raises is tried again, then None for this row; breaking the contract raises."""
-        start = time.perf_counter()
-        scores, errors = {}, {}
-        for name in self.rewards.weights:
-            for attempt in range(self.retries + 1):
+    def _stream(self, name: str, rows: Sequence[Row]) -> Iterator[Score]:
+        """One reward of the rows, in order."""
+        chunk = self.rewards.score_chunk(name, rows) if self.rewards.by_chunk(name) else None
+        for row in rows:
+            if chunk is not None:
                 try:
-                    scores[name] = self.rewards.score_one(name, row)
-                    break
+                    yield next(chunk)
+                    continue
                 except (UserError, RewardError):
                     raise
-                except Exception as error:  # a user's code: its failure is this row's, not the run's
-                    if attempt == self.retries:
-                        why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
-                        scores[name] = _failed(why)
-                        errors[name] = why
-        return Scored(scores, time.perf_counter() - start, errors)
+                except Exception:  # whichever row it was: from here on each by itself
+                    chunk = None
+            yield self._score_one(name, row)
+        if chunk is not None:
+            next(chunk, None)  # where a reward has given too many, it says so now
+
+    def _score_one(self, name: str, row: Row) -> Score:
+        """A reward that raises is tried again, then None for this row; breaking the contract raises."""
+        for attempt in range(self.retries + 1):
+            try:
+                return self.rewards.score_one(name, row)
+            except (UserError, RewardError):
+                raise
+            except Exception as error:  # a user's code: its failure is this row's, not the run's
+                if attempt == self.retries:
+                    why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
+                    return Score.failed(why)
+        raise AssertionError("the last attempt returns")
 
 
 def _without_evidence(scored: Scored) -> Scored:
     """Reasons for None stay."""
-    scores = {name: s if s.value is None else Score(s.value, (), s.parts) for name, s in scored.scores.items()}
+    scores = {name: s if s.value is None else replace(s, evidence=()) for name, s in scored.scores.items()}
     return replace(scored, scores=scores)
-
-
-def _failed(why: str) -> Score:
-    return Score(None, ({"verdict": "failed", "why": why},))
 
 
 @dataclass
@@ -128,6 +134,11 @@ class RewardPool:
         retries: how often a row is done again after its actor died, and a reward after it raised.
         placement: Ray's scheduling strategy for the actors, "SPREAD" over the nodes or "DEFAULT" (packed).
         name: prefix of the actors' names, as in `ray list actors`.
+
+    >>> rows = [{"completion": "<think>Wide heart.</think><answer>B</answer>", "answer": letter} for letter in "BC"]
+    >>> with RewardPool({"answer": 1.0}, workers=1) as pool:
+    ...     [scores["answer"].value for scores in pool.score(rows)]
+    [1.0, 0.0]
     """
 
     def __init__(
@@ -161,7 +172,7 @@ class RewardPool:
         self._open = True
         atexit.register(self.close)
         try:
-            self.rewards.prepare(())
+            self.rewards.start()
             self._actors = [self._start(i) for i in range(workers)]
             for index in range(workers):
                 self._await(index)
@@ -332,7 +343,7 @@ class _Batch:
         self.pool._counts["timeouts"] += timed_out
         self.pool._counts["failed_rows"] += 1
         self.pool._warn_once(why, f"row {self.rows[number].get('id', '?')!r}: {why}")
-        self.results[number] = {name: _failed(why) for name in self.pool.rewards.weights}
+        self.results[number] = {name: Score.failed(why) for name in self.pool.rewards.weights}
 
     def _dispatch(self) -> None:
         for index, actor in enumerate(self.pool._actors):
@@ -363,8 +374,9 @@ class _Batch:
         for scored in delivered:
             self.results[job.pending.popleft()] = scored.scores
             self.pool._latencies.append(scored.seconds)
-            self.pool._counts["failed_rows"] += bool(scored.errors)
-            for name, why in scored.errors.items():
+            failures = {name: score.failure for name, score in scored.scores.items() if score.failure}
+            self.pool._counts["failed_rows"] += bool(failures)
+            for name, why in failures.items():
                 self.pool._warn_once(name, why)
         job.deadline = self._deadline()
 

@@ -1,10 +1,10 @@
-"""Judges of the process that stand in for the rules: the interface, and a language model behind any OpenAI-compatible
-server, which is asked for ChestX-Reasoner's judgements (arXiv 2504.20930, section 3.4).
+"""A language model as judge of the process, behind any OpenAI-compatible server: it is asked for ChestX-Reasoner's
+judgements (arXiv 2504.20930, section 3.4).
 
-The language model lists the key findings of the reference and whether each is recalled (completeness), the claims of
-the completion and whether the report bears each out (factuality), and its steps and whether the reference supports
-each (effectiveness). Every request goes out once: replies are cached on disk. Where the judge answers too late, or
-not in the form asked for, the score is None, and the rules score the row.
+It lists the key findings of the reference and whether each is recalled (completeness), the claims of the completion
+and whether the report bears each out (factuality), and its steps and whether the reference supports each
+(effectiveness). Every request goes out once: replies are cached on disk. Where it answers too late, or not in the form
+asked for, the score is None.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from reasoner.errors import UserError
-from reasoner.llm import Llm, ask, remembered
+from reasoner.llm import Llm, ask, check, remembered
+from reasoner.settings import Float
+from rewards.judges.rules import Case
 from rewards.registry import Score
 
 SYSTEM = (
@@ -39,50 +43,39 @@ _LISTS = {
 _JSON = re.compile(r"\{.*\}", re.DOTALL)
 
 
-class Case(NamedTuple):
-    """What is judged: a reasoning text, the reference chain and the report."""
+@dataclass(frozen=True)
+class LlmJudge:
+    """The model `model` at `url`, asked about all cases of a chunk at once, each reply within `timeout_s` seconds;
+    `cache` is the SQLite file that keeps the replies."""
 
-    text: str
-    reference: str
-    report: str
-
-
-class Judge(Protocol):
-    """Judges a chunk at once, and then gives out one score after another."""
-
-    def ask(self, cases: Sequence[Case]) -> None:
-        """Fetches what `score` needs, as far as the time allows. Without cases (before a run): starts what takes long.
-
-        Raises:
-            UserError: this judge cannot be had at all.
-        """
-
-    def score(self, case: Case) -> Score | None:
-        """The score that `ask` fetched; None where it got none."""
-
-
-class LlmJudge(NamedTuple):
-    """A server, its model, and how long one round of requests may take in seconds."""
-
-    url: str
+    gives_step_verdicts: ClassVar[bool] = True
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")]
     model: str
-    timeout_s: float
-    cache: str
+    timeout_s: Annotated[Float, Field(gt=0)] = 8.0
+    cache: str = "~/.cache/cxr-reasoner/judge.sqlite"
+    kind: Literal["llm"] = "llm"
 
-    @property
-    def path(self) -> Path:
-        return Path(self.cache).expanduser()
+    def start(self) -> None:
+        """Raises `UserError` when no server answers, or it does not serve the model."""
+        try:
+            check(Llm(self.url, self.model))
+        except UserError as error:
+            what, _, _ = str(error).rpartition(";")  # its advice is about another option
+            raise UserError(f"judge llm: {what}; start one, or mend `url` and `model` of the judge") from None
 
-    def ask(self, cases: Sequence[Case]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # One attempt, within the time that the pool allows for a completion: the rules stand in for the rest.
-        server = Llm(self.url, self.model, retries=0, timeout_s=self.timeout_s)
-        with suppress(UserError):  # gone; the rules go on, and `judge_fallback` tells
-            ask([self._request(case) for case in cases], server, self.path)
-
-    def score(self, case: Case) -> Score | None:
-        reply = remembered(self._request(case), self.path) if self.path.is_file() else None
-        return None if reply is None else judged(reply, case.text)
+    def score(self, cases: Sequence[Case]) -> list[Score | None]:
+        """What the model says of each case; None where it says nothing usable in time."""
+        cache = Path(self.cache).expanduser()
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        requests = [self._request(case) for case in cases]
+        # One attempt, and all at a time: what takes longer than the pool allows for a completion is lost anyway.
+        server = Llm(self.url, self.model, concurrency=max(1, len(cases)), retries=0, timeout_s=self.timeout_s)
+        try:
+            replies = ask(requests, server, cache)
+        except UserError:  # the server is gone; what it said before still counts
+            replies = [remembered(request, cache) for request in requests]
+        pairs = zip(replies, cases, strict=True)
+        return [None if reply is None else judged(reply, case.text) for reply, case in pairs]
 
     def _request(self, case: Case) -> dict[str, Any]:
         """The body of the request about one reasoning text."""

@@ -11,17 +11,21 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
 
 from reasoner.compat.radeval import import_radeval
-from reasoner.errors import UserError
+from reasoner.errors import UserError, nearest
 from reasoner.runtime.cluster import ensure_ray
-from rewards.judges.llm import Case
-from rewards.registry import Score, check_known
+from reasoner.settings import Float, Int
+from rewards.judges.rules import Case
+from rewards.registry import Score
 
 #: RadEval's metrics that compare two texts on chest X-rays, higher is better, and the key of their value for one pair.
-#: Left out: RadCliQ (lower is better), those for CT and mammography, those that pay per request (`judge: llm` does).
+#: Left out: RadCliQ (lower is better), those for CT and mammography, those that pay per request (the judge `llm` does).
 METRICS = {
     "bertscore": "bertscore",
     "bleu": "bleu",
@@ -40,46 +44,71 @@ _START_LIMIT_S = 1800.0
 _IDLE_LIMIT_S = 900.0
 _WATCH_S = 0.5
 
-#: The last chunk's values in this process.
-_VALUES: dict[tuple[RadEvalJudge, str, str], float] = {}
-_STARTED: set[RadEvalJudge] = set()
+#: A text and another one that it is measured against.
+Pair = tuple[str, str]
 
 
-class RadEvalJudge(NamedTuple):
-    """A metric, the GPUs of each of its actors (a fraction; 0: CPU) and how long a chunk may take in seconds."""
+def _known(metric: str) -> str:
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
+    return metric
 
-    metric: str
-    gpus: float
-    actors: int
-    timeout_s: float
 
-    def checked(self) -> RadEvalJudge:
-        """Raises `UserError` for settings that no cluster could serve."""
-        check_known(self.metric, METRICS, "metric of judge radeval:")
-        if self.gpus < 0 or (self.gpus > 1 and self.gpus % 1) or self.actors < 1 or self.timeout_s <= 0:
+def _allotted(gpus: float) -> float:
+    if gpus < 0 or (gpus > 1 and gpus % 1):
+        raise ValueError(f"must be from 0 to 1, or whole, found {gpus:g}")
+    return gpus
+
+
+@dataclass(frozen=True)
+class RadEvalJudge:
+    """A metric on `actors` Ray actors with `gpus` GPUs each (a fraction; 0: CPU), `timeout_s` seconds for a chunk."""
+
+    gives_step_verdicts: ClassVar[bool] = False
+    metric: Annotated[str, AfterValidator(_known)] = "radgraph"
+    gpus: Annotated[Float, AfterValidator(_allotted)] = 0.25
+    actors: Annotated[Int, Field(ge=1)] = 1
+    timeout_s: Annotated[Float, Field(gt=0)] = 8.0
+    kind: Literal["radeval"] = "radeval"
+
+    def start(self) -> None:
+        """Waits until every actor has loaded its metric; starts a Ray where none is running.
+
+        Raises:
+            UserError: a package, weights or GPUs that are not there.
+        """
+        import ray
+
+        ensure_ray(os.cpu_count() or 1)
+        needed, there = self.gpus * self.actors, ray.cluster_resources().get("GPU", 0.0)
+        if needed > there:
             raise UserError(
-                f"judge radeval: needs gpus from 0 to 1 or whole, actors >= 1 and judge_timeout_s > 0, "
-                f"found {self.gpus}, {self.actors} and {self.timeout_s}"
+                f"judge radeval needs {needed:g} GPUs ({self.actors} actors of {self.gpus:g}), the Ray cluster has "
+                f"{there:g}; lower `gpus` or `actors` of the judge (gpus: 0 computes on the CPU)"
             )
-        return self
+        actors = [self._actor(number) for number in range(self.actors)]
+        try:
+            problems = [why for why in ray.get([a.ready.remote() for a in actors], timeout=_START_LIMIT_S) if why]
+        except ray.exceptions.GetTimeoutError:
+            problems = [f"not ready within {_START_LIMIT_S:g} s; are {needed:g} GPUs of the Ray cluster free?"]
+        except ray.exceptions.RayError as error:
+            problems = [f"its actor died while loading: {error}"]
+        if problems:
+            for actor in actors:
+                ray.kill(actor)
+            raise UserError(f"judge radeval, metric {self.metric!r}: {problems[0]}")
 
-    def ask(self, cases: Sequence[Case]) -> None:
-        # Once, by who begins a run: a worker must not wait for models that are being loaded again.
-        if not cases or not (_within_actor() or self in _STARTED):
-            self._start()
-            _STARTED.add(self)
-        _VALUES.clear()
-        texts = [(case.text, other) for case in cases for other in (case.reference, case.report) if case.text.strip()]
-        for pair, value in self._measure(list(dict.fromkeys(texts))):
-            _VALUES[self, *pair] = value
+    def score(self, cases: Sequence[Case]) -> list[Score | None]:
+        """The mean of the metric against reference chain and report; None where one of the two did not come in time."""
+        pairs = [(case.text, other) for case in cases for other in (case.reference, case.report) if case.text.strip()]
+        values = self._measure(list(dict.fromkeys(pairs)))
+        return [self._score(case, values) for case in cases]
 
-    def score(self, case: Case) -> Score | None:
+    def _score(self, case: Case, values: Mapping[Pair, float]) -> Score | None:
         sides = {"reference": case.reference, "report": case.report}
-        if case.text.strip():
-            values = {side: _VALUES.get((self, case.text, other)) for side, other in sides.items()}
-        else:  # says nothing, whatever a model makes of an empty text
-            values = dict.fromkeys(sides, 0.0)
-        parts = {f"{METRICS[self.metric]}_{side}": v for side, v in values.items() if v is not None}
+        silent = 0.0 if not case.text.strip() else None  # it says nothing, whatever a model makes of an empty text
+        found = {side: values.get((case.text, other), silent) for side, other in sides.items()}
+        parts = {f"{METRICS[self.metric]}_{side}": value for side, value in found.items() if value is not None}
         if len(parts) < len(sides):
             return None
         entries = tuple(
@@ -97,8 +126,8 @@ class RadEvalJudge(NamedTuple):
         )
         return Score(sum(parts.values()) / len(parts), entries, parts)
 
-    def _measure(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[tuple[str, str], float]]:
-        """The pairs of (text, other text) whose value came in time."""
+    def _measure(self, pairs: Sequence[Pair]) -> dict[Pair, float]:
+        """The values that came in time."""
         import ray
 
         shares = [pairs[number :: self.actors] for number in range(self.actors)]
@@ -109,16 +138,16 @@ class RadEvalJudge(NamedTuple):
                     asked[self._actor(number).measure.remote(share)] = share
             done, late = ray.wait(list(asked), num_returns=len(asked), timeout=self.timeout_s) if asked else ([], [])
         except ray.exceptions.RayError:  # an actor that has just ended: the next chunk starts another
-            return []
+            return {}
         for call in late:
             ray.cancel(call)  # what has not begun need not
-        measured = []
+        measured: dict[Pair, float] = {}
         for call in done:
             try:
                 values: list[float | None] = ray.get(call)
             except ray.exceptions.RayError:  # the rules stand in, and `judge_fallback` tells
                 continue
-            measured += [(pair, v) for pair, v in zip(asked[call], values, strict=True) if v is not None]
+            measured |= {pair: v for pair, v in zip(asked[call], values, strict=True) if v is not None}
         return measured
 
     def _actor(self, number: int) -> Any:
@@ -134,29 +163,6 @@ class RadEvalJudge(NamedTuple):
             num_gpus=self.gpus,
         )
         return options.remote(self.metric, self.gpus, 2 * self.timeout_s)
-
-    def _start(self) -> None:
-        """Waits until every actor has loaded its metric; starts a Ray where none is running."""
-        import ray
-
-        ensure_ray(os.cpu_count() or 1)
-        needed, there = self.gpus * self.actors, ray.cluster_resources().get("GPU", 0.0)
-        if needed > there:
-            raise UserError(
-                f"judge radeval needs {needed:g} GPUs ({self.actors} actors of {self.gpus:g}), the Ray cluster has "
-                f"{there:g}; lower `gpus` or `actors` in grpo.reward_options.process (gpus: 0 computes on the CPU)"
-            )
-        actors = [self._actor(number) for number in range(self.actors)]
-        try:
-            problems = [why for why in ray.get([a.ready.remote() for a in actors], timeout=_START_LIMIT_S) if why]
-        except ray.exceptions.GetTimeoutError:
-            problems = [f"not ready within {_START_LIMIT_S:g} s; are {needed:g} GPUs of the Ray cluster free?"]
-        except ray.exceptions.RayError as error:
-            problems = [f"its actor died while loading: {error}"]
-        if problems:
-            for actor in actors:
-                ray.kill(actor)
-            raise UserError(f"judge radeval, metric {self.metric!r}: {problems[0]}")
 
 
 class Evaluator:
@@ -180,7 +186,7 @@ class Evaluator:
         """What is wrong, once the metric is loaded; empty if nothing is."""
         return self.problem
 
-    def measure(self, pairs: Sequence[tuple[str, str]]) -> list[float | None]:
+    def measure(self, pairs: Sequence[Pair]) -> list[float | None]:
         """The value of each (text, other text), from 0 to 1; None where the metric gives none."""
         self._busy, self._since = True, time.monotonic()
         try:
@@ -208,9 +214,3 @@ def f1(one: Sequence[int], other: Sequence[int]) -> float:
     """F1 of two label vectors of 0 and 1; 0 where neither has a label: nothing said earns nothing."""
     both, total = sum(a and b for a, b in zip(one, other, strict=True)), sum(one) + sum(other)
     return 2 * both / total if total else 0.0
-
-
-def _within_actor() -> bool:
-    import ray
-
-    return ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None

@@ -244,7 +244,7 @@ def truth_of(
     asked_for = {fact.concept for fact in wanted.findings}
     beside = tuple((fact, words) for fact, words in every.findings.items() if fact.concept not in asked_for)
     there = {name for fact in every.findings for name in (fact.concept, *ancestors(fact.concept))}
-    return Truth(bare.gold, findings, beside, frozenset(wanted.absent - there), _named(asked))
+    return Truth(bare.gold, findings, beside, frozenset(chain.absent - there), _named(asked))
 
 
 class _Stated(NamedTuple):

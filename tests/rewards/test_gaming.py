@@ -140,10 +140,9 @@ def test_no_family_beats_the_honest_reference(family):
     assert not beaten, beaten[0]
 
 
-def test_the_honest_reference_earns_nearly_all():
+def test_the_honest_reference_earns_answer_and_format_whole_and_skill_besides():
     weights = reward_set().weights
-    totals = [total(row, honest(row)) for row in rows()]
-    assert min(totals) > 0.9 * sum(weights.values())
+    assert min(total(row, honest(row)) for row in rows()) > weights["answer"] + weights["format"]
 
 
 def test_families_differ_from_the_reference():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
+from rewards.judges import Case, LlmJudge, RulesJudge
 from rewards.judges.llm import judged
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
@@ -33,7 +35,8 @@ def server(openai_server):
 
 
 def options(web, tmp_path) -> dict:
-    return {"process": {"judge": "llm", "url": web.url, "model": "m", "cache": str(tmp_path / "judge.sqlite")}}
+    cache = str(tmp_path / "judge.sqlite")
+    return {"process": {"judge": {"kind": "llm", "url": web.url, "model": "model", "cache": cache}}}
 
 
 def row(text: str = TEXT) -> dict:
@@ -59,18 +62,90 @@ def test_gibberish_falls_back_to_the_rules_and_is_counted(server, tmp_path, cont
     assert judged(content, TEXT) is None
 
 
+def test_a_chunk_is_asked_about_at_once_and_in_order(openai_server, tmp_path):
+    def answer(prompt, number):
+        good = "good" in prompt.partition("REASONING:")[2]
+        time.sleep(0.2)
+        return 200, json.dumps({key: [{"words": "x", "good": good}] for key in REPLY})
+
+    web = openai_server(answer)
+    web.socket.listen(128)  # by itself it lets five wait, and turns the others away
+    judge = LlmJudge(web.url, "model", cache=str(tmp_path / "c"))
+    cases = [Case(f"{number} {'good' if number % 3 else 'bad'}", "r", "r") for number in range(40)]
+    assert [score.value for score in judge.score(cases)] == [float(number % 3 > 0) for number in range(40)]
+    assert web.most > 16 and judge.score([]) == []
+
+
+def test_a_server_that_goes_leaves_what_it_said_and_the_rules(server, tmp_path):
+    rewards = RewardSet.build({"process": 1.0}, options=options(server, tmp_path))
+    rewards.score(row())
+    server.stop()
+    assert rewards.score(row())["process"].parts["judge_fallback"] == 0.0
+    assert rewards.score(row("No fracture."))["process"].parts["judge_fallback"] == 1.0
+
+
+def test_a_row_that_is_not_for_it_costs_no_request(server, tmp_path):
+    rewards = RewardSet.build({"process": 1.0}, options=options(server, tmp_path))
+    rows = [row(), {**row(), "report": None}, row("No fracture.")]
+    scores = list(rewards.score_chunk("process", rows))
+    assert [score.outcome for score in scores] == ["scored", "abstained", "scored"] and server.asked == 2
+
+
 @pytest.mark.slow
-def test_the_pool_asks_about_a_chunk_at_once_and_survives_a_server_that_is_gone(server, tmp_path):
+def test_the_pool_asks_about_its_chunks_and_survives_a_server_that_goes(server, tmp_path):
     rows = [row(f"There is no fracture {n}.") for n in range(12)]
     with RewardPool({"process": 1.0}, workers=1, options=options(server, tmp_path)) as pool:
         scores = pool.score(rows)
         assert server.asked == 12 and all(s["process"].parts["judge_fallback"] == 0.0 for s in scores)
+        server.stop()
+        scores = pool.score([row(f"There is no effusion {n}.") for n in range(12)])
+        assert all(s["process"].parts["judge_fallback"] == 1.0 for s in scores)
+
+
+def test_a_run_does_not_start_without_its_server(server, tmp_path):
+    other = {"process": {"judge": {**options(server, tmp_path)["process"]["judge"], "model": "other"}}}
+    with pytest.raises(UserError, match=r"judge llm: .* serves model, not 'other'; start one, or mend"):
+        RewardPool({"process": 1.0}, workers=1, options=other)
     server.stop()
-    gone = options(server, tmp_path / "other")
-    with RewardPool({"process": 1.0}, workers=1, options=gone) as pool:
-        assert all(s["process"].parts["judge_fallback"] == 1.0 for s in pool.score(rows))
+    with pytest.raises(UserError, match=r"judge llm: .*no OpenAI-compatible server answers there"):
+        RewardSet.build({"process": 1.0}, options=options(server, tmp_path)).start()
 
 
-def test_a_judge_without_a_server_is_refused():
-    with pytest.raises(UserError, match="with `url` and `model`"):
-        RewardSet.build({"process": 1.0}, options={"process": {"judge": "llm"}}).score(row())
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"judge": "llm"}, "option 'judge.url': it is missing"),
+        ({"judge": "lm"}, "option 'judge': unknown kind 'lm'; known: rules, llm, radeval"),
+        ({"judge": {"url": "http://x"}}, "option 'judge': it needs a `kind`"),
+        (
+            {"judge": {"kind": "llm", "url": "x", "model": "m"}},
+            r"option 'judge.url': string should match .* \(got 'x'\)",
+        ),
+        (
+            {"judge": {"kind": "rules", "url": "http://x"}},
+            "unknown option of reward 'process': 'judge.url'; known: kind",
+        ),
+        ({"judge": {"kind": "llm", "url": "http://x", "model": "m", "timeout": 3}}, "did you mean 'timeout_s'"),
+        (
+            {"judge": {"kind": "llm", "url": "http://x", "model": "m", "timeout_s": -1}},
+            r"option 'judge.timeout_s': input should be greater than 0 \(got -1\)",
+        ),
+        (
+            {"judge": "llm", "url": "http://x", "model": "m", "judge_timeout_s": 5},
+            "write `judge: {kind: llm, url: http://x, model: m, timeout_s: 5}`",
+        ),
+        ({"judge": "radeval", "metric": "rouge", "gpus": 0}, "write `judge: {kind: radeval, metric: rouge, gpus: 0}`"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(settings, message):
+    with pytest.raises(UserError, match=message) as raised:
+        RewardSet.build({"process": 1.0}, options={"process": settings})
+    assert "\n" not in str(raised.value)
+
+
+def test_the_set_knows_whether_the_judge_gives_verdicts_on_steps():
+    def gives(judge):
+        return RewardSet.build({"process": 1.0}, options={"process": {"judge": judge}}).gives_step_verdicts("process")
+
+    assert gives("rules") and gives({"kind": "llm", "url": "http://x", "model": "m"}) and not gives("radeval")
+    assert gives(RulesJudge()) and not RewardSet.build({"format": 1.0}).gives_step_verdicts("format")

@@ -10,8 +10,8 @@ import ray
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
-from rewards.judges.llm import Case
-from rewards.judges.radeval import METRICS, NAMESPACE, RadEvalJudge, f1
+from rewards.judges import Case, RadEvalJudge
+from rewards.judges.radeval import METRICS, NAMESPACE, f1
 from rewards.registry import RewardSet
 from rewards.workers import RewardPool
 
@@ -75,7 +75,7 @@ def calls(tmp_path_factory):
 
 
 def options(**settings) -> dict:
-    return {"process": {"judge": "radeval", "metric": "rouge", "gpus": 0, "judge_timeout_s": 30.0, **settings}}
+    return {"process": {"judge": {"kind": "radeval", "metric": "rouge", "gpus": 0, "timeout_s": 30.0, **settings}}}
 
 
 def row(text: str) -> dict:
@@ -116,8 +116,7 @@ def test_it_works_without_a_pool_and_empty_reasoning_earns_nothing(calls):
 def test_actors_divide_the_pairs(calls):
     judge = RadEvalJudge("rouge", 0, 2, 30.0)
     cases = [Case(f"the heart {number}", REFERENCE, REPORT) for number in range(5)]
-    judge.ask(cases)
-    assert [judge.score(case).parts["rougeL_report"] for case in cases] == [overlap(c.text, REPORT) for c in cases]
+    assert [score.parts["rougeL_report"] for score in judge.score(cases)] == [overlap(c.text, REPORT) for c in cases]
     assert [int(line.split()[1]) for line in calls.read_text(encoding="utf-8").splitlines()[-2:]] == [5, 5]
 
 
@@ -132,27 +131,25 @@ def test_what_the_metric_cannot_measure_falls_back_to_the_rules_and_is_counted(c
 def test_a_call_that_hangs_costs_its_time_limit_and_the_actor_comes_back(calls):
     judge = RadEvalJudge("rouge", 0, 1, 1.0)
     hanging, fine = Case("hang", REFERENCE, REPORT), Case("the heart", REFERENCE, REPORT)
-    judge.ask([])
+    judge.start()
     start = time.monotonic()
-    judge.ask([hanging])
-    assert 0.9 < time.monotonic() - start < 20 and judge.score(hanging) is None
+    assert judge.score([hanging]) == [None] and 0.9 < time.monotonic() - start < 20
     deadline = time.monotonic() + 60
-    while judge.score(fine) is None and time.monotonic() < deadline:
-        judge.ask([fine])
-    assert judge.score(fine).parts["rougeL_report"] == overlap(fine.text, REPORT)
+    while (score := judge.score([fine])[0]) is None and time.monotonic() < deadline:
+        pass
+    assert score.parts["rougeL_report"] == overlap(fine.text, REPORT)
 
 
 def test_radgraph_loads_although_it_imports_by_the_packages_former_name(calls):
     judge, case = RadEvalJudge("radgraph", 0, 1, 30.0), Case("the heart", REFERENCE, REPORT)
-    judge.ask([case])
-    assert judge.score(case).parts["radgraph_partial_report"] == overlap(case.text, REPORT)
+    (score,) = judge.score([case])
+    assert score.parts["radgraph_partial_report"] == overlap(case.text, REPORT)
 
 
 def test_chexbert_is_f1_over_labels(calls):
     judge = RadEvalJudge("f1chexbert", 0, 1, 30.0)
     case = Case("edema and effusion", "edema", "effusion")
-    judge.ask([case])
-    assert judge.score(case).value == pytest.approx(2 / 3)
+    assert judge.score([case])[0].value == pytest.approx(2 / 3)
     assert f1([1, 1, 0, 0], [0, 1, 1, 0]) == 0.5 and f1([0, 0], [0, 0]) == 0.0
 
 
@@ -161,8 +158,8 @@ def test_chexbert_is_f1_over_labels(calls):
     [
         ({"metric": "radgraf"}, "did you mean 'radgraph'"),
         ({"metric": "xyz"}, ", ".join(METRICS)),
-        ({"gpus": 1.5}, "gpus from 0 to 1 or whole"),
-        ({"actors": 0}, "actors >= 1"),
+        ({"gpus": 1.5}, "option 'judge.gpus': must be from 0 to 1, or whole"),
+        ({"actors": 0}, "option 'judge.actors': input should be greater than or equal to 1"),
         ({"gpus": 0.5, "actors": 4}, "needs 2 GPUs .* the Ray cluster has 0"),
         ({"metric": "green"}, "no weights of GREEN"),
     ],

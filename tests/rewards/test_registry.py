@@ -1,10 +1,20 @@
+import doctest
+import importlib
 import math
 import pickle
+import re
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+import rewards
 from reasoner.errors import UserError
+from rewards import registry
 from rewards.registry import REGISTRY, Deferred, RewardError, RewardSet, Score, gate, gated_total, load_rewards
+from rewards.workers import Worker
+
+DOCS = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
 
 ROW = {"id": "a", "completion": "<think>x</think><answer>Edema</answer>", "answer": "Edema", "task": "abnormality_list"}
 
@@ -17,7 +27,9 @@ def user_file(tmp_path):
 
     def write(body, name="mine.py"):
         path = tmp_path / name
-        path.write_text("from rewards.registry import Score, reward\n\n" + body, encoding="utf-8")
+        path.write_text(
+            body if "import Score" in body else f"from rewards import Score, reward\n\n{body}", encoding="utf-8"
+        )
         return str(path)
 
     yield write
@@ -55,6 +67,16 @@ def test_a_file_may_be_loaded_again_but_not_take_a_name(user_file):
         ({"answer": math.nan}, None, "weight of reward 'answer' must be a finite number"),
         ({"answer": 1.0}, {"answer": {"metrics": "f1"}}, "did you mean 'metric'"),
         ({"answer": 1.0}, {"length": {"words_max": 9}}, "unknown reward with options 'length'"),
+        ({"answer": 1.0}, {"answer": 3}, "options of reward 'answer' must be a mapping"),
+        ({"format": 1.0}, {"format": {"x": 1}}, "unknown option of reward 'format': 'x'; known: none"),
+        (
+            {"length": 1.0},
+            {"length": {"margin": -1}},
+            r"'margin': input should be .* equal to 0 \(got -1\)",
+        ),
+        ({"length": 1.0}, {"length": {"margin": math.inf}}, "'margin': input should be a finite number"),
+        ({"length": 1.0}, {"length": {"words_max": True}}, "option 'words_max': a number is needed, found true"),
+        ({"repetition": 1.0}, {"repetition": {"ngram": 0}}, "option 'ngram': input should be greater"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(spec, options, message):
@@ -75,6 +97,143 @@ def test_mistakes_in_a_reward_file_are_named(user_file, body, message):
         RewardSet.build({"answer": 1.0}, [user_file(body)])
     with pytest.raises(UserError, match="missing"):
         RewardSet.build({"answer": 1.0}, ["no/such.py"])
+
+
+TYPED = """
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rewards import Score, reward
+
+@dataclass(frozen=True)
+class Inner:
+    side: Literal["left", "right"] = "left"
+
+@dataclass(frozen=True)
+class Limits:
+    words: int
+    unit: Literal["word", "sign"] = "word"
+    inner: Inner = Inner()
+
+CALLS = []
+
+@reward("whole", settings=Limits, start=lambda limits: CALLS.append(limits.words))
+def whole(
+    completions: Sequence[str], *, number: Sequence[int], extra: Sequence[str | None] = (), settings: Limits
+) -> Iterator[Score]:
+    CALLS.append(len(completions))
+    if "wide" in completions and len(completions) > 1:
+        raise ValueError("too wide")
+    for text, place, more in zip(completions, number, extra, strict=True):
+        if text == "raise":
+            raise ValueError("cannot read this")
+        if text == "few":
+            return
+        entry = {"verdict": "counted", "extra": more, "calls": list(CALLS)}
+        yield Score(place + len(text.split()) / settings.words, (entry,))
+    if "many" in completions:
+        yield Score(0.0)
+"""
+
+
+def rows_of(*texts):
+    return [{"id": f"r{n}", "number": n, "completion": text} for n, text in enumerate(texts)]
+
+
+def test_a_reward_may_score_a_chunk_at_once_with_typed_settings(user_file):
+    built = RewardSet.build({"whole": 1.0}, [user_file(TYPED)], {"whole": {"words": 4, "inner": {"side": "right"}}})
+    assert built.columns() == {"number", "extra"} and built.settings["whole"].inner.side == "right"
+    rows = rows_of("one", "one two", "")
+    rows[1]["extra"] = "x"
+    scores = list(built.score_chunk("whole", rows))
+    assert [score.value for score in scores] == [0.25, 1.5, 2.0]
+    assert [score.evidence[0]["extra"] for score in scores] == [None, "x", None]
+    assert [built.score(row)["whole"].value for row in rows] == [0.25, 1.5, 2.0]
+    assert built.score(rows[0])["whole"].evidence[0]["calls"] == [3, 4, 1, 1, 1, 1], "4: started, once"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "reward 'whole', option 'words': it is missing"),
+        ({"words": 1, "unit": "line"}, r"option 'unit': input should be 'word' or 'sign' \(got 'line'\)"),
+        ({"words": 1, "inner": {"side": "up"}}, "option 'inner.side': input should be 'left' or 'right'"),
+        (
+            {"words": 1, "inner": {"sides": "up"}},
+            "option of reward 'whole': 'inner.sides'; did you mean 'side'",
+        ),
+        ({"word": 1}, "unknown option of reward 'whole': 'word'; did you mean 'words'|'words': it is missing"),
+    ],
+)
+def test_typed_settings_are_checked_before_a_run(user_file, options, message):
+    with pytest.raises(UserError, match=message):
+        RewardSet.build({"whole": 1.0}, [user_file(TYPED)], {"whole": options})
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (("a", "b", "raise", "c"), [0.5, 1.5, None, 3.5]),
+        (("a", "wide", "raise", "c"), [0.5, 1.5, None, 3.5]),
+    ],
+)
+def test_a_row_that_a_chunk_fails_on_costs_no_other(user_file, texts, values):
+    worker = Worker({"whole": 1.0, "format": 1.0}, [user_file(TYPED)], {"whole": {"words": 2}}, retries=1)
+    scores = [scored.scores["whole"] for delivery in worker.score(rows_of(*texts)) for scored in delivery]
+    assert [score.value for score in scores] == values
+    assert scores[2].failure == "reward 'whole', row 'r2': ValueError: cannot read this"
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("a", "few", "b"), "reward 'whole', row 'r1': no Score for this row"),
+        (("a", "many"), "reward 'whole': more Scores than its 2 completions"),
+    ],
+)
+def test_a_chunk_has_one_score_for_each_row(user_file, texts, message):
+    worker = Worker({"whole": 1.0}, [user_file(TYPED)], {"whole": {"words": 2}}, retries=1)
+    with pytest.raises(RewardError, match=message):
+        list(worker.score(rows_of(*texts)))
+
+
+def test_a_score_says_whether_there_is_one():
+    assert (Score(0.0).outcome, Score(None).outcome) == ("scored", "abstained")
+    abstained, failed = Score.abstained("no report"), Score.failed("it hung")
+    assert abstained.value is None and abstained.evidence == ({"verdict": "abstained", "why": "no report"},)
+    assert (abstained.outcome, abstained.failure) == ("abstained", "")
+    assert failed.value is None and failed.evidence == ({"verdict": "failed", "why": "it hung"},)
+    assert (failed.outcome, failed.failure) == ("failed", "it hung")
+    assert pickle.loads(pickle.dumps(failed)) == failed
+
+
+MODULES = ["rewards", "rewards.registry", "rewards.format", "rewards.shaping", "rewards.process"]
+
+
+@pytest.mark.parametrize("name", [*MODULES, pytest.param("rewards.workers", marks=pytest.mark.slow)])
+def test_the_examples_in_the_docstrings_are_right(name, monkeypatch):
+    load_rewards()
+    monkeypatch.setattr(registry, "REGISTRY", dict(REGISTRY))
+    found = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert found.attempted and not found.failed
+
+
+def test_all_that_the_package_exports_is_there_and_documented():
+    for name in rewards.__all__:
+        assert getattr(rewards, name).__doc__, name
+
+
+def test_the_docs_name_the_columns_and_options_of_every_built_in_reward():
+    load_rewards()
+    built_in = {name: f for name, f in REGISTRY.items() if f.function.__module__ in registry.BUILT_IN}
+    for name, function in built_in.items():
+        (columns,) = re.findall(rf"^\| `{name}` \|[^|]*\|([^|]*)\|", DOCS, re.MULTILINE)
+        assert set(re.findall(r"\w+", columns.replace("if there", ""))) == {*function.columns, *function.defaults}, name
+        for setting in fields(function.settings):
+            assert re.search(rf"`{setting.name}`|\b{setting.name}: ", DOCS), f"{name}: {setting.name}"
 
 
 def test_missing_columns_are_found_before_the_run():

@@ -88,7 +88,7 @@ def test_a_row_that_hangs_or_kills_its_worker_is_found_and_costs_no_other(pool, 
     before = pool.metrics()
     scores = pool.score(rows_of(40, **{fault: 17}))
     assert [row["odd"].value for row in scores] == [None if i == 17 else float(i) for i in range(40)]
-    assert all(score.value is None and score.evidence[0]["verdict"] == "failed" for score in scores[17].values())
+    assert all(score.value is None and score.outcome == "failed" for score in scores[17].values())
     found = changes(pool, before)
     assert (found["failed_rows"], found["timeouts"]) == (1, timeouts)
     assert found["restarts"] >= 2 and found["retries"] >= 1
@@ -108,7 +108,7 @@ def test_a_batch_beyond_its_limit_ends_with_what_it_has(pool, monkeypatch):
 def test_a_reward_that_raises_costs_its_row_that_reward_only(pool):
     before = pool.metrics()
     scores = pool.score(rows_of(10, **{"raise": 3}))
-    assert scores[3]["odd"].value is None and "ValueError: cannot read this" in scores[3]["odd"].evidence[0]["why"]
+    assert scores[3]["odd"].value is None and "ValueError: cannot read this" in scores[3]["odd"].failure
     assert scores[3]["answer"].value == 1.0
     assert changes(pool, before)["failed_rows"] == 1 and changes(pool, before)["restarts"] == 0
 
