@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchmarks.reading_grammar.cases import Case
+from benchmarks.reading_grammar.layouts import layout_cases
 from benchmarks.reading_grammar.sentences import sentence_cases
 
-KINDS = {"sentence": sentence_cases}
+KINDS = {"sentence": sentence_cases, "layout": layout_cases}
 
 
 def cases(kinds: Iterable[str] = tuple(KINDS)) -> Iterator[Case]:
@@ -21,7 +22,7 @@ def cases(kinds: Iterable[str] = tuple(KINDS)) -> Iterator[Case]:
 
 
 def measure(chosen: Iterable[Case]) -> dict[str, Any]:
-    """Counts of right and all cases per kind and group, and per construction that failed how often, with one example."""
+    """Counts of right and all cases per kind and group, and per construction that fails how often, with an example."""
     right: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     failures: dict[str, list[Any]] = {}
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=sorted(KINDS), action="append")
     parser.add_argument("--group", help="only this group of constructions, or this construction")
     parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="print up to N constructions that fail, with an example"
+        "--show", type=int, default=0, metavar="N", help="up to N constructions that fail"
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -29,7 +29,7 @@ class Construction(NamedTuple):
         if not thing:
             return True
         return not (
-            (any(slot in slots for slot in ("{xl}", "{side}")) and not thing.sided)
+            (any(slot in slots for slot in ("{xl}", "{side}", "either side")) and not thing.sided)
             or (any(slot in slots for slot in ("{xv}", "{sev}")) and not thing.severities)
             or (group == "change" and not thing.moves)
         )

@@ -62,7 +62,7 @@ ORGANS = (
     Organ("cardiac silhouette", "normal", "cardiomegaly", "enlarged", "cardiomegaly"),
     Organ("mediastinum", "normal", "enlarged_cardiomediastinum", "widened", "enlarged_cardiomediastinum"),
     Organ("pleural spaces", "clear", "pleural_effusion"),
-    Organ("costophrenic angles", "sharp", "pleural_effusion", "blunted", "pleural_effusion"),
+    Organ("costophrenic angles", "sharp", "pleural_effusion", "blunted", "costophrenic_blunting"),
     Organ("ribs", "intact", "fracture", "fractured", "fracture"),
     Organ("hila", "normal", "hilar_enlargement", "enlarged", "hilar_enlargement"),
     Organ("bones", "intact", "fracture"),
