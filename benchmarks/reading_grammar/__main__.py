@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from benchmarks.reading_grammar.answers import answer_cases
 from benchmarks.reading_grammar.cases import Case
 from benchmarks.reading_grammar.layouts import layout_cases
 from benchmarks.reading_grammar.sentences import sentence_cases
 
-KINDS = {"sentence": sentence_cases, "layout": layout_cases}
+KINDS = {"sentence": sentence_cases, "layout": layout_cases, "answer": answer_cases}
 
 
 def cases(kinds: Iterable[str] = tuple(KINDS)) -> Iterator[Case]:
@@ -46,9 +47,7 @@ def main() -> None:
     parser.add_argument("--held-back", action="store_true", help="the half kept from development: totals only")
     parser.add_argument("--kind", choices=sorted(KINDS), action="append")
     parser.add_argument("--group", help="only this group of constructions, or this construction")
-    parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="up to N constructions that fail"
-    )
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="up to N constructions that fail")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     chosen = [case for case in cases(args.kind or KINDS) if case.held_back == args.held_back]

@@ -224,7 +224,9 @@ def fact_sets() -> Iterator[tuple[Said, ...]]:
         for thing in rng.sample(THINGS, len(THINGS)):
             if len(chosen) < size - 1 and not taken & set(family(thing)) and thing.organ != organ.name:
                 taken |= set(family(thing))
-                chosen.append(_said(thing, ("present", "absent", "uncertain")[min(len(chosen), rng.randint(0, 2))], rng))
+                chosen.append(
+                    _said(thing, ("present", "absent", "uncertain")[min(len(chosen), rng.randint(0, 2))], rng)
+                )
         if not taken & {organ.name, organ.denied} and organ.name in {thing.organ for thing in THINGS}:
             chosen.append(Said(organ))
         rng.shuffle(chosen)
