@@ -11,9 +11,18 @@ from typing import Any
 from benchmarks.reading_grammar.answers import answer_cases
 from benchmarks.reading_grammar.cases import Case
 from benchmarks.reading_grammar.layouts import layout_cases
+from benchmarks.reading_grammar.mutations import mutation_cases
+from benchmarks.reading_grammar.pairs import hollow_cases, pair_cases
 from benchmarks.reading_grammar.sentences import sentence_cases
 
-KINDS = {"sentence": sentence_cases, "layout": layout_cases, "answer": answer_cases}
+KINDS = {
+    "sentence": sentence_cases,
+    "layout": layout_cases,
+    "answer": answer_cases,
+    "mutation": mutation_cases,
+    "pair": pair_cases,
+    "hollow": hollow_cases,
+}
 
 
 def cases(kinds: Iterable[str] = tuple(KINDS)) -> Iterator[Case]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.reading_grammar.cases import Case
+from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.words import THINGS, draw, fillings
 from rewards.registry import RewardSet
 
-TABLE = Path(__file__).with_name("answers.txt")
 #: Questions per construction and possible answer.
 TIMES, LETTERS = 6, "ABCDE"
 CHANGES = ("new", "worsening", "stable", "improving", "resolved")
@@ -58,16 +56,10 @@ def _slots(letter: str, label: Label) -> dict[str, str]:
 
 
 def answer_cases() -> Iterator[Case]:
-    for name, worth, text in _table():
+    for name, worth, text in table("answers.txt", 3):
         task = name.split("/")[0]
         for row, value in _rows(task, name, worth, text):
             yield Case("answer", name, row["given"], partial(_misgraded, row, value))
-
-
-def _table() -> list[list[str]]:
-    lines = TABLE.read_text(encoding="utf-8").splitlines()
-    rows = [f"{line} ".split(" | ", 2) for line in lines if line and not line.startswith("#")]
-    return [[name, worth, text[:-1].replace("\\n", "\n")] for name, worth, text in rows]
 
 
 def _rows(task: str, name: str, worth: str, text: str) -> Iterator[tuple[dict[str, Any], float]]:

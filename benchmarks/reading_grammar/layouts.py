@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
@@ -213,10 +214,10 @@ LAYOUTS: dict[str, Layout] = {
 INCOMPLETE = {"asked", "boxes"}
 
 
-def fact_sets() -> Iterator[tuple[Said, ...]]:
+def fact_sets(number: int = SETS) -> Iterator[tuple[Said, ...]]:
     """Sets of 3 to 5 facts that have nothing to do with each other, always the same."""
     rng = Random(11)
-    for _ in range(SETS):
+    for _ in range(number):
         chosen: list[Said] = []
         taken: set[str] = set()
         size = rng.randint(3, 5)
@@ -245,10 +246,9 @@ def layout_cases() -> Iterator[Case]:
         prose = _prose(facts)
         for name, lay in LAYOUTS.items():
             text = lay(facts)
-            yield Case("layout", f"layout/{name}", text, lambda t=text, f=facts, n=name: _misread(t, f, n))
+            yield Case("layout", f"layout/{name}", text, partial(_misread, text, facts, name))
             if name not in INCOMPLETE:
-                check = lambda t=text, p=prose, f=facts: _shifted(t, p, f)  # noqa: E731
-                yield Case("layout_score", f"layout/{name}", text, check)
+                yield Case("layout_score", f"layout/{name}", text, partial(_shifted, text, prose, facts))
 
 
 def _misread(text: str, facts: Sequence[Said], name: str) -> str | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 from typing import NamedTuple
 
-from benchmarks.reading_grammar.cases import Case
+from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.meaning import Expected, failure, parse_expected
 from benchmarks.reading_grammar.words import ORGANS, THINGS, Organ, Thing, fillings, organ_fillings
-
-TABLE = Path(__file__).with_name("sentences.txt")
 
 
 class Construction(NamedTuple):
@@ -38,9 +35,7 @@ class Construction(NamedTuple):
 @cache
 def constructions() -> tuple[Construction, ...]:
     """All of `sentences.txt`, in its order."""
-    lines = TABLE.read_text(encoding="utf-8").splitlines()
-    rows = [line.split(" | ", 2) for line in lines if line and not line.startswith("#")]
-    return tuple(Construction(name, says, text.replace("\\n", "\n")) for name, says, text in rows)
+    return tuple(Construction(*row) for row in table("sentences.txt", 3))
 
 
 def fill(construction: Construction, thing: Thing | None, organ: Organ | None) -> tuple[str, tuple[Expected, ...]]:
@@ -61,7 +56,7 @@ def sentence_cases() -> Iterator[Case]:
         for thing, organ in _fillers(group):
             if construction.fits(thing, organ):
                 text, expected = fill(construction, thing, organ)
-                yield Case("sentence", construction.id, text, lambda t=text, e=expected: _misread(t, e))
+                yield Case("sentence", construction.id, text, partial(_misread, text, expected))
 
 
 def _fillers(group: str) -> Iterator[tuple[Thing | None, Organ | None]]:
