@@ -63,7 +63,7 @@ def failure(text: str, expected: Expected) -> str | None:
         ("change", expected.change),
     ):
         if wanted and said == "present":
-            values = {getattr(fact, detail) for fact in facts_about(text, expected.concept)}
+            values = {getattr(fact, detail) for fact in facts_about(text, expected.concept) if fact.status == "present"}
             if values != {wanted}:
                 return f"{expected.concept}: {detail} {sorted(map(str, values))}, not {wanted}"
     return None

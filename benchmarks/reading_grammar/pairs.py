@@ -13,7 +13,7 @@ from random import Random
 from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.layouts import Said, fact_sets
 from benchmarks.reading_grammar.sentences import Construction, constructions, fill
-from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, draw, family
+from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, apart, draw, family
 from rewards.radrscore import radrscore
 
 TIE, MARGIN, LEAST = 0.01, 0.1, 0.001
@@ -81,7 +81,7 @@ def _beside(construction: Construction, thing: Thing, there: bool) -> Iterator[C
 def _apart(fact: Said, thing: Thing) -> bool:
     if isinstance(fact.about, Thing):
         return not set(family(fact.about)) & set(family(thing))
-    return not {fact.about.name, fact.about.denied} & set(family(thing))
+    return apart(thing, fact.about)
 
 
 def _pair(name: str, report: str, truer: str, other: str, tie: bool = False) -> Case:

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.meaning import Expected, failure, parse_expected
-from benchmarks.reading_grammar.words import ORGANS, THINGS, Organ, Thing, fillings, organ_fillings
+from benchmarks.reading_grammar.words import ORGANS, THINGS, Organ, Thing, apart, draw, fillings, organ_fillings
+
+SIDED = ("{xl}", "{side}", "either side", "both sides", "Bilateral", "neither side", "on the left")
+#: What a normal film rules out for certain.
+SEEN = ("pleural_effusion", "pneumothorax", "consolidation", "cardiomegaly")
 
 
 class Construction(NamedTuple):
@@ -26,9 +30,24 @@ class Construction(NamedTuple):
         if not thing:
             return True
         return not (
-            (any(slot in slots for slot in ("{xl}", "{side}", "either side")) and not thing.sided)
+            (
+                any(
+                    slot in slots
+                    for slot in (
+                        "{xl}",
+                        "{side}",
+                        "either side",
+                        "both sides",
+                        "Bilateral",
+                        "neither side",
+                        "on the left",
+                    )
+                )
+                and not thing.sided
+            )
             or (any(slot in slots for slot in ("{xv}", "{sev}")) and not thing.severities)
-            or (group == "change" and not thing.moves)
+            or (group in ("change", "course") and not thing.moves)
+            or (group == "film" and thing.concept not in SEEN)
         )
 
 
@@ -53,16 +72,20 @@ def fill(construction: Construction, thing: Thing | None, organ: Organ | None) -
 def sentence_cases() -> Iterator[Case]:
     for construction in constructions():
         group = construction.id.split("/")[0]
-        for thing, organ in _fillers(group):
+        for thing, organ in _fillers(construction.id, group):
             if construction.fits(thing, organ):
                 text, expected = fill(construction, thing, organ)
                 yield Case("sentence", construction.id, text, partial(_misread, text, expected))
 
 
-def _fillers(group: str) -> Iterator[tuple[Thing | None, Organ | None]]:
+def _fillers(name: str, group: str) -> Iterator[tuple[Thing | None, Organ | None]]:
     if group == "organ_exception":
         organs = {organ.name: organ for organ in ORGANS}
         yield from ((thing, organs[thing.organ]) for thing in THINGS if thing.organ in organs)
+    elif group == "organ_and":
+        for organ in ORGANS:
+            free = [thing for thing in THINGS if apart(thing, organ)]
+            yield free[draw(name + organ.name, len(free))], organ
     elif group.startswith("organ"):
         yield from ((None, organ) for organ in ORGANS)
     else:

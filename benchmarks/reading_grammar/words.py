@@ -67,6 +67,13 @@ ORGANS = (
     Organ("hila", "normal", "hilar_enlargement", "enlarged", "hilar_enlargement"),
     Organ("bones", "intact", "fracture"),
 )
+#: What an organ is part of, or has as a part, in `Thing.organ`.
+AROUND = {
+    "cardiac silhouette": "heart",
+    "mediastinum": "heart",
+    "costophrenic angles": "pleural spaces",
+    "ribs": "bones",
+}
 SIDES = ("left", "right")
 
 
@@ -87,6 +94,11 @@ def family(thing: Thing) -> Iterator[str]:
     yield from ancestors(thing.concept)
     if thing.organ:
         yield thing.organ
+
+
+def apart(thing: Thing, organ: Organ) -> bool:
+    """Whether a finding leaves an organ normal."""
+    return not {organ.name, organ.denied, organ.asserted} & set(family(thing)) and thing.organ != AROUND.get(organ.name)
 
 
 def fillings(thing: Thing, key: str) -> dict[str, str]:
