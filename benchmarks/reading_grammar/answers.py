@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from benchmarks.reading_grammar.cases import Case, table
-from benchmarks.reading_grammar.words import THINGS, draw, fillings
+from benchmarks.reading_grammar.words import THINGS, draw, fillings, shuffled
 from rewards.registry import RewardSet
 
 #: Questions per construction and possible answer.
@@ -78,7 +78,7 @@ def _rows(task: str, name: str, worth: str, text: str) -> Iterator[tuple[dict[st
 
 def _drawn(key: str, text: str) -> list[Label]:
     """The labels in an order drawn by `key`, those first that have the side and severity that the text wants."""
-    order = sorted(LABELS, key=lambda label: draw(key + label.name, 1 << 30))
+    order = shuffled(LABELS, key)
     sides, severe = "{as}" in text or "(left)" in text, "sev}" in text or any(f"{{{c}v}}" in text for c in "abl")
     fit = [label for label in order if (label.sided or not sides) and (label.severity or not severe)]
     return fit[:5]
@@ -99,7 +99,7 @@ def _classes(task: str, labels: list[Label], text: str) -> dict[str, Any]:
 def _lettered(task: str, key: str, labels: list[Label], text: str) -> dict[str, Any]:
     """`single`: one of four is right, `l`; `multiple`: two of five, `l` and `k`; the others are `w`, `v` and `u`."""
     labels = labels[: 4 if task == "single" else 5]
-    shown = sorted(labels, key=lambda label: draw(key + "shown" + label.name, 1 << 30))
+    shown = shuffled(labels, key + "shown")
     slots: dict[str, str] = {}
     for small, label in zip("lwvu" if task == "single" else "lkwvu", labels, strict=True):
         letter = LETTERS[shown.index(label)]

@@ -9,7 +9,7 @@ from functools import cache, partial
 
 from benchmarks import DATA
 from benchmarks.reading_grammar.cases import Case, table
-from benchmarks.reading_grammar.words import draw
+from benchmarks.reading_grammar.words import shuffled
 from rewards.radrscore.claims import Fact
 from rewards.radrscore.reading import read_reasoning
 
@@ -29,6 +29,7 @@ _COPULA = r"^((?:The|Both|Heart|Lungs)\b[\w\s]* (?:is|are)) "
 _SIDE = {"left": "right", "right": "left"}
 
 
+@cache
 def facts_of(text: str) -> frozenset[Fact]:
     return frozenset(fact for sentence in read_reasoning(text) for claim in sentence.claims for fact in claim.facts)
 
@@ -64,7 +65,7 @@ def mutation_cases() -> Iterator[Case]:
 
 def _pick(sentences: tuple[str, ...], key: str, n: int) -> list[str]:
     """`n` sentences drawn by `key`, as many of each status as there are."""
-    order = sorted(sentences, key=lambda one: draw(key + one, 1 << 30))
+    order = shuffled(sentences, key)
     there = [one for one in order if next(iter(facts_of(one))).status == "present"]
     absent = [one for one in order if one not in set(there)]
     return [one for pair in zip(there, absent, strict=False) for one in pair][:n]
@@ -102,7 +103,7 @@ def _edits() -> Iterator[Case]:
         ("edit/far_from", _COPULA + r"(?=normal|clear|intact|sharp)", r"\1 far from "),
     ):  # fmt: skip
         fit = [one for one in real_sentences() if re.match(pattern, one) and " and " not in one]
-        for one in sorted(fit, key=lambda text: draw(name + text, 1 << 30))[:TIMES]:
+        for one in shuffled(fit, name)[:TIMES]:
             changed = re.sub(pattern, new, one)
             text = changed[0].upper() + changed[1:] + "."
             yield Case("mutation", name, text, partial(_misread, text, "withdrawn", one, one))
@@ -111,7 +112,7 @@ def _edits() -> Iterator[Case]:
             text = change(one + ".")
             yield Case("mutation", name, text, partial(_misread, text, "same", one, one))
     sided = [one for one in real_sentences() if len(re.findall(r"\b(?:left|right)\b", one)) == 1 and _on_a_side(one)]
-    for one in sorted(sided, key=lambda text: draw("edit/side" + text, 1 << 30))[:TIMES]:
+    for one in shuffled(sided, "edit/side")[:TIMES]:
         text = re.sub(r"\b(left|right)\b", lambda match: _SIDE[match[0]], one) + "."
         yield Case("mutation", "edit/side", text, partial(_not_mirrored, text, one))
 

@@ -13,11 +13,13 @@ from random import Random
 from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.layouts import Said, fact_sets
 from benchmarks.reading_grammar.sentences import Construction, constructions, fill
-from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, apart, draw, family
+from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, apart, draw, family, shuffled
 from rewards.radrscore import radrscore
 
 TIE, MARGIN, LEAST = 0.01, 0.1, 0.001
 NORMAL = "The lungs are clear. The heart is normal in size. No pleural effusion or pneumothorax."
+#: Groups of sentences about the whole film, which say something of the other findings, too.
+WHOLE = ("exception/", "film/")
 #: Reports per construction.
 TIMES = 3
 
@@ -48,10 +50,9 @@ def pair_cases() -> Iterator[Case]:
 def _single_claims() -> Iterator[Case]:
     """Every sentence about one finding, beside the plain truth or the plain untruth, at the end of a true reading."""
     for construction in constructions():
-        if construction.says in _RANK:
+        if construction.says in _RANK and not construction.id.startswith(WHOLE):
             fit = [thing for thing in THINGS if construction.fits(thing, None)]
-            for number in range(TIMES):
-                thing = fit[draw(f"{construction.id}{number}", len(fit))]
+            for thing in shuffled(fit, construction.id)[:TIMES]:
                 for there in (True, False):
                     yield from _beside(construction, thing, there)
 
@@ -63,7 +64,7 @@ _RANK = {"x present": 2, "x absent": 0, "x none": 1, "x none|absent": 1, "x unce
 def _beside(construction: Construction, thing: Thing, there: bool) -> Iterator[Case]:
     says = construction.says
     rank = _RANK[says] if there else 2 - _RANK[says]
-    if not there and says in ("x none|absent", "x none|present"):
+    if not there and says == "x none|absent":
         return
     others = [fact for fact in _reports()[draw(construction.id + thing.name, len(_reports()))] if _apart(fact, thing)]
     status = "present" if there else "absent"
@@ -189,7 +190,7 @@ def hollow_cases() -> Iterator[Case]:
 
 
 def _drawn(key: str, construction: Construction | None) -> Iterator[tuple[Said, ...]]:
-    reports = sorted(_reports(), key=lambda facts: draw(key + prose(facts), 1 << 30))
+    reports = shuffled(_reports(), key)
     if construction:
         reports = [facts for facts in reports if all(construction.fits(thing, None) for thing in _things(facts))]
     yield from reports[: 2 * TIMES]

@@ -10,6 +10,7 @@ from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.meaning import Expected, failure, parse_expected
 from benchmarks.reading_grammar.words import ORGANS, THINGS, Organ, Thing, apart, draw, fillings, organ_fillings
 
+#: Words that go with findings that have a side.
 SIDED = ("{xl}", "{side}", "either side", "both sides", "Bilateral", "neither side", "on the left")
 #: What a normal film rules out for certain.
 SEEN = ("pleural_effusion", "pneumothorax", "consolidation", "cardiomegaly")
@@ -24,30 +25,16 @@ class Construction(NamedTuple):
 
     def fits(self, thing: Thing | None, organ: Organ | None) -> bool:
         """Whether the words make sense: sides and severities only where the finding has them, and so on."""
-        slots, group = self.text, self.id.split("/")[0]
-        if organ and ("{bad}" in slots or group == "organ_bad") and not organ.bad:
+        group = self.id.split("/")[0]
+        if organ and not organ.bad and ("{bad}" in self.text or group == "organ_bad"):
             return False
         if not thing:
             return True
-        return not (
-            (
-                any(
-                    slot in slots
-                    for slot in (
-                        "{xl}",
-                        "{side}",
-                        "either side",
-                        "both sides",
-                        "Bilateral",
-                        "neither side",
-                        "on the left",
-                    )
-                )
-                and not thing.sided
-            )
-            or (any(slot in slots for slot in ("{xv}", "{sev}")) and not thing.severities)
-            or (group in ("change", "course") and not thing.moves)
-            or (group == "film" and thing.concept not in SEEN)
+        return (
+            (thing.sided or not any(words in self.text for words in SIDED))
+            and (thing.severities != () or not any(words in self.text for words in ("{xv}", "{sev}")))
+            and (thing.moves or group not in ("change", "course"))
+            and (thing.concept in SEEN or group != "film")
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from reasoner.findings import ancestors
 
@@ -80,6 +80,14 @@ SIDES = ("left", "right")
 def draw(key: str, n: int) -> int:
     """A fixed number below `n` for a key: the same in every process."""
     return int.from_bytes(sha256(key.encode("utf-8")).digest()[1:5], "big") % n
+
+
+T = TypeVar("T")
+
+
+def shuffled(items: Iterable[T], key: str) -> list[T]:
+    """In an order fixed by the key and the items: an item more or less leaves that of the others."""
+    return sorted(items, key=lambda item: draw(f"{key}{item}", 1 << 30))
 
 
 def unrelated(thing: Thing, taken: tuple[Thing, ...], key: str) -> Thing:
