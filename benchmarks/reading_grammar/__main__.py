@@ -13,10 +13,11 @@ from benchmarks.reading_grammar.cases import Case
 from benchmarks.reading_grammar.layouts import layout_cases
 from benchmarks.reading_grammar.mutations import mutation_cases
 from benchmarks.reading_grammar.pairs import hollow_cases, pair_cases
-from benchmarks.reading_grammar.sentences import sentence_cases
+from benchmarks.reading_grammar.sentences import sentence_cases, text_cases
 
 KINDS = {
     "sentence": sentence_cases,
+    "text": text_cases,
     "layout": layout_cases,
     "answer": answer_cases,
     "mutation": mutation_cases,

@@ -12,14 +12,12 @@ from random import Random
 
 from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.layouts import Said, fact_sets
-from benchmarks.reading_grammar.sentences import Construction, constructions, fill
+from benchmarks.reading_grammar.sentences import WHOLE, Construction, constructions, fill
 from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, apart, draw, family, shuffled
 from rewards.radrscore import radrscore
 
 TIE, MARGIN, LEAST = 0.01, 0.1, 0.001
 NORMAL = "The lungs are clear. The heart is normal in size. No pleural effusion or pneumothorax."
-#: Groups of sentences about the whole film, which say something of the other findings, too.
-WHOLE = ("exception/", "film/")
 #: Reports per construction.
 TIMES = 3
 

@@ -7,13 +7,32 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from benchmarks.reading_grammar.cases import Case, table
-from benchmarks.reading_grammar.meaning import Expected, failure, parse_expected
-from benchmarks.reading_grammar.words import ORGANS, THINGS, Organ, Thing, apart, draw, fillings, organ_fillings
+from benchmarks.reading_grammar.meaning import Expected, failure, parse_expected, says
+from benchmarks.reading_grammar.split import held_back
+from benchmarks.reading_grammar.words import (
+    ORGANS,
+    THINGS,
+    Organ,
+    Thing,
+    apart,
+    draw,
+    family,
+    fillings,
+    organ_fillings,
+    shuffled,
+)
 
 #: Words that go with findings that have a side.
 SIDED = ("{xl}", "{side}", "either side", "both sides", "Bilateral", "neither side", "on the left")
 #: What a normal film rules out for certain.
 SEEN = ("pleural_effusion", "pneumothorax", "consolidation", "cardiomegaly")
+
+
+#: Texts of so many sentences, of the constructions that say one thing of one finding.
+TEXTS, SENTENCES = 400, 4
+ALONE = ("x present", "x absent", "x none", "x uncertain", "x none|absent")
+#: Groups about the whole film, which say something of all findings.
+WHOLE = ("exception/", "film/")
 
 
 class Construction(NamedTuple):
@@ -22,6 +41,10 @@ class Construction(NamedTuple):
     id: str
     says: str
     text: str
+
+    @property
+    def held_back(self) -> bool:
+        return held_back(self.id)
 
     def fits(self, thing: Thing | None, organ: Organ | None) -> bool:
         """Whether the words make sense: sides and severities only where the finding has them, and so on."""
@@ -65,6 +88,32 @@ def sentence_cases() -> Iterator[Case]:
                 yield Case("sentence", construction.id, text, partial(_misread, text, expected))
 
 
+def text_cases() -> Iterator[Case]:
+    """Sentences of one half side by side: each must say what it says alone."""
+    alone = [one for one in constructions() if one.says in ALONE and not one.id.startswith(WHOLE)]
+    for number in range(TEXTS):
+        name = f"text/{number}"
+        sentences: list[tuple[str, str]] = []
+        taken: set[str] = set()
+        for construction in shuffled([one for one in alone if one.held_back == held_back(name)], name)[:SENTENCES]:
+            fit = [thing for thing in THINGS if construction.fits(thing, None) and not taken & set(family(thing))]
+            if fit:
+                thing = fit[draw(name + construction.id, len(fit))]
+                taken |= set(family(thing))
+                sentences.append((fill(construction, thing, None)[0], thing.concept))
+        text = " ".join(words if words[-1] in ".?!" else f"{words}." for words, _ in sentences)
+        yield Case("text", name, text, partial(_disturbed, text, sentences))
+
+
+def _disturbed(text: str, sentences: list[tuple[str, str]]) -> str | None:
+    """What one sentence is read to say beside the others and not alone."""
+    for words, concept in sentences:
+        alone, beside = says(words, concept), says(text, concept)
+        if alone != beside:
+            return f"{concept}: {sorted(beside)}, alone {sorted(alone)} ({words!r})"
+    return None
+
+
 def _fillers(name: str, group: str) -> Iterator[tuple[Thing | None, Organ | None]]:
     if group == "organ_exception":
         organs = {organ.name: organ for organ in ORGANS}
@@ -73,6 +122,8 @@ def _fillers(name: str, group: str) -> Iterator[tuple[Thing | None, Organ | None
         for organ in ORGANS:
             free = [thing for thing in THINGS if apart(thing, organ)]
             yield free[draw(name + organ.name, len(free))], organ
+    elif group == "words":
+        yield None, None
     elif group.startswith("organ"):
         yield from ((None, organ) for organ in ORGANS)
     else:
