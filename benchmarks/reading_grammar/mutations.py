@@ -19,13 +19,17 @@ TIMES = 24
 _CLAUSE = re.compile(r"^(?:The|There|Both|Heart|Lungs|This|These)\b.* (?:is|are|appears?|has|have|remains?)\b")
 #: What would change its meaning in a construction of its own: lists, other times, hedges, other sentences, questions.
 _TRICKY = re.compile(
-    r"[,;:?()\"'/\d]|\b(?:but|however|although|while|which|if|prior|previous|previously|again|history|unchanged|stable"
+    r"[,;:?()\"'/\d.]|\b(?:but|however|although|while|which|if|prior|previous|previously|again|history|unchanged|stable"
     r"|interval|longer|may|might|could|possib\w+|likely|suggest\w*|consistent|question\w*|versus|or|new|change\w*|seen"
     r"|increas\w+|decreas\w+|remain\w*|worse\w*|without|otherwise|except|other|this|these|that|represent\w*|suspect\w*|doubt\w*|status|post|not)\b",
     re.IGNORECASE,
 )
 _PAST = {"is": "was", "are": "were", "has": "had", "have": "had", "appear": "appeared", "appears": "appeared"}
 _COPULA = r"^((?:The|Both|Heart|Lungs)\b[\w\s]* (?:is|are)) "
+#: Two statements run together, of which an edit would change one.
+_TWO = re.compile(
+    r"\band\b|\bno\b.*\bno\b|\b(?:is|are|clear|normal)\b.*\b(?:is|are|clear|normal)\b.*\b(?:clear|normal)\b", re.I
+)
 _SIDE = {"left": "right", "right": "left"}
 
 
@@ -39,8 +43,10 @@ def real_sentences() -> tuple[str, ...]:
     """Plain sentences of the reports, without their stop, of which all claims are present or all absent."""
     with REPORTS.open(encoding="utf-8", newline="") as file:
         texts = [f"{row['findings']} {row['impression']}" for row in csv.DictReader(file)]
-    sentences = {part.strip() for text in texts for part in re.split(r"\.\s+|\.$", text)}
-    plain = [one for one in sorted(sentences) if 2 <= len(one.split()) <= 12 and "XXXX" not in one]
+    sentences = {part.strip(" .") for text in texts for part in re.split(r"\.\s+|\.$", text)}
+    plain = [
+        one for one in sorted(sentences) if 2 <= len(one.split()) <= 12 and not re.search(r"XXXX|\s[A-Z][a-z]", one)
+    ]
     return tuple(one for one in plain if not _TRICKY.search(one) and _simple(one))
 
 
@@ -102,7 +108,7 @@ def _edits() -> Iterator[Case]:
         ("edit/no_longer", _COPULA + r"(?!\w+ly\b|no\b)", r"\1 no longer "),
         ("edit/far_from", _COPULA + r"(?=normal|clear|intact|sharp)", r"\1 far from "),
     ):  # fmt: skip
-        fit = [one for one in real_sentences() if re.match(pattern, one) and " and " not in one]
+        fit = [one for one in real_sentences() if re.match(pattern, one) and not _TWO.search(one)]
         for one in shuffled(fit, name)[:TIMES]:
             changed = re.sub(pattern, new, one)
             text = changed[0].upper() + changed[1:] + "."
