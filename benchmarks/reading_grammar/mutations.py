@@ -21,7 +21,8 @@ _CLAUSE = re.compile(r"^(?:The|There|Both|Heart|Lungs|This|These)\b.* (?:is|are|
 _TRICKY = re.compile(
     r"[,;:?()\"'/\d.]|\b(?:but|however|although|while|which|if|prior|previous|previously|again|history|unchanged|stable"
     r"|interval|longer|may|might|could|possib\w+|likely|suggest\w*|consistent|question\w*|versus|or|new|change\w*|seen"
-    r"|increas\w+|decreas\w+|remain\w*|worse\w*|without|otherwise|except|other|this|these|that|represent\w*|suspect\w*|doubt\w*|status|post|not)\b",
+    r"|increas\w+|decreas\w+|remain\w*|worse\w*|without|otherwise|except|other|this|these|that|represent\w*"
+    r"|suspect\w*|doubt\w*|status|post|not)\b",
     re.IGNORECASE,
 )
 _PAST = {"is": "was", "are": "were", "has": "had", "have": "had", "appear": "appeared", "appears": "appeared"}
