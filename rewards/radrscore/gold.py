@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 from statistics import fmean
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from rewards.radrscore.verdicts import SILENT, Facts, Labels, Match, apart, best
 
 #: With more alternatives than this, "A or B or ..." tells too little to be worth a claim that is true.
 CHOICES = 2
+NORMAL = Match(1.0)
 
 
 class Judgement(NamedTuple):
@@ -33,23 +33,22 @@ class Gold:
     def judge(self, claim: Claim) -> Judgement:
         judged = self._judged.get(claim.meaning.key)
         if judged is None:
-            report = self._against_report(claim)
+            report, reference = self._against_report(claim), self._against_reference(claim)
             if report.other is None:  # silence is normal
-                report = Match(float(claim.status == "absent"))
-            judged = Judgement(_weakened(claim, report), _weakened(claim, self._against_reference(claim)))
-            self._judged[claim.meaning.key] = judged
+                report = NORMAL if claim.status == "absent" else SILENT
+            if claim.alternatives and len(claim.facts) > CHOICES:
+                share = CHOICES / len(claim.facts)
+                report, reference = (Match(m.credit * share, m.words, m.other) for m in (report, reference))
+            judged = self._judged[claim.meaning.key] = Judgement(report, reference)
         return judged
-
-    def times(self) -> Counter[str]:
-        """How often the reference says something of each subject: so often a completion may say it, too."""
-        return Counter(self.reference.times)
 
     def _against_report(self, claim: Claim) -> Match:
         """Absences stand together, alternatives and names of one thing by the best."""
-        restated = self._restated(claim, self.report)
-        if restated:
+        if len(claim.facts) > 1 and (restated := self._restated(claim, self.report)):
             return restated
-        matches = [self._corrected(fact, self.report.match(fact)) for fact in claim.facts]
+        matches = [self.report.match(fact) for fact in claim.facts]
+        if self.labels.labels:
+            matches = [self._corrected(fact, said) for fact, said in zip(claim.facts, matches, strict=True)]
         if claim.status != "absent":
             return best_of(matches)
         matches = [Match(1.0, match.words, match.other) if _denied(match) else match for match in matches]
@@ -59,10 +58,11 @@ class Gold:
 
     def _against_reference(self, claim: Claim) -> Match:
         """A normal statement is refuted by one abnormal mention of what it denies, and else backed for its share."""
-        restated = self._restated(claim, self.reference.facts)
-        if restated:
+        if len(claim.facts) > 1 and (restated := self._restated(claim, self.reference.facts)):
             return restated
-        matches = [self._vouched(fact, self.reference.facts.match(fact)) for fact in claim.facts]
+        matches = [self.reference.facts.match(fact) for fact in claim.facts]
+        if self.labels.labels:
+            matches = [self._vouched(fact, said) for fact, said in zip(claim.facts, matches, strict=True)]
         best = best_of(matches)
         if claim.status != "absent" or len(matches) == 1:
             return best
@@ -71,9 +71,7 @@ class Gold:
 
     def _restated(self, claim: Claim, text: Facts) -> Match | None:
         """The text's own normal statement or alternatives, unless verified labels know better."""
-        if len(claim.facts) == 1 or self.labels.refute(claim):
-            return None
-        return text.restates(claim)
+        return None if self.labels.refute(claim) else text.restates(claim)
 
     def _corrected(self, fact: Fact, said: Match) -> Match:
         """The report's word on the fact, corrected by the labels where they know better."""
@@ -100,12 +98,6 @@ class Gold:
 def read_gold(reference: str, report: str, labels: tuple[tuple[str, str | None], ...] = ()) -> Gold:
     """The gold of a row, kept for its other completions. `labels` are verified ones: pairs of class and status."""
     return Gold(read_reference(reference), facts_of_report(report), Labels(dict(labels)))
-
-
-def _weakened(claim: Claim, match: Match) -> Match:
-    if not claim.alternatives or len(claim.facts) <= CHOICES:
-        return match
-    return Match(match.credit * CHOICES / len(claim.facts), match.words, match.other)
 
 
 def _denied(match: Match) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from statistics import fmean
+from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict, cast
 
 from rewards.radrscore.claims import Claim
@@ -15,7 +15,11 @@ from rewards.radrscore.recall import recall
 from rewards.radrscore.verdicts import Match, Verdict
 from rewards.registry import Deferred, Score
 
-PARTS = ("factuality", "completeness", "effectiveness")
+COMPLETENESS = "completeness"
+PARTS = ("factuality", COMPLETENESS, "effectiveness")
+
+
+START = attrgetter("start")
 
 
 class Entry(TypedDict):
@@ -36,23 +40,23 @@ class Entry(TypedDict):
     end: int
 
 
-class Item(NamedTuple):
-    """What counts in a part: its words, their offset in the text, and how it fared."""
-
-    words: str
-    start: int
-    verdict: Verdict
-    credit: float | None
-    against: str = ""
-    weight: float = 1.0
-
-
 class Step(NamedTuple):
-    """Claims of a sentence that assert one thing, and the words that do."""
+    """Claims of a sentence that assert one thing, and the words that do, from `start` on."""
 
-    words: str
     start: int
+    words: str
     claims: Sequence[Claim]
+
+
+class Item(NamedTuple):
+    """What counts in a part: a claim, step or sentence, the text's offset of it, its credit, and what it was matched
+    with (None where it only repeats)."""
+
+    said: Claim | Step | Sentence
+    start: int
+    credit: float | None
+    match: Match | None
+    weight: float = 1.0
 
 
 def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
@@ -72,28 +76,30 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     claims, steps = _judge(sentences, gold)
     counted = dict(zip(PARTS, (claims, _recalled(sentences, gold), steps), strict=True))
     parts = {part: _share(items) for part, items in counted.items()}
-    return Score(fmean(parts.values()), Deferred(partial(_write, counted)), parts)
+    return Score(sum(parts.values()) / len(PARTS), Deferred(partial(_write, counted)), parts)
 
 
-def steps_of(sentence: Sentence) -> Sequence[Step]:
+def steps_of(sentence: Sentence) -> Sequence[Step | Sentence]:
     """The steps of a sentence, whose words share it out among them.
 
     Each claim is a step of its own, so that joining sentences with "and" changes nothing. Denials of one list ("no
     effusion, nodule or fracture") are one: their words overlap in what denies them.
     """
-    claims = sentence.claims
-    if len(claims) < 2:
-        return [Step(sentence.words, sentence.start, claims)] if claims else []
+    if len(sentence.claims) < 2:
+        return [sentence] if sentence.claims else []
     groups: list[list[Claim]] = []
-    for claim in sorted(claims, key=lambda claim: claim.start):
-        last = groups[-1][-1] if groups else None
+    last = None
+    for claim in sorted(sentence.claims, key=START):
         if last and claim.start < last.end and claim.status == last.status == "absent":
             groups[-1].append(claim)
         else:
             groups.append([claim])
+        last = claim
+    if len(groups) == 1:
+        return [sentence]
     cuts = [0, *(group[0].start for group in groups[1:]), len(sentence.words)]
     return [
-        Step(sentence.words[start:end], sentence.start + start, group)
+        Step(sentence.start + start, sentence.words[start:end], group)
         for (start, end), group in zip(pairwise(cuts), groups, strict=True)
     ]
 
@@ -103,67 +109,75 @@ def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[
     claims: list[Item] = []
     steps: list[Item] = []
     heard: set[str] = set()
-    left = gold.times()  # what the reference says twice may be said twice
+    left = dict(gold.reference.times)  # what the reference says twice may be said twice
     for sentence in sentences:
         for step in steps_of(sentence):
             backed = []
             for claim in step.claims:
-                meaning = claim.meaning
-                left[meaning.subject] -= 1
+                _, subject, implies, implied_by = claim.meaning
                 start = sentence.start + claim.start
-                if heard.isdisjoint(meaning.implied_by):
-                    heard |= meaning.implies
-                elif left[meaning.subject] < 0:
-                    claims.append(Item(claim.words, start, "repeated", None))
+                left[subject] = spare = left.get(subject, 0) - 1
+                if heard.isdisjoint(implied_by):
+                    heard |= implies
+                elif spare < 0:
+                    claims.append(Item(claim, start, None, None))
                     continue
                 fact, match = gold.judge(claim)
-                claims.append(Item(claim.words, start, fact.verdict, fact.credit, fact.words))
+                claims.append(Item(claim, start, fact.credit, fact))
                 backed.append(match)
             if backed:
                 match = backed[0] if len(backed) == 1 else _together(backed)
-                steps.append(Item(step.words, step.start, match.verdict, match.credit, match.words))
+                steps.append(Item(step, step.start, match.credit, match))
             else:
-                steps.append(Item(step.words, step.start, "repeated", 0.0))
+                steps.append(Item(step, step.start, 0.0, None))
     return claims, steps
 
 
 def _together(matches: Sequence[Match]) -> Match:
     words = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
     other = next((match.other for match in matches if match.other), None)
-    return Match(fmean(match.credit for match in matches), words, other)
+    return Match(sum(match.credit for match in matches) / len(matches), words, other)
 
 
 def _recalled(sentences: Sequence[Sentence], gold: Gold) -> list[Item]:
     """The sentences of the reference, for completeness."""
-    items = []
-    for sentence, share, weight, best in recall(sentences, gold.reference, gold.labels):
-        match = Match(share, best.words, best.other)
-        verdict: Verdict = match.verdict if best.other else "partial" if share else "missed"
-        items.append(Item(sentence.words, sentence.start, verdict, share, best.words, weight))
-    return items
+    return [
+        Item(sentence, sentence.start, share, best, weight)
+        for sentence, share, weight, best in recall(sentences, gold.reference, gold.labels)
+    ]
 
 
 def _share(items: Sequence[Item]) -> float:
     """The mean credit by weight; what only repeats (credit None) does not count."""
     earned = total = 0.0
-    for item in items:
-        if item.credit is not None:
-            earned += item.credit * item.weight
-            total += item.weight
+    for _, _, credit, _, weight in items:
+        if credit is not None:
+            earned += credit * weight
+            total += weight
     return earned / total if total else 0.0
+
+
+def _verdict(part: str, credit: float | None, match: Match | None) -> Verdict:
+    if credit is None or match is None:
+        return "repeated"
+    if part != COMPLETENESS:
+        return match.verdict
+    if match.other:  # the share that is recalled counts, not how well the best of its claims does
+        return Match(credit, match.words, match.other).verdict
+    return "partial" if credit else "missed"
 
 
 def _write(counted: Mapping[str, Sequence[Item]]) -> Iterator[dict[str, Any]]:
     for part, items in counted.items():
-        for item in items:
+        for said, start, credit, match, weight in items:
             entry = Entry(
                 part=part,
-                verdict=item.verdict,
-                credit=item.credit,
-                weight=item.weight,
-                words=item.words,
-                against=item.against,
-                start=item.start,
-                end=item.start + len(item.words),
+                verdict=_verdict(part, credit, match),
+                credit=credit,
+                weight=weight,
+                words=said.words,
+                against=match.words if match else "",
+                start=start,
+                end=start + len(said.words),
             )
             yield cast(dict[str, Any], entry)

@@ -94,7 +94,9 @@ def recall(sentences: Sequence[Sentence], reference: Reference, labels: Labels) 
     """How much of what each sentence of the reference adds a completion recalls, and rightly."""
     claims = [claim for sentence in sentences for claim in sentence.claims]
     facts, said = Facts(claims, reference.about, strict=True), spoken(sentences)
-    asked = [[claim for claim in topic.sentence.claims if not labels.refute(claim)] for topic in reference.topics]
+    asked: list[Sequence[Claim]] = [topic.sentence.claims for topic in reference.topics]
+    if labels.labels:
+        asked = [[claim for claim in some if not labels.refute(claim)] for some in asked]
     recalls = [[_recall(claim, facts) for claim in some] for some in asked]
     # Who recalls no claim at all earns nothing by naming what the reference says besides.
     heard = any(each.factor for some in recalls for each in some) if any(asked) else bool(claims)

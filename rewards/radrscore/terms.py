@@ -75,17 +75,17 @@ _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word
 
 
 class Terms(NamedTuple):
-    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; the concepts; both;
-    pairs of neighbouring stems. Concepts are written `concept:NAME`, lest they be taken for stems."""
+    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; those concepts; stems
+    and concepts; pairs of neighbouring stems. Among stems, concepts are written `concept:NAME`."""
 
     stems: dict[str, str | None]
     concepts: frozenset[str]
     single: frozenset[str]
     pairs: frozenset[tuple[str, str]]
 
-    def claimed(self, claimed: Set[str]) -> frozenset[str]:
-        """The stems and concepts without the names of findings that have nothing to do with the claimed concepts."""
-        hollow = {name for name in self.concepts if claimed.isdisjoint(kin(name.removeprefix("concept:")))}
+    def about(self, claimed: Set[str]) -> frozenset[str]:
+        """Stems and concepts, without the names of findings that have nothing to do with what is claimed."""
+        hollow = {f"concept:{name}" for name in self.concepts if claimed.isdisjoint(kin(name))}
         if not hollow:
             return self.single
         return frozenset(term for term in self.single if self.stems.get(term, term) not in hollow)
@@ -134,16 +134,17 @@ def terms(sentence: str) -> Terms:
                 order.append(stem)
                 stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
-    named = frozenset(concepts - _VAGUE)
-    return Terms(stems, named, named.union(stems), pairs)
+    named = concepts - _VAGUE
+    plain = frozenset(name.removeprefix("concept:") for name in named)
+    return Terms(stems, plain, frozenset(named.union(stems)), pairs)
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
     """All that a text speaks of. A sentence without claims (a plan, question, history, definition or heading) names
     only findings that the text makes claims of somewhere, or of a kind of them, or of what they are a kind of."""
-    claimed = {concept for sentence in sentences for claim in sentence.claims for concept in claim.concepts}
+    claimed = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
     found = set()
     for sentence in sentences:
         said = terms(sentence.words)
-        found.add(said.single if sentence.claims else said.claimed(claimed))
+        found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
     return Spoken(set().union(*found), found)
