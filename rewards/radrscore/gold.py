@@ -34,6 +34,10 @@ class Gold:
         judged = self._judged.get(claim.meaning.key)
         if judged is None:
             report, reference = self._against_report(claim), self._against_reference(claim)
+            if report.credit < 1.0:
+                report = self._quoted(claim, self.report) or report
+            if reference.credit < 1.0:
+                reference = self._quoted(claim, self.reference.facts) or reference
             if report.other is None:  # silence is normal
                 report = NORMAL if claim.status == "absent" else SILENT
             if claim.alternatives and len(claim.facts) > CHOICES:
@@ -44,8 +48,6 @@ class Gold:
 
     def _against_report(self, claim: Claim) -> Match:
         """Absences stand together, alternatives and names of one thing by the best."""
-        if len(claim.facts) > 1 and (restated := self._restated(claim, self.report)):
-            return restated
         matches = [self.report.match(fact) for fact in claim.facts]
         if self.labels.labels:
             matches = [self._corrected(fact, said) for fact, said in zip(claim.facts, matches, strict=True)]
@@ -58,8 +60,6 @@ class Gold:
 
     def _against_reference(self, claim: Claim) -> Match:
         """A normal statement is refuted by one abnormal mention of what it denies, and else backed for its share."""
-        if len(claim.facts) > 1 and (restated := self._restated(claim, self.reference.facts)):
-            return restated
         matches = [self.reference.facts.match(fact) for fact in claim.facts]
         if self.labels.labels:
             matches = [self._vouched(fact, said) for fact, said in zip(claim.facts, matches, strict=True)]
@@ -69,9 +69,14 @@ class Gold:
         refuted = next((match for match in matches if match.other and match.credit == 0.0), None)
         return refuted or Match(fmean(match.credit for match in matches), best.words, best.other)
 
-    def _restated(self, claim: Claim, text: Facts) -> Match | None:
-        """The text's own normal statement or alternatives, unless verified labels know better."""
-        return None if self.labels.refute(claim) else text.restates(claim)
+    def _quoted(self, claim: Claim, text: Facts) -> Match | None:
+        """What the text says in the same words, or as normal statement or alternatives of its own, is so for it,
+        whatever else it says; unless verified labels know better."""
+        if self.labels.refute(claim):
+            return None
+        if len(claim.facts) > 1 and (restated := text.restates(claim)):
+            return restated
+        return Match(1.0, claim.words, claim.facts[0]) if text.quotes(claim) else None
 
     def _corrected(self, fact: Fact, said: Match) -> Match:
         """The report's word on the fact, corrected by the labels where they know better."""

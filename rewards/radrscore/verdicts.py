@@ -5,9 +5,9 @@ Credit is graded; the table of credits is in `docs/rewards.md`, its numbers are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from reasoner.findings import ancestors, concept_class, extract_report
@@ -77,8 +77,9 @@ class Facts:
     """
 
     def __init__(
-        self, claims: Iterable[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
+        self, claims: Sequence[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
     ) -> None:
+        self._claims = claims
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
         self._whole: list[Claim] = []
@@ -117,6 +118,11 @@ class Facts:
                 if match is not None:
                     return match
         return match or SILENT
+
+    def quotes(self, claim: Claim) -> bool:
+        """Whether the text makes the claim in the same words, whatever else it says."""
+        key, words = claim.meaning.key, claim.words.lower()
+        return any(said.meaning.key == key and said.words.lower() == words for said in self._claims)
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
@@ -249,8 +255,8 @@ class Labels:
             if narrower:
                 credit = VAGUER * HEDGED.get((claim.status, "present"), 1.0)
                 return Match(credit, f"verified: {narrower} present", Fact(claim.concept, "present"))
-        if status is None:
-            return None
+        if status is None or (claim.status == "absent" != status and _is_kind(claim.concept)):
+            return None  # "no rib fracture" says little of fractures
         credit = 1.0 if status == claim.status else HEDGED.get((claim.status, status), 0.0)
         return Match(credit, f"verified: {name} {status}", Fact(claim.concept, status))  # type: ignore[arg-type]
 
@@ -260,6 +266,12 @@ class Labels:
             return False
         wrong = [match is not None and match.credit == 0.0 for match in map(self.match, claim.facts)]
         return all(wrong) if claim.alternatives else any(wrong)
+
+
+@cache
+def _is_kind(concept: str) -> bool:
+    """Whether the concept's class has a wider one, which its denial leaves open."""
+    return any(concept_class(ancestor) == concept_class(concept) for ancestor in ancestors(concept))
 
 
 @lru_cache(maxsize=1)
