@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, product
+from itertools import product
 from typing import NamedTuple
 
+from reasoner.findings import ancestors
 from reasoner.schema import Finding, Status
 
 
@@ -25,19 +28,17 @@ class Fact(NamedTuple):
         return cls(finding.concept, finding.status, finding.laterality, finding.severity, finding.change)
 
 
-_NUMBERS: dict[tuple, int] = {}
-_COUNT = count()
+class Meaning(NamedTuple):
+    """What a claim says, as strings: they compare by value, in every process, and as fast as numbers.
 
+    A claim says nothing new where what was said before it implies one of `implied_by`. `subject` is without details:
+    which concepts, and whether they are there.
+    """
 
-def _number(meaning: tuple) -> int:
-    return _NUMBERS.setdefault(meaning, next(_COUNT))
-
-
-@lru_cache(maxsize=1 << 14)
-def _gists(subject: int, *details: str | None) -> tuple[int, frozenset[int]]:
-    """The numbers of a claim with these details, and of all that it implies."""
-    implied = frozenset(_number((subject, vaguer)) for vaguer in product(*({None, detail} for detail in details)))
-    return _number((subject, details)), implied
+    key: str
+    subject: str
+    implies: frozenset[str]
+    implied_by: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,8 @@ class Claim:
     """What one phrase asserts: its facts share a status and the words `sentence[start:end]`.
 
     A normal statement ("the lungs are clear") denies several concepts at once and is one `general` claim: absences that
-    are implied rather than named. Claims of equal `subject` say the same of the same concepts, those of equal `gist`
-    with the same side, severity and change (of the first), those of equal `meaning` altogether; `implied` are the gists
-    of what it says at least: its own, and those with any of these details left out. All are numbers, to be fast.
+    are implied rather than named. "A nodule or a mass" is one claim, too, with `alternatives`: true if either is there.
+    Several facts otherwise are names of one thing ("nodular opacity").
     """
 
     facts: tuple[Fact, ...]
@@ -57,29 +57,21 @@ class Claim:
     start: int
     end: int
     general: bool
-    subject: int
-    gist: int
-    implied: frozenset[int]
-    meaning: int
+    alternatives: bool
+    meaning: Meaning
 
     @classmethod
-    def of(cls, facts: Sequence[Fact], words: str, start: int) -> Claim:
-        first = facts[0]
-        concepts = frozenset(fact.concept for fact in facts)
-        subject = _number((concepts, first.status))
-        gist, implied = _gists(subject, first.laterality, first.severity, first.change)
+    def of(cls, facts: Sequence[Fact], words: str, start: int, alternatives: bool = False) -> Claim:
         return cls(
             tuple(facts),
-            first.status,
-            concepts,
+            facts[0].status,
+            frozenset(fact.concept for fact in facts),
             words,
             start,
             start + len(words),
-            len(facts) > 1 and first.status == "absent",
-            subject,
-            gist,
-            implied,
-            _number(tuple(facts)),
+            len(facts) > 1 and facts[0].status == "absent",
+            alternatives,
+            _meaning(tuple(facts), alternatives),
         )
 
 
@@ -90,4 +82,58 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
         span = finding.evidence
         if span is not None:
             groups.setdefault((span.start, span.end, finding.status), []).append(Fact.of(finding))
-    return tuple(Claim.of(group, text[start:end], start) for (start, end, _), group in groups.items())
+    claims: list[Claim] = []
+    for (start, end, _), facts in groups.items():
+        claim = Claim.of(facts, text[start:end], start)
+        while claims and (joined := _joined(text, claims[-1], claim)):
+            claim = joined
+            claims.pop()
+        claims.append(claim)
+    return tuple(claims)
+
+
+#: Between the items of a list of alternatives, and before the last of them.
+_OR = re.compile(r"\W*\b(?:or|versus|vs)\b", re.IGNORECASE)
+_COMMA = re.compile(r",\s*(?:(?:an?|the)\s+)?", re.IGNORECASE)
+
+
+def _joined(text: str, first: Claim, second: Claim) -> Claim | None:
+    """The two as one claim, where they are alternatives: "a nodule or mass", "may be edema, pneumonia or blood"."""
+    if first.status == "absent" or first.status != second.status or first.general:
+        return None
+    shared = second.start == first.start  # one hedge governs both: its words belong to either
+    link = (_COMMA if second.alternatives else _OR).match(text, first.end)
+    if link is None or not (shared or link.end() <= second.start):
+        return None
+    if second.alternatives and not shared and link.end() < second.start:
+        return None
+    return Claim.of([*first.facts, *second.facts], text[first.start : second.end], first.start, alternatives=True)
+
+
+@lru_cache(maxsize=1 << 14)
+def _meaning(facts: tuple[Fact, ...], alternatives: bool) -> Meaning:
+    """A presence implies all that is vaguer; an absence is implied by the absence of all that is vaguer."""
+    own = frozenset(map(_key, facts))
+    key = sys.intern((" or " if alternatives else " and ").join(sorted(own)))
+    status = facts[0].status
+    subject = sys.intern(f"{status} {' '.join(sorted({fact.concept for fact in facts}))}")
+    whole = frozenset({key})
+    if alternatives:
+        return Meaning(key, subject, whole, whole | own)
+    if status != "absent":
+        return Meaning(key, subject, whole.union(*map(_vaguer, facts)), whole)
+    if len(facts) > 1:  # a normal statement implies what it does not name; naming that is no repetition
+        return Meaning(key, subject, whole, whole)
+    return Meaning(key, subject, whole, _vaguer(facts[0]))
+
+
+@lru_cache(maxsize=1 << 14)
+def _vaguer(fact: Fact) -> frozenset[str]:
+    """The keys of the fact, and of all with less detail, of its concept or one that it is a kind of."""
+    names = (fact.concept, *ancestors(fact.concept))
+    details = product(*({None, detail} for detail in fact[2:]))
+    return frozenset(_key(Fact(name, fact.status, *some)) for some in details for name in names)
+
+
+def _key(fact: Fact) -> str:
+    return sys.intern("/".join(part or "" for part in fact))

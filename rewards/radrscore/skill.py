@@ -26,7 +26,7 @@ from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
 from reasoner.schema import NO_FINDING, Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
-from rewards.radrscore.parts import Gold, gold_of
+from rewards.radrscore.gold import Gold, read_gold
 from rewards.radrscore.reading import read_reasoning
 from rewards.radrscore.verdicts import HEDGED, Match, apart, classes_below
 from rewards.registry import Deferred, Score
@@ -85,7 +85,7 @@ class Truth(NamedTuple):
 
     def credit(self, fact: Fact) -> Match:
         """How far the row bears the fact out; silence is read as normal."""
-        return self.gold.judge(Claim.of([fact], "", 0)).fact
+        return self.gold.judge(Claim.of([fact], "", 0)).report
 
 
 class Said(NamedTuple):
@@ -140,7 +140,7 @@ def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
     alarms: dict[tuple[str, str | None], Bet] = {}
     for said in asserted:
         fact, match = _best(truth, said.claim)
-        finding, stake = find(truth, match), _stake(fact, truth, rates)
+        finding, stake = find(truth, match), _stake(said.claim, truth, rates)
         where = said.claim.words, match.words, said.start, said.end
         if finding is not None:
             credit = match.credit * _details_kept(fact, finding)
@@ -155,9 +155,13 @@ def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
     return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, rates)]
 
 
-def _stake(fact: Fact, truth: Truth, rates: Rates) -> float:
-    table = rates.of(fact.concept, truth.named)
-    return (table.hedges if fact.status == "uncertain" else table.stakes).get(fact.concept, THRESHOLD)
+def _stake(claim: Claim, truth: Truth, rates: Rates) -> float:
+    """The stake of a claim; of alternatives their sum, since one of them is there at most as often as all together."""
+    stakes = []
+    for fact in claim.facts:
+        table = rates.of(fact.concept, truth.named)
+        stakes.append((table.hedges if fact.status == "uncertain" else table.stakes).get(fact.concept, THRESHOLD))
+    return min(1.0, sum(stakes)) if claim.alternatives else max(stakes)
 
 
 def _best(truth: Truth, claim: Claim) -> tuple[Fact, Match]:
@@ -233,7 +237,7 @@ def truth_of(
 ) -> Truth:
     """The truth of a row, by its report, its chain and its verified labels; `asked` are the words of question and
     options."""
-    bare = Truth(gold_of(reference, report, labels))
+    bare = Truth(read_gold(reference, report, labels))
     chain = _states(bare, [claim for sentence in read_reasoning(reference) for claim in sentence.claims])
     every = _states(bare, [*read_claims(report, extract_report(report)), *chain.claims])
     for name, status in labels:

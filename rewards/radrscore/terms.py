@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from reasoner.findings import kin
 from reasoner.findings.lexicon import load
 from reasoner.findings.text import tokenize
-from rewards.radrscore.reading import REACH, Sentence, asserts, claims_of
+from rewards.radrscore.reading import Sentence, asserts, claims_of
 
 #: What is said of a finding, rather than its name.
 _ATTRIBUTES = {"side", "location", "severity"}
@@ -74,12 +75,20 @@ _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word
 
 
 class Terms(NamedTuple):
-    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; stems and concepts;
-    pairs of neighbouring stems."""
+    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; those concepts; stems
+    and concepts; pairs of neighbouring stems. Among stems, concepts are written `concept:NAME`."""
 
     stems: dict[str, str | None]
+    concepts: frozenset[str]
     single: frozenset[str]
     pairs: frozenset[tuple[str, str]]
+
+    def about(self, claimed: Set[str]) -> frozenset[str]:
+        """Stems and concepts, without the names of findings that have nothing to do with what is claimed."""
+        hollow = {f"concept:{name}" for name in self.concepts if claimed.isdisjoint(kin(name))}
+        if not hollow:
+            return self.single
+        return frozenset(term for term in self.single if self.stems.get(term, term) not in hollow)
 
 
 class Spoken(NamedTuple):
@@ -125,15 +134,17 @@ def terms(sentence: str) -> Terms:
                 order.append(stem)
                 stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
-    return Terms(stems, frozenset(concepts - _VAGUE).union(stems), pairs)
+    named = concepts - _VAGUE
+    plain = frozenset(name.removeprefix("concept:") for name in named)
+    return Terms(stems, plain, frozenset(named.union(stems)), pairs)
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of. Plans, definitions and headings count if a claim follows within REACH sentences."""
-    found: set[frozenset[str]] = set()
-    wait = REACH  # how many sentences ahead the next claim is
-    for sentence in reversed(sentences):
-        wait = 0 if sentence.claims else wait + 1
-        if wait <= REACH or asserts(sentence.words):
-            found.add(terms(sentence.words).single)
+    """All that a text speaks of. A sentence without claims (a plan, question, history, definition or heading) names
+    only findings that the text makes claims of somewhere, or of a kind of them, or of what they are a kind of."""
+    claimed = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
+    found = set()
+    for sentence in sentences:
+        said = terms(sentence.words)
+        found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
     return Spoken(set().union(*found), found)

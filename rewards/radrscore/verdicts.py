@@ -5,17 +5,14 @@ Credit is graded; the table of credits is in `docs/rewards.md`, its numbers are 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from functools import cache, lru_cache
+from typing import Literal
 
-from reasoner.findings import ancestors, concept_class, extract_report, kin
+from reasoner.findings import ancestors, concept_class, extract_report
 from reasoner.findings.lexicon import load
 from rewards.radrscore.claims import Claim, Fact, read_claims
-from rewards.radrscore.reading import Sentence, read_reasoning
-from rewards.radrscore.terms import terms
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 
@@ -32,8 +29,6 @@ HEDGED: dict[tuple[str, str], float] = {
 }
 #: A denial where the text both denies and asserts: reports deny by habit and assert on purpose.
 DISPUTED = 0.5
-#: What a pair of words weighs beside a word: its two.
-PAIR = 2.0
 #: A detail that only one of the two gives; one that both give, differently (a wrong side is 0: another finding).
 DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
 _DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
@@ -48,8 +43,23 @@ class Match:
     words: str = ""
     other: Fact | None = None
 
+    @property
+    def verdict(self) -> Verdict:
+        if self.credit >= 1.0:
+            return "supported"
+        if self.other is None:
+            return "unsupported"
+        return "partial" if self.credit > 0.0 else "contradicted"
+
 
 SILENT = Match(0.0)
+
+
+def best_of(matches: Sequence[Match]) -> Match:
+    """The one of the highest credit, of equals the first that has words for it."""
+    return matches[0] if len(matches) == 1 else max(matches, key=lambda match: (match.credit, match.other is not None))
+
+
 OPPOSITE: dict[str, str] = {"present": "absent", "absent": "present"}
 #: A finding and the words that state it.
 Stated = tuple[Fact, str]
@@ -62,22 +72,29 @@ class Facts:
         claims: of the text, in its order.
         about: the concepts that matter to what will be asked, each with those of its ancestors that will be asked
             about; by default all.
+        strict: whether of alternatives ("A or B") each is left open; else each is taken as said, as befits a report,
+            which has no reason to list many to have one right.
     """
 
-    def __init__(self, claims: Iterable[Claim], about: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self, claims: Sequence[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
+    ) -> None:
+        self._claims = claims
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
-        self._normal: list[tuple[frozenset[str], str]] = []
-        distinct: dict[int, Claim] = {}
+        self._whole: list[Claim] = []
+        distinct: dict[str, Claim] = {}
         for claim in claims:
-            distinct.setdefault(claim.meaning, claim)
+            distinct.setdefault(claim.meaning.key, claim)
         # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
         there = {f.concept for claim in distinct.values() if claim.status != "absent" for f in claim.facts}
         there.update(*map(ancestors, there))
         for claim in distinct.values():
-            if claim.general:
-                self._normal.append((claim.concepts, claim.words))
+            if claim.general or claim.alternatives:
+                self._whole.append(claim)
             for fact in claim.facts:
+                if claim.alternatives and strict:
+                    fact = fact._replace(status="uncertain")
                 above = ancestors(fact.concept) if about is None else about.get(fact.concept)
                 if above is None or (claim.general and fact.concept in there):
                     continue
@@ -102,10 +119,22 @@ class Facts:
                     return match
         return match or SILENT
 
+    def quotes(self, claim: Claim) -> bool:
+        """Whether the text makes the claim in the same words, whatever else it says."""
+        key, words = claim.meaning.key, claim.words.lower()
+        return any(said.meaning.key == key and said.words.lower() == words for said in self._claims)
+
     def restates(self, claim: Claim) -> Match | None:
-        """Full credit for a normal statement that the text makes too, with the words of its own."""
-        words = next((words for concepts, words in self._normal if claim.concepts <= concepts), None)
-        return Match(1.0, words, claim.facts[0]) if words else None
+        """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
+        a wider normal statement, fewer alternatives. With the words of its own."""
+        for said in self._whole:
+            if said.general and claim.general:
+                implied = claim.concepts <= said.concepts
+            else:
+                implied = said.alternatives and claim.alternatives and set(said.facts) <= set(claim.facts)
+            if implied:
+                return Match(1.0, said.words, said.facts[0])
+        return None
 
     def opposes(self, gold: Fact) -> bool:
         """Whether the text names the finding with the opposite status, on the same side."""
@@ -119,63 +148,6 @@ class Facts:
 @lru_cache(maxsize=4096)
 def facts_of_report(report: str) -> Facts:
     return Facts(read_claims(report, extract_report(report)))
-
-
-class Topic(NamedTuple):
-    """A sentence of the reference: its stems and pairs, each with its weight and the concept that it (each of the two)
-    helps to name; those concepts; the sum of the weights."""
-
-    sentence: Sentence
-    stems: tuple[tuple[str, float, str | None], ...]
-    pairs: tuple[tuple[tuple[str, str], float, str | None, str | None], ...]
-    named: frozenset[str]
-    weight: float
-
-
-class Reference(NamedTuple):
-    """A reference chain, read once for all completions of its row.
-
-    `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
-    `terms` counts its terms; `times` says how often it makes each claim.
-    """
-
-    facts: Facts
-    topics: tuple[Topic, ...]
-    terms: int
-    about: dict[str, tuple[str, ...]]
-    times: Counter[int]
-
-
-@lru_cache(maxsize=4096)
-def read_reference(text: str) -> Reference:
-    sentences = read_reasoning(text)
-    times: Counter[str | tuple[str, str]] = Counter()
-    known: set[str] = set()
-    topics = []
-    for sentence in sentences:
-        found = terms(sentence.words)
-        times.update((*found.stems, *found.pairs))
-        stems = tuple((stem, _another(times[stem]), name) for stem, name in found.stems.items())
-        pairs = tuple((p, PAIR * _another(times[p]), found.stems[p[0]], found.stems[p[1]]) for p in sorted(found.pairs))
-        if sentence.claims or stems:
-            weight = sum(worth for _, worth, _ in stems) + sum(worth for _, worth, _, _ in pairs)
-            named = frozenset(name.removeprefix("concept:") for _, _, name in stems if name)
-            topics.append(Topic(sentence, stems, pairs, named, weight))
-        known |= found.single
-    said = [claim for sentence in sentences for claim in sentence.claims]
-    concepts = {concept for claim in said for concept in claim.concepts}
-    return Reference(
-        Facts(said),
-        tuple(topics),
-        len(known),
-        {name: tuple(a for a in ancestors(name) if a in concepts) for name in set().union(*map(kin, concepts))},
-        Counter(claim.subject for claim in said),
-    )
-
-
-def _another(times: int) -> float:
-    """What the n-th sentence with a term adds to the term's weight: n sentences weigh sqrt(n) in all."""
-    return float(times**0.5 - (times - 1) ** 0.5)
 
 
 def _on_same(claim: Fact, about: Sequence[Stated]) -> Match | None:
@@ -283,10 +255,23 @@ class Labels:
             if narrower:
                 credit = VAGUER * HEDGED.get((claim.status, "present"), 1.0)
                 return Match(credit, f"verified: {narrower} present", Fact(claim.concept, "present"))
-        if status is None:
-            return None
+        if status is None or (claim.status == "absent" != status and _is_kind(claim.concept)):
+            return None  # "no rib fracture" says little of fractures
         credit = 1.0 if status == claim.status else HEDGED.get((claim.status, status), 0.0)
         return Match(credit, f"verified: {name} {status}", Fact(claim.concept, status))  # type: ignore[arg-type]
+
+    def refute(self, claim: Claim) -> bool:
+        """Whether they deny it: any of the absences that it claims, or all of the alternatives."""
+        if not self.labels:
+            return False
+        wrong = [match is not None and match.credit == 0.0 for match in map(self.match, claim.facts)]
+        return all(wrong) if claim.alternatives else any(wrong)
+
+
+@cache
+def _is_kind(concept: str) -> bool:
+    """Whether the concept's class has a wider one, which its denial leaves open."""
+    return any(concept_class(ancestor) == concept_class(concept) for ancestor in ancestors(concept))
 
 
 @lru_cache(maxsize=1)

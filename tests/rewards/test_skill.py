@@ -71,6 +71,8 @@ BLIND = [
     " ".join(f"No {name}." for name in NAMES),
     " ".join(f"There may be {name}." for name in NAMES),
     " ".join(f"There is {name}." for name in NAMES),
+    f"There is {' or '.join(NAMES)}.",
+    "There is cardiomegaly or a pleural effusion.",
     "History of pneumothorax, effusion and cardiomegaly. Is there a nodule? We look for fractures.",
     *(frame.format(name) for name in NAMES for frame in ("There is {}.", "No {}.", "There may be {}.")),
 ]
@@ -109,6 +111,8 @@ def test_each_part_moves_as_it_should():
         ("There is a pleural effusion.", "There may be a pleural effusion."),
         ("There may be a pleural effusion.", ""),
         ("", "There is a right pleural effusion."),
+        ("There is a left pleural effusion or pneumonia.", "No pleural effusion."),
+        ("There is a left pleural effusion.", "There is a left pleural effusion or pneumonia."),
         ("There is a left pleural effusion.", "There is a left pleural effusion. There is a right pleural effusion."),
         ("", "No pleural effusion."),
         ("There is cardiomegaly.", "There is cardiomegaly. There is pneumonia."),
