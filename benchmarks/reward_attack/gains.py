@@ -43,7 +43,7 @@ class Editor:
         pool = [s for e in train for s in e.steps if s.findings and all(f.status == "present" for f in s.findings)]
         rng = random.Random(seed)
         pool = rng.sample(pool, min(len(pool), 400))
-        self.wrong = [[step for step in pool if _unsupported(step, row)] for row in rows]
+        self.wrong = [_unsupported(pool, row) for row in rows]
         self.bases: dict[str, list[Reading]] = {"reference": [], "mediocre": []}
         for row in rows:
             whole = tuple(Said(step.text, step) for step in row.steps)
@@ -113,15 +113,16 @@ class Editor:
         return [gain for names in best for gain in known[names] if gain.what == objective and len(names) > 1]
 
 
-def _unsupported(step: Step, row: Example) -> bool:
-    """Whether nothing in the row bears the step out: neither the report, nor the chain, nor a label."""
+def _unsupported(pool: Sequence[Step], row: Example) -> list[Step]:
+    """The steps that nothing in the row bears out: neither the report, nor the chain, nor a label."""
     there = [f for f in (*extract_report(row.report), *row.gold_findings) if f.status != "absent"]
     names = {name for finding in there for name in kin(finding.concept)}
-    labels = dict(row.labels or {})
-    return not any(
-        finding.concept in names or labels.get(concept_class(finding.concept) or "") in ("present", "uncertain")
-        for finding in step.findings
-    )
+    classes = {name for name, status in dict(row.labels or {}).items() if status in ("present", "uncertain")}
+    return [
+        step
+        for step in pool
+        if not any(f.concept in names or concept_class(f.concept) in classes for f in step.findings)
+    ]
 
 
 def pays(gain: Gain) -> bool:
