@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.reward_attack.blind import Blind
 from benchmarks.reward_attack.edits import EDITS
-from benchmarks.reward_attack.gains import Editor, Gain, is_value, pays
+from benchmarks.reward_attack.gains import Editor, Gain, is_spared, is_value, pays
 from benchmarks.reward_attack.rows import TOTAL, Budget, Reader, Scorer, draw, is_normal
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
@@ -115,25 +115,29 @@ def show(results: Sequence[Result], gains: Sequence[Gain], scorer: Scorer) -> No
         for text in r.texts[:6]:
             print(f"  {short(text, 300)}")
     ranked = sorted(filter(pays, gains), key=lambda gain: -gain.mean)
-    for title, lowers, whole in (
-        ("Less true, and paid", True, True),
-        ("As true, and paid", False, True),
-        ("Parts that less truth raises", True, False),
-    ):
-        found = [g for g in ranked if g.lowers is lowers and is_value(g, scorer) is whole]
-        if found:
-            print(f"\n### {title}\n\n| edits | of | in | mean gain | worst row | rows |\n|---|---|---|---|---|---|")
-            for gain in found[:25]:
-                edits = ", ".join(gain.edits)
-                print(f"| {edits} | {gain.base} | {gain.what} | {gain.mean:+.3f} | {gain.worst:+.3f} | {gain.rows} |")
-        for gain in found[: 5 if whole else 0]:
-            print(f"\n  {gain.what} {gain.worst:+.3f}: {short(gain.before, 500)}\n   -> {short(gain.after, 500)}")
+    values = [gain for gain in ranked if is_value(gain, scorer)]
+    show_gains("Less true, and paid", [gain for gain in values if gain.lowers], texts=5)
+    show_gains("As true, and paid", [gain for gain in values if not gain.lowers], texts=5)
+    show_gains("Less true, and not punished", sorted(filter(is_spared, gains), key=lambda gain: -gain.mean))
+    show_gains("Parts that less truth raises", [gain for gain in ranked if gain.lowers and gain not in values])
+
+
+def show_gains(title: str, gains: Sequence[Gain], *, texts: int = 0, most: int = 25) -> None:
+    if not gains:
+        return
+    print(f"\n### {title}\n\n| edits | of | in | mean gain | worst row | rows |\n|---|---|---|---|---|---|")
+    for gain in gains[:most]:
+        edits = ", ".join(gain.edits)
+        print(f"| {edits} | {gain.base} | {gain.what} | {gain.mean:+.3f} | {gain.worst:+.3f} | {gain.rows} |")
+    for gain in gains[:texts]:
+        print(f"\n  {gain.what} {gain.worst:+.3f}: {short(gain.before, 500)}\n   -> {short(gain.after, 500)}")
 
 
 def as_dict(results: Sequence[Result], gains: Sequence[Gain]) -> dict[str, Any]:
     return {
         "blind": [{**asdict(result), "ratio": result.ratio} for result in results],
         "edits": [{**gain._asdict(), "lowers": gain.lowers} for gain in gains if pays(gain)],
+        "spared": [gain._asdict() for gain in filter(is_spared, gains)],
     }
 
 

@@ -129,6 +129,11 @@ def pays(gain: Gain) -> bool:
     return gain.mean > GAIN
 
 
+def is_spared(gain: Gain) -> bool:
+    """Whether it leaves less truth, by one edit, and the total hardly minds."""
+    return gain.lowers and len(gain.edits) == 1 and gain.what == TOTAL and abs(gain.mean) <= GAIN
+
+
 def is_value(gain: Gain, scorer: Scorer) -> bool:
     """Whether it is the total or a reward, not a part of one."""
     return gain.what == TOTAL or gain.what in scorer.alone
