@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.reward_attack.blind import Blind
@@ -45,6 +45,7 @@ class Result:
     task: str
     objective: str
     blind: float
+    error: float  # the standard error of `blind`
     mediocre: float
     reference: float
     searched: float
@@ -77,10 +78,12 @@ class Attack:
         def mean(rows: Sequence[Example], write: Callable[[Example], str]) -> float:
             return fmean(self.scorer.value(objective, row, write(row)) for row in rows)
 
+        earned = [self.scorer.value(objective, row, blind.write(row)) for row in self.unseen]
         return Result(
             self.task,
             objective,
-            mean(self.unseen, blind.write),
+            fmean(earned),
+            stdev(earned) / len(earned) ** 0.5 if len(earned) > 1 else 0.0,
             fmean(mean(self.unseen, lambda row: self.reader.write(row, rng)) for _ in range(READINGS)),
             mean(self.unseen, lambda row: format_completion(row.reasoning, row.answer)),
             mean(self.seen, blind.write),
@@ -108,7 +111,9 @@ def show(results: Sequence[Result], gains: Sequence[Gain], scorer: Scorer) -> No
         "\n| objective | best blind | mediocre | reference | blind / mediocre | (searched) |\n|---|---|---|---|---|---|"
     )
     for r in results:
-        numbers = f"{r.blind:.3f} | {r.mediocre:.3f} | {r.reference:.3f} | {r.ratio:.0%} | {r.searched:.3f}"
+        numbers = (
+            f"{r.blind:.3f} ± {r.error:.3f} | {r.mediocre:.3f} | {r.reference:.3f} | {r.ratio:.0%} | {r.searched:.3f}"
+        )
         print(f"| {r.objective} | {numbers} |")
     for r in results:
         print(f"\n{r.objective}:")
