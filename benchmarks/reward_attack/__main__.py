@@ -107,14 +107,11 @@ def short(text: str, most: int = 160) -> str:
 
 
 def show(results: Sequence[Result], gains: Sequence[Gain], scorer: Scorer) -> None:
-    print(
-        "\n| objective | best blind | mediocre | reference | blind / mediocre | (searched) |\n|---|---|---|---|---|---|"
-    )
+    print("\n| objective | best blind | mediocre | reference | blind / mediocre | (searched) |")
+    print("|---|---|---|---|---|---|")
     for r in results:
-        numbers = (
-            f"{r.blind:.3f} ± {r.error:.3f} | {r.mediocre:.3f} | {r.reference:.3f} | {r.ratio:.0%} | {r.searched:.3f}"
-        )
-        print(f"| {r.objective} | {numbers} |")
+        blind = f"{r.blind:.3f} ± {r.error:.3f}"
+        print(f"| {r.objective} | {blind} | {r.mediocre:.3f} | {r.reference:.3f} | {r.ratio:.0%} | {r.searched:.3f} |")
     for r in results:
         print(f"\n{r.objective}:")
         for text in r.texts[:6]:

@@ -276,10 +276,11 @@ def search(
 
 
 def groups(rows: Iterable[Example]) -> dict[str, list[Example]]:
-    """Rows by what a policy can tell them apart by: the stage or the question."""
+    """Rows by what a policy can tell them apart by: the stage or the question, and whether nothing may be chosen."""
     found: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
-        found[f"stage {row.stage}" if row.task == "stage" else row.question].append(row)
+        nothing = f" ({NO_FINDING})" if row.options and NO_FINDING in choices(row) else ""
+        found[f"stage {row.stage}" if row.task == "stage" else row.question + nothing].append(row)
     return found
 
 
