@@ -10,13 +10,16 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 from reasoner.findings import labels_of
+from reasoner.layout import BASE_RATES
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example, Step, present_classes
 from reasoner.training.dataset import load_examples
 from recipes.load import load_recipe
 from rewards.registry import RewardSet, gated_total
+from rewards.skill import base_rates_of
 
 #: The share of reference steps that the mediocre reader gets to, and of those the share where he sees what another
 #: patient has there.
@@ -66,9 +69,17 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     args = parser.parse_args()
     weights = load_recipe(args.recipe, []).grpo.rewards
-    rewards = RewardSet.build(weights)
     examples = load_examples(args.data, args.split, ["abnormality_list"], None)
     train = load_examples(args.data, "train", ["abnormality_list"], None)
+    with TemporaryDirectory() as folder:
+        rates = Path(folder) / BASE_RATES
+        base_rates_of(train).write(rates)
+        rewards = RewardSet.build(weights, options={"skill": {"base_rates": str(rates)}} if "skill" in weights else {})
+        tell(rewards, examples, train)
+
+
+def tell(rewards: RewardSet, examples: list[Example], train: list[Example]) -> None:
+    weights = rewards.weights
     normal = fmean(present_classes(dict(e.labels or {})) == (NO_FINDING,) for e in examples)
     print(f"{len(examples)} questions, {normal:.0%} normal; weights {weights}\n")
     print(f"| policy | {' | '.join(weights)} | total |\n|---|{'---|' * len(weights)}---|")

@@ -31,13 +31,11 @@ from reasoner.runtime.disk import read_object, write_whole
 from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
-from rewards.radrscore.skill import DEFAULT
+from rewards.radrscore.base_rates import DEFAULT
 from rewards.registry import Score
-from rewards.skill import base_rates_of
+from rewards.skill import find_base_rates
 
 Rows = list[dict[str, Any]]
-#: Training examples that are read for base rates: several of a study are questions about it.
-_MOST_TRAIN = 10_000
 
 
 def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _base_rates(data: Path, folder: Path) -> Path:
         return DEFAULT
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / BASE_RATES
-    base_rates_of(load_examples(data, "train", limit=_MOST_TRAIN)).write(path)
+    find_base_rates(str(data)).write(path)
     return path
 
 

@@ -39,10 +39,10 @@ from reasoner.layout import (
     UNFINISHED,
 )
 from reasoner.runtime.disk import read_object, remove, swap, write_whole
+from reasoner.runtime.memory import GIB, peak_memory
 from reasoner.settings import Section, explain
 from recipes.config import Recipe
 from recipes.load import load_recipe
-from recipes.memory import GIB, peak_memory
 
 RECORDS = "stages.json"
 #: In a working folder: the fingerprint of the run that works there.

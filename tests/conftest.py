@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ import pytest
 
 from benchmarks import DATA
 from reasoner.runtime.threads import share_cores
+from tests.killed import Killed
 
 # Before anything imports them: no network, no tracking service, no usage reports.
 for name, value in {
@@ -100,3 +102,26 @@ def data_dir() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real reports in {DATA}; set CXR_REASONER_DATA to run this test")
     return DATA
+
+
+@pytest.fixture
+def kill_before(monkeypatch):
+    """`kill_before(n)`: from then on, the n-th change to the disk is not made, and raises `Killed`."""
+
+    def arm(step: int) -> None:
+        left = [step]
+
+        def guarded(change):
+            def instead(*args, **more):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return change(*args, **more)
+
+            return instead
+
+        for owner, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink")):
+            monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+
+    yield arm
+    monkeypatch.undo()

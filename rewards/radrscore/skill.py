@@ -1,33 +1,29 @@
 """Skill: what a reading earns beyond what a policy could earn that sees no image.
 
-Each thing that a reading says is a bet, settled by the report and the verified labels. With n findings in the row
-(at least 1), credits from 0 to 1 as in RadRScore, and all sums divided by n:
+Each thing that a reading says is a bet, settled by the report and the verified labels. With credits c from 0 to 1 as in
+RadRScore, and all sums divided by the number of the row's findings (at least 1):
 
-    finding found      + credit (1 - stake), once per finding of the row; a side, degree or change left out costs credit
-    false assertion    - stake
-    absence confirmed  + gain, once per absence that the report or the chain states
-    finding denied     - (1 - credit), once per finding
+    finding found      + (c - stake), once per finding; a side, degree or change left out lowers the credit
+    false assertion    - stake, once per concept and side
+    absence confirmed  + gain, once per absence that is asked for
+    finding denied     - (1 - c), once per finding
 
 The stake of a concept is `THRESHOLD`, or more where asserting it blindly would still pay; its gain is what makes
-denying it blindly pay nothing on the training split. So every bet of a policy that sees no image earns 0 at best on
-average, asserting pays from a probability of about `THRESHOLD` on, and an absence pays by what it tells. The sum is
-scaled so that the reference chains of the training split earn 1 on average. Derived in `docs/rewards.md`.
+denying it blindly pay nothing (`rewards.radrscore.base_rates`). So every bet of a policy that sees no image earns 0 at
+best on average, asserting pays from a probability of about `THRESHOLD` on, and an absence pays by what it tells. The
+sum is scaled so that reference chains earn 1 on average. Derived in `docs/rewards.md`.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple, cast
 
-from reasoner.errors import UserError
 from reasoner.findings import QUALITY, ancestors, concept_class, extract_report, kin, region
 from reasoner.findings.lexicon import load
+from reasoner.findings.text import tokenize
 from reasoner.schema import NO_FINDING, Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
 from rewards.radrscore.parts import Gold, gold_of
@@ -40,60 +36,47 @@ from rewards.registry import Deferred, Score
 THRESHOLD = 0.35
 #: What is left of the credit of a finding for each detail that the text leaves out.
 LEFT_OUT = 0.9
-#: What confirming one absence can earn at most, however seldom it is stated.
-MOST_GAIN = 0.5
-#: Gains are held below what pays nothing on the training split, for other splits differ by chance.
-MARGIN = 0.9
-#: Steps in which a stake is raised until blind assertions no longer pay.
-_STEP = 0.05
 PARTS = ("found", "false_alarms", "ruled_out", "denied")
-DEFAULT = Path(__file__).with_name("base_rates.json")
+#: Tasks that ask for the whole film, as rows without a task do; the others ask for what their chain speaks of.
+WHOLE_FILM = (None, "", "abnormality_list", "report")
+Labels = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True)
-class BaseRates:
-    """What a policy can know without an image, from the training split.
+class Table:
+    """What bets are worth by concept: the stakes of assertions and hedges, `THRESHOLD` where not listed, and the gains
+    of absences, 0 where not listed."""
 
-    `stakes` and `hedges` are what an assertion and a hedge of a concept risk (`THRESHOLD` where it is not listed);
-    `gains` what confirming its absence earns (0 where it is not listed); `scale` the mean of what the reference chains
-    earn before scaling; `studies` how many there were.
-    """
-
-    studies: int = 0
-    scale: float = 1.0
     stakes: Mapping[str, float] = field(default_factory=dict)
     hedges: Mapping[str, float] = field(default_factory=dict)
     gains: Mapping[str, float] = field(default_factory=dict)
 
-    def stake(self, fact: Fact) -> float:
-        table = self.hedges if fact.status == "uncertain" else self.stakes
-        return table.get(fact.concept, THRESHOLD)
 
-    def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+@dataclass(frozen=True)
+class Rates:
+    """What bets are worth in the answers to one kind of question: on the concepts that the question names, and on the
+    others; `scale` is what the reference chains earn on average before scaling."""
 
+    named: Table = Table()
+    others: Table = Table()
+    scale: float = 1.0
 
-@lru_cache(maxsize=8)
-def read_base_rates(path: Path = DEFAULT) -> BaseRates:
-    """BaseRates from the file that `BaseRates.write` made.
-
-    Raises:
-        UserError: no such file, or another kind of file.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return BaseRates(**data)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: no base rates: {error}; write them with `reasoner base-rates`") from error
+    def of(self, concept: str, named: frozenset[str]) -> Table:
+        return self.named if concept in named else self.others
 
 
 class Truth(NamedTuple):
-    """What a row's report, chain and verified labels say: `findings` (present or uncertain) with their words, and the
-    concepts whose absence they state."""
+    """What a row's report, chain and verified labels say.
+
+    `findings` (present or uncertain, with their words) and `absent` concepts are asked for; `beside` are findings that
+    are there, too; `named` are the concepts that the question names, with their kin.
+    """
 
     gold: Gold
-    findings: tuple[tuple[Fact, str], ...]
-    absent: frozenset[str]
+    findings: tuple[tuple[Fact, str], ...] = ()
+    beside: tuple[tuple[Fact, str], ...] = ()
+    absent: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
 
     @property
     def share(self) -> float:
@@ -126,21 +109,12 @@ class Bet(NamedTuple):
     end: int = 0
 
 
-def skill(
-    text: str,
-    reference: str,
-    report: str,
-    labels: Mapping[str, str | None] | None = None,
-    rates: BaseRates | None = None,
-) -> Score:
-    """The skill of a reasoning text: about 1 for the reference, at most about 0 for what ignores the image.
+def skill(text: str, truth: Truth, rates: Rates) -> Score:
+    """The skill of a reasoning text: about 1 for a reference chain, at most about 0 for what ignores the image.
 
-    `labels` are verified ones; without `rates` those of a public collection of reports count (`DEFAULT`). `parts` are
-    the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight` (one over
-    the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`.
+    `parts` are the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight`
+    (one over the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`.
     """
-    rates = rates or read_base_rates()
-    truth = truth_of(reference, report, tuple(labels.items()) if labels else ())
     bets = place_bets(text, truth, rates)
     unit = truth.share / rates.scale
     sums = dict.fromkeys(PARTS, 0.0)
@@ -154,7 +128,7 @@ def _written(bets: Sequence[Bet], share: float, unit: float) -> Iterator[dict[st
         yield {**bet._asdict(), "earned": unit * bet.earned, "weight": share}
 
 
-def place_bets(text: str, truth: Truth, rates: BaseRates) -> list[Bet]:
+def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
     """What a text says, each thing settled once."""
     asserted: list[Said] = []
     denials: list[Said] = []
@@ -166,11 +140,11 @@ def place_bets(text: str, truth: Truth, rates: BaseRates) -> list[Bet]:
     alarms: dict[tuple[str, str | None], Bet] = {}
     for said in asserted:
         fact, match = _best(truth, said.claim)
-        finding, stake = _finding(truth, match), rates.stake(fact)
+        finding, stake = find(truth, match), _stake(fact, truth, rates)
         where = said.claim.words, match.words, said.start, said.end
         if finding is not None:
             credit = match.credit * _details_kept(fact, finding)
-            bet = Bet("found", "supported" if credit == 1.0 else "partial", credit, _won(credit, stake), *where)
+            bet = Bet("found", "supported" if credit == 1.0 else "partial", credit, credit - stake, *where)
             if finding not in found or bet.earned > found[finding].earned:
                 found[finding] = bet
         elif match.other is None or match.other.status == "absent" or match.credit == 0.0:
@@ -181,9 +155,9 @@ def place_bets(text: str, truth: Truth, rates: BaseRates) -> list[Bet]:
     return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, rates)]
 
 
-def _won(credit: float, stake: float) -> float:
-    """What a true assertion earns, by how far it is true."""
-    return credit * (1.0 - stake)
+def _stake(fact: Fact, truth: Truth, rates: Rates) -> float:
+    table = rates.of(fact.concept, truth.named)
+    return (table.hedges if fact.status == "uncertain" else table.stakes).get(fact.concept, THRESHOLD)
 
 
 def _best(truth: Truth, claim: Claim) -> tuple[Fact, Match]:
@@ -191,7 +165,7 @@ def _best(truth: Truth, claim: Claim) -> tuple[Fact, Match]:
     return max(((fact, truth.credit(fact)) for fact in claim.facts), key=lambda pair: pair[1].credit)
 
 
-def _finding(truth: Truth, match: Match) -> Fact | None:
+def find(truth: Truth, match: Match) -> Fact | None:
     """The finding of the row that an assertion is right about."""
     other = match.other
     if match.credit == 0.0 or other is None or other.status == "absent":
@@ -210,16 +184,20 @@ def _details_kept(said: Fact, finding: Fact) -> float:
 
 
 def _refuted(truth: Truth, denials: Sequence[Said], found: dict[Fact, Bet]) -> Iterator[Bet]:
-    """The findings that the text denies, which are then no longer found, and those that it does not mention."""
-    for finding, words in truth.findings:
+    """The findings that the text denies, which are then no longer found, and those asked for that it passes over."""
+    for finding, words in (*truth.findings, *truth.beside):
         said = next((said for said in denials if _denies(said.claim, finding, truth, finding in found)), None)
         if said is not None:
             found.pop(finding, None)
-            credit = HEDGED["absent", "uncertain"] if finding.status == "uncertain" else 0.0
+            credit = credit_of_denial(finding)
             verdict = "partial" if credit else "contradicted"
             yield Bet("denied", verdict, credit, credit - 1.0, said.claim.words, words, said.start, said.end)
-        elif finding not in found:
+        elif finding not in found and (finding, words) in truth.findings:
             yield Bet("found", "missed", 0.0, 0.0, "", words)
+
+
+def credit_of_denial(finding: Fact) -> float:
+    return HEDGED["absent", "uncertain"] if finding.status == "uncertain" else 0.0
 
 
 def _denies(claim: Claim, finding: Fact, truth: Truth, asserted: bool) -> bool:
@@ -233,7 +211,7 @@ def _denies(claim: Claim, finding: Fact, truth: Truth, asserted: bool) -> bool:
     )
 
 
-def _confirmed(truth: Truth, denials: Sequence[Said], rates: BaseRates) -> Iterator[Bet]:
+def _confirmed(truth: Truth, denials: Sequence[Said], rates: Rates) -> Iterator[Bet]:
     """The absences of the row that the text states, themselves or by denying what they are kinds of."""
     left = set(truth.absent)
     for said in denials:
@@ -241,33 +219,54 @@ def _confirmed(truth: Truth, denials: Sequence[Said], rates: BaseRates) -> Itera
         covered = {concept for concept in left if not plain.isdisjoint((concept, *ancestors(concept)))}
         if covered:
             left -= covered
-            earned = sum(rates.gains.get(concept, 0.0) for concept in covered)
+            earned = sum(rates.of(concept, truth.named).gains.get(concept, 0.0) for concept in covered)
             yield Bet("ruled_out", "supported", 1.0, earned, said.claim.words, "", said.start, said.end)
 
 
 @lru_cache(maxsize=4096)
-def truth_of(reference: str, report: str, labels: tuple[tuple[str, str | None], ...] = ()) -> Truth:
-    """The findings and stated absences of a row, by its report, its chain and its verified labels."""
-    gold = gold_of(reference, report, labels)
-    bare = Truth(gold, (), frozenset())
-    claims = [*read_claims(report, extract_report(report))]
-    claims += [claim for sentence in read_reasoning(reference) for claim in sentence.claims]
+def truth_of(
+    reference: str,
+    report: str,
+    labels: Labels = (),
+    task: str | None = None,
+    asked: str = "",
+) -> Truth:
+    """The truth of a row, by its report, its chain and its verified labels; `asked` are the words of question and
+    options."""
+    bare = Truth(gold_of(reference, report, labels))
+    chain = _states(bare, [claim for sentence in read_reasoning(reference) for claim in sentence.claims])
+    every = _states(bare, [*read_claims(report, extract_report(report)), *chain.claims])
+    for name, status in labels:
+        if status in ("present", "uncertain") and name != NO_FINDING:
+            _add_class(every.findings, name, cast(Status, status))
+    wanted = every if task in WHOLE_FILM else chain
+    findings = tuple(wanted.findings.items())
+    asked_for = {fact.concept for fact in wanted.findings}
+    beside = tuple((fact, words) for fact, words in every.findings.items() if fact.concept not in asked_for)
+    there = {name for fact in every.findings for name in (fact.concept, *ancestors(fact.concept))}
+    return Truth(bare.gold, findings, beside, frozenset(wanted.absent - there), _named(asked))
+
+
+class _Stated(NamedTuple):
+    claims: Sequence[Claim]
+    findings: dict[Fact, str]
+    absent: set[str]
+
+
+def _states(truth: Truth, claims: Sequence[Claim]) -> _Stated:
+    """What of the claims holds: findings with their words, and concepts that are absent."""
     findings: dict[Fact, str] = {}
     absent: set[str] = set()
     for claim in claims:
         for fact in claim.facts:
             if region(fact.concept) == QUALITY or (fact.status == "absent" and fact.laterality):
                 continue
-            credit = bare.credit(fact).credit
+            credit = truth.credit(fact).credit
             if fact.status == "absent" and credit == 1.0:
                 absent.add(fact.concept)
-            elif fact.status != "absent" and credit > 0.0 and not gold.report.opposes(fact):
+            elif fact.status != "absent" and credit > 0.0 and not truth.gold.report.opposes(fact):
                 _add(findings, fact, claim.words)
-    for name, status in labels:
-        if status in ("present", "uncertain") and name != NO_FINDING:
-            _add_class(findings, name, cast(Status, status))
-    there = {name for fact in findings for name in (fact.concept, *ancestors(fact.concept))}
-    return Truth(gold, tuple(findings.items()), frozenset(absent - there))
+    return _Stated(claims, findings, absent)
 
 
 def _add(findings: dict[Fact, str], fact: Fact, words: str) -> None:
@@ -301,67 +300,11 @@ def class_concepts() -> dict[str, str]:
     return found
 
 
-#: Text of a reference chain, report, verified labels.
-Row = tuple[str, str, Mapping[str, str | None] | None]
-#: (weight of the row, credit) wherever asserting a concept is not plainly wrong.
-Credits = dict[str, list[tuple[float, float]]]
-
-
-def learn_base_rates(rows: Sequence[Row]) -> BaseRates:
-    """BaseRates from a training split.
-
-    For each concept, over the rows weighted by one over their number of findings: the stake at which asserting it in
-    every row earns nothing, at least `THRESHOLD`; and the gain at which denying it in every row earns nothing.
-
-    Raises:
-        UserError: no rows.
-    """
-    if not rows:
-        raise UserError("base rates need at least one row with a reference chain and a report")
-    truths = [truth_of(reference, report, tuple((labels or {}).items())) for reference, report, labels in rows]
-    whole = sum(truth.share for truth in truths)
-    stakes, hedges = (_stakes(_credits(truths, status), whole) for status in ("present", "uncertain"))
-    rates = BaseRates(len(rows), 1.0, stakes, hedges, _gains(truths))
-    earned = [
-        truth.share * sum(bet.earned for bet in place_bets(reference, truth, rates))
-        for truth, (reference, _, _) in zip(truths, rows, strict=True)
-    ]
-    return replace(rates, scale=max(round(fmean(earned), 4), 0.01))
-
-
-def _credits(truths: Sequence[Truth], status: Status) -> Credits:
-    """The credits of asserting (or hedging) each concept in every row."""
-    credits: Credits = defaultdict(list)
-    for truth in truths:
-        for concept in sorted({name for finding, _ in truth.findings for name in kin(finding.concept)}):
-            fact = Fact(concept, status)
-            match = truth.credit(fact)
-            finding = _finding(truth, match)
-            if finding is not None:
-                credits[concept].append((truth.share, match.credit * _details_kept(fact, finding)))
-    return credits
-
-
-def _stakes(credits: Credits, whole: float) -> dict[str, float]:
-    """The concepts whose stake exceeds `THRESHOLD`."""
-    stakes = {}
-    for concept, found in credits.items():
-        wrong, stake = whole - sum(weight for weight, _ in found), THRESHOLD
-        while stake < 1.0 and sum(weight * _won(credit, stake) for weight, credit in found) > wrong * stake:
-            stake += _STEP
-        if stake > THRESHOLD:
-            stakes[concept] = round(stake, 4)
-    return stakes
-
-
-def _gains(truths: Sequence[Truth]) -> dict[str, float]:
-    """What confirming an absence earns: what denying the concept loses in all rows, spread over those that state it."""
-    lost: dict[str, float] = defaultdict(float)
-    stated: dict[str, float] = defaultdict(float)
-    for truth in truths:
-        for finding, _ in truth.findings:
-            hedged = HEDGED["absent", "uncertain"] if finding.status == "uncertain" else 0.0
-            lost[finding.concept] += truth.share * (1.0 - hedged)
-        for concept in truth.absent:
-            stated[concept] += truth.share
-    return {name: round(min(MOST_GAIN, MARGIN * lost[name] / stated[name]), 4) for name in sorted(stated) if lost[name]}
+@lru_cache(maxsize=4096)
+def _named(words: str) -> frozenset[str]:
+    """The concepts that a question names, with their kin: what it is about is known without the image."""
+    if not words:
+        return frozenset()
+    found = {item.roles["concept"] for item in load().match(tokenize(words)) if "concept" in item.roles}
+    found |= {concept for name, concept in class_concepts().items() if name.lower() in words.lower()}
+    return frozenset().union(*map(kin, found))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from reasoner.errors import UserError
 from recipes import stages
 from recipes.cli import main
 from recipes.load import load_recipe
+from tests.killed import Killed
 
 
 @pytest.fixture
@@ -95,29 +95,13 @@ def test_a_run_that_fails_leaves_the_old_result_and_its_record(recipe):
     assert told(recipe, "sft") == "old"
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing handles it."""
-
-
 @pytest.mark.parametrize("stage", ["sft", "eval"])
 @pytest.mark.parametrize("step", range(9))
-def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, step, recipe, monkeypatch):
+def test_a_kill_between_the_end_of_a_run_and_its_record_loses_neither(stage, step, recipe, kill_before, monkeypatch):
     finish(recipe, stage, "old")
     stages.prepare(recipe, stage, force=True)
     old = stages.read_records(recipe.output)[stage]
-    left = [step]
-
-    def guarded(change):
-        def instead(*args, **more):
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return change(*args, **more)
-
-        return instead
-
-    for owner, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink")):
-        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+    kill_before(step)
     proof = stages.STAGES[stage].proof
     try:
         with stages.recorded(recipe, stage, ["seed=0"]):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,33 +10,7 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.runtime.disk import alone, output_path, read_object, replaced, replacing, swap, write_whole
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing handles it."""
-
-
-@pytest.fixture
-def kill_before(monkeypatch):
-    """`kill_before(n)`: from then on, the n-th change to the disk is not made, and raises `Killed`."""
-
-    def arm(step: int) -> None:
-        left = [step]
-
-        def guarded(change):
-            def instead(*args, **more):
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Killed
-                return change(*args, **more)
-
-            return instead
-
-        for owner, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree"), (Path, "unlink")):
-            monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
-
-    yield arm
-    monkeypatch.undo()
+from tests.killed import Killed
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -1,0 +1,5 @@
+"""A kill that tests can stage: see the fixture `kill_before`."""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing handles it."""
