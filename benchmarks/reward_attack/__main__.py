@@ -120,7 +120,9 @@ def show(results: Sequence[Result], gains: Sequence[Gain], scorer: Scorer) -> No
     values = [gain for gain in ranked if is_value(gain, scorer)]
     show_gains("Less true, and paid", [gain for gain in values if gain.lowers], texts=5)
     show_gains("As true, and paid", [gain for gain in values if not gain.lowers], texts=5)
-    show_gains("Less true, and not punished", sorted(filter(is_spared, gains), key=lambda gain: -gain.mean))
+    for base in ("reference", "mediocre"):
+        spared = [gain.edits[0] for gain in gains if is_spared(gain) and gain.base == base]
+        print(f"\nLess true than the {base}, and not punished: {', '.join(spared) or 'none'}")
     show_gains("Parts that less truth raises", [gain for gain in ranked if gain.lowers and gain not in values])
 
 

@@ -28,7 +28,7 @@ from reasoner.mining.questions import (
     TEMPORAL_ANSWERS,
     TEMPORAL_QUESTION,
 )
-from reasoner.mining.wording import join_words, noun, with_article
+from reasoner.mining.wording import noun, with_article
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example
 
@@ -173,7 +173,8 @@ class Vocabulary:
         self.frames = [[frame.format(n=n, a=a) for n, a in nouns] for frame in FRAMES]
         framed = [text for by_noun in zip(*self.frames, strict=True) for text in by_noun]
         every = [" ".join(texts) for texts in self.frames if texts]
-        either = [f"There is {join_words([a for _, a in nouns[:k]]).replace(' and ', ' or ')}." for k in (2, 3, 5, 12)]
+        either = [" or ".join(a for _, a in nouns[:most]) for most in (2, 3, 5, 12)]
+        either = [f"There is {names}." for names in either if names]
         start = [*PLAIN, *MARKED, *either, *common[:100], *(text for text, _ in chains.most_common(10)), *every]
         self.texts = list(dict.fromkeys([*start, *framed, *common[100:]]))[:most]
         self.at = {text: (i, j) for i, row in enumerate(self.frames) for j, text in enumerate(row)}
