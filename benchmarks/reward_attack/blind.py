@@ -252,10 +252,14 @@ def search(
     rows: Sequence[Example],
     budget: Budget,
     rng: random.Random,
-) -> list[Policy]:
-    """The best blind policies for these rows, best first; what they say comes from `train`."""
+) -> Policy:
+    """The best blind policy for these rows, of the last survivors the best on `train`, where its words come from."""
     prior, vocabulary, answers = Prior(train), Vocabulary(train), answers_of(train)
-    mean = Means(lambda row, policy: scorer.value(objective, row, prior.write(policy, row)), rows, budget)
+
+    def value(row: Example, policy: Policy) -> float:
+        return scorer.value(objective, row, prior.write(policy, row))
+
+    mean = Means(value, rows, budget)
     answer = answers[0]
     if objective == TOTAL:
         answer = max(answers, key=lambda text: mean(Policy((PLAIN[0],), text)))
@@ -273,7 +277,9 @@ def search(
             break
     start = [best, *(Policy((text,), answer) for text in ranked[:10])]
     good = sorted(answers, key=lambda text: -mean(replace(best, answer=text)))[:8] if objective == TOTAL else [answer]
-    return climb(start, change(vocabulary, good), mean, budget, rng)
+    alive = climb(start, change(vocabulary, good), mean, budget, rng)
+    silent = Policy(("-",), alive[0].answer)
+    return max((*alive, silent), key=Means(value, train[:RANKED], budget))
 
 
 def groups(rows: Iterable[Example]) -> dict[str, list[Example]]:
@@ -297,16 +303,16 @@ class Blind:
         self.prior = Prior(train)
         parts = {key: part for key, part in groups(rows).items() if len(part) >= self.FEWEST}
         common = 1.0 if len(parts) < 2 else 0.4
-        self.common = search(objective, scorer, train, rows, budget.part(common), rng)[0]
+        self.common = search(objective, scorer, train, rows, budget.part(common), rng)
         self.own: dict[str, Policy] = {}
         if common == 1.0:
             return
         known = groups(train)
         for key, part in parts.items():
             share = (1 - common) * len(part) / sum(map(len, parts.values()))
-            policy = search(objective, scorer, known[key], part, budget.part(share), rng)[0]
+            policy = search(objective, scorer, known[key], part, budget.part(share), rng)
             mine, theirs = (
-                fmean(scorer.value(objective, row, self.prior.write(p, row)) for row in part)
+                fmean(scorer.value(objective, row, self.prior.write(p, row)) for row in known[key][:RANKED])
                 for p in (policy, self.common)
             )
             if mine > theirs:
