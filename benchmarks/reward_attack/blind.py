@@ -68,6 +68,8 @@ REWRITES = (
     (r"^(.+)\.$", r"\1, but \1."), (r"^(.+)\.$", r"If \1, so be it."), (r"^(.+) or (.+)\.$", r"\1. \2."),
 )  # fmt: skip
 LAYOUTS = (" ", "\n", "\n- ", "\n## ", "; ", ", ")
+#: Training rows on which the last survivors of a search are told apart.
+RANKED = 800
 JOINS = (" and ", ", ", "; ", " or ", ", but ", " although ")
 
 
