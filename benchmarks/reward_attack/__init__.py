@@ -1,0 +1,1 @@
+"""Searches for what the rewards pay without being earned: `python -m benchmarks.reward_attack --data FOLDER`."""
