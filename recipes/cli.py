@@ -43,7 +43,7 @@ EXAMPLES = {
     "grpo": """\
   reasoner grpo --recipe phantom
   reasoner grpo --recipe phantom --max_steps 20                          (any field of trl.GRPOConfig)
-  reasoner grpo --recipe phantom --set grpo.rewards.process=1.0""",
+  reasoner grpo --recipe phantom --set grpo.rewards.skill=1.0""",
     "eval": """\
   reasoner eval --recipe phantom
   reasoner eval --recipe phantom --models sft grpo --limit 100""",
@@ -55,8 +55,8 @@ EXAMPLES = {
 
   In:  one JSON object a line: id, completion, reasoning (reference chain), report;
        optionally question, answer, task, options, labels (verified, unless label_source is mined).
-  Out: one line per input line, in order: id, factuality, completeness, effectiveness, radrscore, answer, format
-       (numbers or null) and evidence. A JSON summary goes to standard output.""",
+  Out: one line per input line, in order: id, factuality, completeness, effectiveness, radrscore, answer, format,
+       skill (numbers or null) and evidence. A JSON summary goes to standard output.""",
     "doctor": """\
   reasoner doctor
   reasoner doctor --quick""",
@@ -184,6 +184,9 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--input", type=Path, required=True, metavar="IN.jsonl")
     score.add_argument("--output", type=output_path, required=True, metavar="OUT.jsonl")
     score.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    score.add_argument(
+        "--base-rates", type=Path, metavar="DATA", help="for skill: a mined data folder, or a base_rates.json"
+    )
 
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)
@@ -208,7 +211,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     which.add_argument("--recipe", default="phantom", help=f"folder under recipes/ ({known}); default phantom")
     which.add_argument("--config", dest="recipe", metavar="FILE.yaml", help="a recipe file of your own")
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.process=1.0"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.skill=1.0"
     )
     command.add_argument(
         "--dry-run",

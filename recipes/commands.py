@@ -38,7 +38,7 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
         case "score":
             from rewards.score import score_file
 
-            print(json.dumps(score_file(args.input, args.output, workers=args.workers), indent=1))
+            print(json.dumps(score_file(args.input, args.output, args.workers, args.base_rates), indent=1))
         case "summary":
             recipe = load_recipe(args.recipe, args.set)
             stages.settle_all(recipe)

@@ -33,7 +33,7 @@ from recipes.training import (
 )
 from rewards.credit import PROCESS_REWARDS
 from rewards.registry import RewardSet
-from rewards.skill import base_rates_of
+from rewards.skill import base_rates_of, find_base_rates
 from rewards.workers import RewardPool
 
 if TYPE_CHECKING:
@@ -124,13 +124,13 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
 
 
 def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
-    """The options of the rewards; skill without base rates of its own gets those of the training examples."""
+    """The options of the rewards, with the base rates of skill in the folder: those given, or the training split's."""
     options = dict(recipe.grpo.reward_options)
-    mine = dict(options.get("skill", {}))
-    if "skill" in recipe.grpo.rewards and not mine.get("base_rates"):
+    if "skill" in recipe.grpo.rewards:
+        given = options.get("skill", {}).get("base_rates")
         path = folder / BASE_RATES
-        base_rates_of(examples).write(path)
-        options["skill"] = {**mine, "base_rates": str(path.resolve())}
+        (find_base_rates(given) if given else base_rates_of(examples)).write(path)
+        options["skill"] = {"base_rates": str(path.resolve())}
     return options
 
 

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.progress import DownloadColumn
 
 from reasoner.errors import UserError
+from reasoner.layout import BASE_RATES
 from reasoner.prompts import parse_completion
 from reasoner.runtime.disk import replacing, same_file
 from reasoner.runtime.progress import progress
@@ -28,6 +30,7 @@ from reasoner.schema import LABEL_SOURCES, STATUSES
 from reasoner.sources.io.files import BROKEN, PACKED, open_bytes
 from rewards.radrscore import PARTS
 from rewards.registry import RewardError, RewardSet, Score
+from rewards.skill import find_base_rates
 
 #: Unweighted: each is reported on its own.
 REWARDS = {"format": 1.0, "answer": 1.0, "process": 1.0, "skill": 1.0}
@@ -49,7 +52,7 @@ Scores = Mapping[str, Score]
 Scorer = Callable[[Sequence[Row]], Sequence[Scores | str]]
 
 
-def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
+def score_file(input: Path, output: Path, workers: int = 1, base_rates: Path | None = None) -> dict[str, Any]:
     """Scores the rows of `input` into `output` and returns the summary: n, means, nulls and bad rows.
 
     `output` is replaced when all is scored; until then, and if anything fails, it is as it was.
@@ -58,6 +61,7 @@ def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
         output: JSON lines, packed where the name ends in `.gz`.
         workers: 1 scores in this process; more use as many Ray actors, but not more than there are cores (of a cluster,
             `RAY_ADDRESS`, the user is to know).
+        base_rates: for `skill`, a mined data folder or the file that GRPO or eval left; by default the public ones.
 
     Raises:
         UserError: `input` cannot be read or has no usable row, `output` is the same file or cannot be written, or the
@@ -72,7 +76,7 @@ def score_file(input: Path, output: Path, workers: int = 1) -> dict[str, Any]:
     lines = _Lines(input)
     with (
         lines.file,
-        _scorer(workers) as scorer,
+        _scorer(workers, base_rates) as scorer,
         replacing(output) as sink,
         progress(f"scoring {input.name}", lines.size, count=DownloadColumn()) as advance,
     ):
@@ -118,14 +122,26 @@ class _Lines:
 
 
 @contextmanager
-def _scorer(workers: int) -> Iterator[Scorer]:
+def _scorer(workers: int, base_rates: Path | None) -> Iterator[Scorer]:
+    with TemporaryDirectory() as folder:
+        options = {}
+        if base_rates is not None:  # learned once, not by each worker
+            known = Path(folder) / BASE_RATES
+            find_base_rates(str(base_rates)).write(known)
+            options = {"skill": {"base_rates": str(known)}}
+        with _scorer_with(workers, options) as scorer:
+            yield scorer
+
+
+@contextmanager
+def _scorer_with(workers: int, options: Mapping[str, Mapping[str, Any]]) -> Iterator[Scorer]:
     if workers > 1:
         from rewards.workers import RewardPool
 
-        with RewardPool(REWARDS, workers=workers, name="reward-pool-score") as pool:
+        with RewardPool(REWARDS, workers=workers, options=options, name="reward-pool-score") as pool:
             yield lambda rows: _pooled(pool, rows)
     else:
-        rewards = RewardSet.build(REWARDS)
+        rewards = RewardSet.build(REWARDS, options=options)
         yield lambda rows: [_scored(rewards, row) for row in rows]
 
 

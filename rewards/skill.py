@@ -18,7 +18,12 @@ from rewards.registry import Score, reward
 MOST_ROWS = 4000
 
 
-@reward("skill", settings=("base_rates",), step_verdicts=lambda settings: True)
+@reward(
+    "skill",
+    settings=("base_rates",),
+    start=lambda settings: find_base_rates(settings.base_rates),
+    step_verdicts=lambda settings: True,
+)
 def skill_reward(
     completion: str,
     *,

@@ -15,6 +15,8 @@ import pytest
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
 from rewards import score
+from rewards.radrscore.base_rates import BaseRates
+from rewards.radrscore.skill import Rates
 from rewards.registry import Deferred, Score, reward
 from rewards.score import COLUMNS, score_file
 
@@ -298,3 +300,14 @@ def spearman(a: list[float], b: list[float]) -> float:
         return (np.cumsum(counts) - (counts + 1) / 2)[place]
 
     return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
+def test_skill_goes_by_the_base_rates_that_are_named(tmp_path):
+    source, rates = write(tmp_path / "in.jsonl", GOOD), tmp_path / "base_rates.json"
+    BaseRates(1, {"film": Rates(scale=2.0)}).write(rates)
+    score_file(source, tmp_path / "public.jsonl")
+    score_file(source, tmp_path / "own.jsonl", base_rates=rates)
+    public, own = (json.loads((tmp_path / f"{name}.jsonl").read_text("utf-8"))["skill"] for name in ("public", "own"))
+    assert 0 < own < public
+    with pytest.raises(UserError, match="no base rates"):
+        score_file(source, tmp_path / "own.jsonl", base_rates=tmp_path / "none.json")
