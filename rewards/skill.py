@@ -18,39 +18,6 @@ from rewards.registry import Score, reward
 MOST_ROWS = 4000
 
 
-@reward(
-    "skill",
-    settings=("base_rates",),
-    start=lambda settings: find_base_rates(settings.base_rates),
-    step_verdicts=lambda settings: True,
-)
-def skill_reward(
-    completion: str,
-    *,
-    reasoning: str | None,
-    report: str | None,
-    labels: Mapping[str, str | None] | None = None,
-    label_source: str | None = None,
-    task: str | None = None,
-    question: str | None = None,
-    options: Sequence[str] | None = None,
-    base_rates: str = "",
-) -> Score:
-    """Skill of a completion (`rewards.radrscore.skill`); abstains on a row without reference chain or report.
-
-    `base_rates` is a mined data folder, or a `base_rates.json` as GRPO and eval leave it; without it those of a public
-    collection of reports count.
-
-    Raises:
-        UserError: the base rates cannot be read; another `label_source`.
-    """
-    if not (reasoning and reasoning.strip() and report and report.strip()):
-        return Score.abstained("the row has no reference reasoning or no report")
-    known = tuple(verified_labels(labels, label_source).items())
-    row = Row(reasoning, report, known, task, question or "", tuple(options or ()))
-    return skill(parse_completion(completion).reasoning, row.truth, find_base_rates(base_rates).of(row))
-
-
 @lru_cache(maxsize=8)
 def find_base_rates(place: str = "") -> BaseRates:
     """The base rates of a file, or of the training split of a mined data folder; "" is the public ones.
@@ -85,3 +52,36 @@ def base_rates_of(examples: Iterable[Example]) -> BaseRates:
             for e in chosen
         ]
     )
+
+
+@reward(
+    "skill",
+    settings=("base_rates",),
+    start=lambda settings: find_base_rates(settings.base_rates),
+    step_verdicts=lambda settings: True,
+)
+def skill_reward(
+    completion: str,
+    *,
+    reasoning: str | None,
+    report: str | None,
+    labels: Mapping[str, str | None] | None = None,
+    label_source: str | None = None,
+    task: str | None = None,
+    question: str | None = None,
+    options: Sequence[str] | None = None,
+    base_rates: str = "",
+) -> Score:
+    """Skill of a completion (`rewards.radrscore.skill`); abstains on a row without reference chain or report.
+
+    `base_rates` is a mined data folder, or a `base_rates.json` as GRPO and eval leave it; without it those of a public
+    collection of reports count.
+
+    Raises:
+        UserError: the base rates cannot be read; another `label_source`.
+    """
+    if not (reasoning and reasoning.strip() and report and report.strip()):
+        return Score.abstained("the row has no reference reasoning or no report")
+    known = tuple(verified_labels(labels, label_source).items())
+    row = Row(reasoning, report, known, task, question or "", tuple(options or ()))
+    return skill(parse_completion(completion).reasoning, row.truth, find_base_rates(base_rates).of(row))
