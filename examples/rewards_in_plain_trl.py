@@ -29,7 +29,7 @@ from reasoner.phantom.source import PhantomSource
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples
-from rewards.registry import RewardSet, gated_total
+from rewards import RewardSet, gated_total
 
 WEIGHTS = {"format": 0.2, "answer": 1.0, "process": 1.5}
 

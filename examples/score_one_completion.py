@@ -10,7 +10,7 @@ For many completions use `reasoner score --input rows.jsonl --output scores.json
 
 from __future__ import annotations
 
-from rewards.registry import RewardSet, gated_total
+from rewards import RewardSet, gated_total
 
 COMPLETION = """\
 <think>There is a small right pleural effusion. There is pulmonary edema. No pneumothorax.</think>
@@ -34,7 +34,7 @@ def main() -> None:
     rewards = RewardSet.build(WEIGHTS)
     scores = rewards.score({**ROW, "completion": COMPLETION})
     for name, score in scores.items():
-        print(f"\n{name}: {'abstains' if score.value is None else format(score.value, '.3f')}")
+        print(f"\n{name}: {score.outcome if score.value is None else format(score.value, '.3f')}")
         for part, value in score.parts.items():
             print(f"  {part} = {value:.3f}")
         for entry in score.evidence:

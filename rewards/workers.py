@@ -96,22 +96,21 @@ class Worker:
 
     def _score_one(self, name: str, row: Row) -> Score:
         """A reward that raises is tried again, then None for this row; breaking the contract raises."""
-        for attempt in range(self.retries + 1):
+        why = ""
+        for _ in range(self.retries + 1):
             try:
                 return self.rewards.score_one(name, row)
             except (UserError, RewardError):
                 raise
             except Exception as error:  # a user's code: its failure is this row's, not the run's
-                if attempt == self.retries:
-                    why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
-                    return Score.failed(why)
-        raise AssertionError("the last attempt returns")
+                why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
+        return Score.failed(why)
 
 
 def _without_evidence(scored: Scored) -> Scored:
     """Reasons for None stay."""
-    scores = {name: s if s.value is None else replace(s, evidence=()) for name, s in scored.scores.items()}
-    return replace(scored, scores=scores)
+    scores = scored.scores.items()
+    return replace(scored, scores={name: s if s.value is None else replace(s, evidence=()) for name, s in scores})
 
 
 @dataclass
@@ -374,10 +373,10 @@ class _Batch:
         for scored in delivered:
             self.results[job.pending.popleft()] = scored.scores
             self.pool._latencies.append(scored.seconds)
-            failures = {name: score.failure for name, score in scored.scores.items() if score.failure}
-            self.pool._counts["failed_rows"] += bool(failures)
-            for name, why in failures.items():
-                self.pool._warn_once(name, why)
+            failed = {name: score for name, score in scored.scores.items() if score.outcome == "failed"}
+            self.pool._counts["failed_rows"] += bool(failed)
+            for name, score in failed.items():
+                self.pool._warn_once(name, score.failure)
         job.deadline = self._deadline()
 
     def _recover(self, index: int, *, timed_out: bool) -> None:

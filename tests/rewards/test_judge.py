@@ -9,6 +9,7 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
+from recipes.cli import main
 from rewards.judges import Case, LlmJudge, RulesJudge
 from rewards.judges.llm import judged
 from rewards.registry import RewardSet
@@ -149,3 +150,11 @@ def test_the_set_knows_whether_the_judge_gives_verdicts_on_steps():
 
     assert gives("rules") and gives({"kind": "llm", "url": "http://x", "model": "m"}) and not gives("radeval")
     assert gives(RulesJudge()) and not RewardSet.build({"format": 1.0}).gives_step_verdicts("format")
+
+
+def test_a_dry_run_refuses_step_credit_from_a_judge_without_verdicts_on_steps(capsys):
+    run = ["grpo", "--recipe", "phantom", "--dry-run", "--set", "grpo.rewards={process: 1.0}"]
+    run += ["--set", "grpo.step_credit=0.5", "--set"]
+    assert main([*run, "grpo.reward_options.process.judge=radeval"]) == 2
+    assert "needs verdicts on steps, which judge radeval does not give" in capsys.readouterr().err
+    assert main([*run, "grpo.reward_options.process.judge=rules"]) == 0

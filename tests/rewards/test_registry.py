@@ -226,6 +226,20 @@ def test_all_that_the_package_exports_is_there_and_documented():
         assert getattr(rewards, name).__doc__, name
 
 
+def test_the_code_in_the_docs_runs(user_file, capsys):
+    section = DOCS.split("## A reward of your own")[1].split("\n## ")[0]
+    one, many, script = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    weights = {"brevity": 1.0, "fluency": 1.0}
+    options = {"brevity": {"words": 3}, "fluency": {"size": "large"}}
+    built = RewardSet.build(weights, [user_file(one), user_file(many, "model.py")], options)
+    scores = built.score({"completion": "Two words.", "question": "?"})
+    assert {name: score.value for name, score in scores.items()} == {"brevity": 1.0, "fluency": 1.0}
+    scores = built.score({"completion": "Zwei.", "question": "", "language": "German"})
+    assert [score.outcome for score in scores.values()] == ["abstained", "abstained"]
+    exec(script, {})
+    assert capsys.readouterr().out == "1.0 1.2\n"
+
+
 def test_the_docs_name_the_columns_and_options_of_every_built_in_reward():
     load_rewards()
     built_in = {name: f for name, f in REGISTRY.items() if f.function.__module__ in registry.BUILT_IN}

@@ -33,8 +33,14 @@ def odd(completion, *, number):
     if "raise" in completion:
         raise ValueError("cannot read this")
     return Score(float("nan") if "nan" in completion else float(number))
+
+@reward("chunk")
+def chunk(completions, *, number):
+    if any("stall" in text for text in completions):
+        time.sleep(3600)
+    return [Score(float(n)) for n in number]
 """
-SPEC = {"odd": 1.0, "format": 0.2, "answer": 1.0}
+SPEC = {"odd": 1.0, "format": 0.2, "answer": 1.0, "chunk": 1.0}
 
 
 def rows_of(n, **faults):
@@ -51,7 +57,8 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rewards") / "odd.py"
     path.write_text(ODD, encoding="utf-8")
     yield str(path)
-    REGISTRY.pop("odd", None)
+    for name in ("odd", "chunk"):
+        REGISTRY.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +90,12 @@ def test_evidence_stays_with_the_workers_where_nobody_wants_it(pool, file):
     assert not any(s.evidence for row in bare for s in row.values() if s.value is not None)
 
 
-@pytest.mark.parametrize(("fault", "timeouts"), [("hang", 1), ("sleep", 1), ("die", 0)])
+@pytest.mark.parametrize(("fault", "timeouts"), [("hang", 1), ("sleep", 1), ("die", 0), ("stall", 1)])
 def test_a_row_that_hangs_or_kills_its_worker_is_found_and_costs_no_other(pool, fault, timeouts):
     before = pool.metrics()
     scores = pool.score(rows_of(40, **{fault: 17}))
     assert [row["odd"].value for row in scores] == [None if i == 17 else float(i) for i in range(40)]
+    assert [row["chunk"].value for row in scores] == [row["odd"].value for row in scores]
     assert all(score.value is None and score.outcome == "failed" for score in scores[17].values())
     found = changes(pool, before)
     assert (found["failed_rows"], found["timeouts"]) == (1, timeouts)
