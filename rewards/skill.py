@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from reasoner.prompts import parse_completion
 from reasoner.schema import Example, verified_labels
@@ -54,10 +55,14 @@ def base_rates_of(examples: Iterable[Example]) -> BaseRates:
     )
 
 
+def _start(settings: Any) -> None:
+    find_base_rates(settings.base_rates)
+
+
 @reward(
     "skill",
     settings=("base_rates",),
-    start=lambda settings: find_base_rates(settings.base_rates),
+    start=_start,
     step_verdicts=lambda settings: True,
 )
 def skill_reward(

@@ -201,6 +201,7 @@ def _class_words(name: str) -> str:
 
 
 def _single(read: Read, number: int) -> Draft | None:
+    """`No Finding` is always offered, but only one of four normal studies is asked, so that it is no safe guess."""
     key = make_key(read, "single", number)
     present = [name for name in present_classes(read.mined) if name != NO_FINDING]
     right = choose(present, *key) if present else NO_FINDING
@@ -209,6 +210,10 @@ def _single(read: Read, number: int) -> Draft | None:
     wrong.sort(key=lambda n: (read.mined[n] is None, n not in near, stable_hash(*key, n)))
     if len(wrong) < OPTIONS - 1 or (right == NO_FINDING and read.mined[NO_FINDING] != "present"):
         return None
+    if right == NO_FINDING and stable_hash(*key, "normal") % OPTIONS:
+        return None
+    if right != NO_FINDING:
+        wrong.insert(0, NO_FINDING)
     names = sorted([right, *wrong[: OPTIONS - 1]], key=lambda n: stable_hash(*key, "shuffle", n))
     answer = LETTERS[names.index(right)]
     classes = tuple(name for name in names if name != NO_FINDING)

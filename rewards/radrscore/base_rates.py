@@ -119,11 +119,20 @@ def learn_base_rates(rows: Sequence[Row]) -> BaseRates:
     for row in rows:
         for name in dict.fromkeys(row.groups):
             groups[name].append(row)
-    learned = {name: _learn(members) for name, members in groups.items() if name == _FILM or len(members) >= FEWEST}
-    for name, rates in learned.items():  # one scale per task: a question that is seldom answered by yes has no own
-        wide = groups[name][0].groups[1]
-        learned[name] = replace(rates, scale=learned[wide].scale)
+    rates = {name: _learn(members) for name, members in groups.items() if name == _FILM or len(members) >= FEWEST}
+    unscaled = BaseRates(len(rows), rates)
+    scales = {name: _scale(members, unscaled) for name, members in groups.items()}
+    # One scale a task: a question that is hardly ever answered by yes should not pay multiples.
+    learned = {name: replace(own, scale=scales[groups[name][0].groups[1]]) for name, own in rates.items()}
     return BaseRates(len(rows), learned)
+
+
+def _scale(rows: Sequence[Row], rates: BaseRates) -> float:
+    """What the reference chains of the rows earn on average."""
+    earned = [
+        row.truth.share * sum(bet.earned for bet in place_bets(row.reference, row.truth, rates.of(row))) for row in rows
+    ]
+    return max(round(fmean(earned), 4), LEAST_SCALE)
 
 
 class _Weights:
@@ -151,12 +160,7 @@ def _learn(rows: Sequence[Row]) -> Rates:
         )
         for named in (True, False)
     )
-    rates = Rates(named, others)
-    earned = [
-        truth.share * sum(bet.earned for bet in place_bets(row.reference, truth, rates))
-        for truth, row in zip(truths, rows, strict=True)
-    ]
-    return replace(rates, scale=max(round(fmean(earned), 4), LEAST_SCALE))
+    return Rates(named, others)
 
 
 def _stakes(truths: Sequence[Truth], status: Status, weights: _Weights, named: bool) -> dict[str, float]:
