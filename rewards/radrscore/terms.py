@@ -84,10 +84,13 @@ class Terms(NamedTuple):
     pairs: frozenset[tuple[str, str]]
 
     def about(self, claimed: Set[str]) -> frozenset[str]:
-        """Stems and concepts, without the names of findings that have nothing to do with what is claimed."""
+        """Stems and concepts, without the names of findings that have nothing to do with what is claimed; none if the
+        sentence names only such."""
         hollow = {f"concept:{name}" for name in self.concepts if claimed.isdisjoint(kin(name))}
         if not hollow:
             return self.single
+        if len(hollow) == len(self.concepts):
+            return frozenset()
         return frozenset(term for term in self.single if self.stems.get(term, term) not in hollow)
 
 
@@ -140,11 +143,12 @@ def terms(sentence: str) -> Terms:
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of. A sentence without claims (a plan, question, history, definition or heading) names
-    only findings that the text makes claims of somewhere, or of a kind of them, or of what they are a kind of."""
-    claimed = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
+    """All that a text speaks of. A question speaks of nothing. Any other sentence without claims (a plan, history,
+    definition or heading) only of findings that have to do with what is claimed."""
+    claimed: set[str] = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
     found = set()
     for sentence in sentences:
-        said = terms(sentence.words)
-        found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
+        if sentence.claims or not sentence.words.endswith("?"):
+            said = terms(sentence.words)
+            found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
     return Spoken(set().union(*found), found)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 from reasoner.findings import ancestors, concept_class, extract_report
@@ -121,8 +121,11 @@ class Facts:
 
     def quotes(self, claim: Claim) -> bool:
         """Whether the text makes the claim in the same words, whatever else it says."""
-        key, words = claim.meaning.key, claim.words.lower()
-        return any(said.meaning.key == key and said.words.lower() == words for said in self._claims)
+        return (claim.meaning.key, claim.words.lower()) in self._quotes
+
+    @cached_property
+    def _quotes(self) -> frozenset[tuple[str, str]]:
+        return frozenset((claim.meaning.key, claim.words.lower()) for claim in self._claims)
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
