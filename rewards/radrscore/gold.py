@@ -31,6 +31,7 @@ class Gold:
     def __init__(self, reference: Reference, report: Facts, labels: Labels) -> None:
         self.reference, self.report, self.labels = reference, report, labels
         self._judged: dict[str, Judgement] = {}
+        self._quotes = report.quotes | reference.facts.quotes
 
     def judge(self, claim: Claim) -> Judgement:
         judged = self._judged.get(claim.meaning.key)
@@ -38,16 +39,19 @@ class Gold:
             if len(self._judged) >= MOST_JUDGED:
                 self._judged.clear()
             judged = self._judged[claim.meaning.key] = self._weigh_up(claim)
-        report, reference = judged
-        if report.credit < 1.0 and self._quoted(claim, self.report):
-            report = Match(1.0, claim.words, claim.facts[0])
-        if reference.credit < 1.0 and self._quoted(claim, self.reference.facts):
-            reference = Match(1.0, claim.words, claim.facts[0])
-        return Judgement(report, reference)
+        if claim.quote in self._quotes:
+            return self._quoted(claim, judged)
+        return judged
 
-    def _quoted(self, claim: Claim, text: Facts) -> bool:
+    def _quoted(self, claim: Claim, judged: Judgement) -> Judgement:
         """What a text says in these very words is so for it, whatever else it says; unless labels know better."""
-        return text.quotes(claim) and not self.labels.refute(claim)
+        if self.labels.refute(claim):
+            return judged
+        so = Match(1.0, claim.words, claim.facts[0])
+        return Judgement(
+            so if claim.quote in self.report.quotes else judged.report,
+            so if claim.quote in self.reference.facts.quotes else judged.reference,
+        )
 
     def _weigh_up(self, claim: Claim) -> Judgement:
         """By what the claim means, whatever its words."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from reasoner.findings import ancestors, concept_class, extract_report
@@ -79,7 +79,7 @@ class Facts:
     def __init__(
         self, claims: Sequence[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
     ) -> None:
-        self._claims = claims
+        self.quotes = {claim.quote for claim in claims}
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
         self._whole: list[Claim] = []
@@ -118,14 +118,6 @@ class Facts:
                 if match is not None:
                     return match
         return match or SILENT
-
-    def quotes(self, claim: Claim) -> bool:
-        """Whether the text makes the claim in the same words, whatever else it says."""
-        return (claim.meaning.key, claim.words.lower()) in self._quotes
-
-    @cached_property
-    def _quotes(self) -> frozenset[tuple[str, str]]:
-        return frozenset((claim.meaning.key, claim.words.lower()) for claim in self._claims)
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
