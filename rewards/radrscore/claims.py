@@ -41,13 +41,14 @@ class Meaning(NamedTuple):
     implied_by: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared by `meaning` or by `quote`, which is fast
 class Claim:
     """What one phrase asserts: its facts share a status and the words `sentence[start:end]`.
 
     A normal statement ("the lungs are clear") denies several concepts at once and is one `general` claim: absences that
     are implied rather than named. "A nodule or a mass" is one claim, too, with `alternatives`: true if either is there.
-    Several facts otherwise are names of one thing ("nodular opacity").
+    Several facts otherwise are names of one thing ("nodular opacity"). Claims of equal `quote` say the same in the same
+    words.
     """
 
     facts: tuple[Fact, ...]
@@ -59,9 +60,11 @@ class Claim:
     general: bool
     alternatives: bool
     meaning: Meaning
+    quote: str
 
     @classmethod
     def of(cls, facts: Sequence[Fact], words: str, start: int, alternatives: bool = False) -> Claim:
+        meaning = _meaning(tuple(facts), alternatives)
         return cls(
             tuple(facts),
             facts[0].status,
@@ -71,7 +74,8 @@ class Claim:
             start + len(words),
             len(facts) > 1 and facts[0].status == "absent",
             alternatives,
-            _meaning(tuple(facts), alternatives),
+            meaning,
+            sys.intern(f"{meaning.key}: {words.lower()}"),
         )
 
 

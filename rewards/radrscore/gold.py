@@ -13,6 +13,8 @@ from rewards.radrscore.verdicts import SILENT, Facts, Labels, Match, apart, best
 #: With more alternatives than this, "A or B or ..." tells too little to be worth a claim that is true.
 CHOICES = 2
 NORMAL = Match(1.0)
+#: Judgements of one row that are kept.
+MOST_JUDGED = 4096
 
 
 class Judgement(NamedTuple):
@@ -29,22 +31,44 @@ class Gold:
     def __init__(self, reference: Reference, report: Facts, labels: Labels) -> None:
         self.reference, self.report, self.labels = reference, report, labels
         self._judged: dict[str, Judgement] = {}
+        self._quotes = report.quotes | reference.facts.quotes
 
     def judge(self, claim: Claim) -> Judgement:
         judged = self._judged.get(claim.meaning.key)
         if judged is None:
-            report, reference = self._against_report(claim), self._against_reference(claim)
-            if report.credit < 1.0:
-                report = self._quoted(claim, self.report) or report
-            if reference.credit < 1.0:
-                reference = self._quoted(claim, self.reference.facts) or reference
-            if report.other is None:  # silence is normal
-                report = NORMAL if claim.status == "absent" else SILENT
-            if claim.alternatives and len(claim.facts) > CHOICES:
-                share = CHOICES / len(claim.facts)
-                report, reference = (Match(m.credit * share, m.words, m.other) for m in (report, reference))
-            judged = self._judged[claim.meaning.key] = Judgement(report, reference)
+            if len(self._judged) >= MOST_JUDGED:
+                self._judged.clear()
+            judged = self._judged[claim.meaning.key] = self._weigh_up(claim)
+        if claim.quote in self._quotes:
+            return self._quoted(claim, judged)
         return judged
+
+    def _quoted(self, claim: Claim, judged: Judgement) -> Judgement:
+        """What a text says in these very words is so for it, whatever else it says; unless labels know better."""
+        if self.labels.refute(claim):
+            return judged
+        so = Match(1.0, claim.words, claim.facts[0])
+        return Judgement(
+            so if claim.quote in self.report.quotes else judged.report,
+            so if claim.quote in self.reference.facts.quotes else judged.reference,
+        )
+
+    def _weigh_up(self, claim: Claim) -> Judgement:
+        """By what the claim means, whatever its words."""
+        report = self._restated(claim, self.report) or self._against_report(claim)
+        reference = self._restated(claim, self.reference.facts) or self._against_reference(claim)
+        if report.other is None:  # silence is normal
+            report = NORMAL if claim.status == "absent" else SILENT
+        if claim.alternatives and len(claim.facts) > CHOICES:
+            share = CHOICES / len(claim.facts)
+            report, reference = (Match(m.credit * share, m.words, m.other) for m in (report, reference))
+        return Judgement(report, reference)
+
+    def _restated(self, claim: Claim, text: Facts) -> Match | None:
+        """The text's own normal statement or alternatives, unless labels know better."""
+        if len(claim.facts) == 1 or self.labels.refute(claim):
+            return None
+        return text.restates(claim)
 
     def _against_report(self, claim: Claim) -> Match:
         """Absences stand together, alternatives and names of one thing by the best."""
@@ -68,15 +92,6 @@ class Gold:
             return best
         refuted = next((match for match in matches if match.other and match.credit == 0.0), None)
         return refuted or Match(fmean(match.credit for match in matches), best.words, best.other)
-
-    def _quoted(self, claim: Claim, text: Facts) -> Match | None:
-        """What the text says in the same words, or as normal statement or alternatives of its own, is so for it,
-        whatever else it says; unless verified labels know better."""
-        if self.labels.refute(claim):
-            return None
-        if len(claim.facts) > 1 and (restated := text.restates(claim)):
-            return restated
-        return Match(1.0, claim.words, claim.facts[0]) if text.quotes(claim) else None
 
     def _corrected(self, fact: Fact, said: Match) -> Match:
         """The report's word on the fact, corrected by the labels where they know better."""

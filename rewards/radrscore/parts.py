@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
-from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict, cast
 
 from rewards.radrscore.claims import Claim
@@ -17,9 +16,6 @@ from rewards.registry import Deferred, Score
 
 COMPLETENESS = "completeness"
 PARTS = ("factuality", COMPLETENESS, "effectiveness")
-
-
-START = attrgetter("start")
 
 
 class Entry(TypedDict):
@@ -41,7 +37,7 @@ class Entry(TypedDict):
 
 
 class Step(NamedTuple):
-    """Claims of a sentence that assert one thing, and the words that do, from `start` on."""
+    """Claims of a sentence that assert one thing, and the words that do; `start` is in the sentence."""
 
     start: int
     words: str
@@ -49,11 +45,11 @@ class Step(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What counts in a part: a claim, step or sentence, the text's offset of it, its credit, and what it was matched
-    with (None where it only repeats)."""
+    """What counts in a part: a claim, step or sentence, which starts `said.start` after `offset` of the text, its
+    credit, and what it was matched with (None where it only repeats)."""
 
     said: Claim | Step | Sentence
-    start: int
+    offset: int
     credit: float | None
     match: Match | None
     weight: float = 1.0
@@ -79,29 +75,29 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     return Score(sum(parts.values()) / len(PARTS), Deferred(partial(_write, counted)), parts)
 
 
-def steps_of(sentence: Sentence) -> Sequence[Step | Sentence]:
-    """The steps of a sentence, whose words share it out among them.
+@lru_cache(maxsize=1 << 15)
+def steps_of(sentence: str, claims: tuple[Claim, ...]) -> tuple[Step, ...]:
+    """The steps of a sentence that makes these claims; its words are shared out among them.
 
     Each claim is a step of its own, so that joining sentences with "and" changes nothing. Denials of one list ("no
     effusion, nodule or fracture") are one: their words overlap in what denies them.
     """
-    if len(sentence.claims) < 2:
-        return [sentence] if sentence.claims else []
     groups: list[list[Claim]] = []
-    last = None
-    for claim in sorted(sentence.claims, key=START):
+    last: Claim | None = None
+    for claim in sorted(claims, key=lambda claim: claim.start):
         if last and claim.start < last.end and claim.status == last.status == "absent":
             groups[-1].append(claim)
         else:
             groups.append([claim])
         last = claim
-    if len(groups) == 1:
-        return [sentence]
-    cuts = [0, *(group[0].start for group in groups[1:]), len(sentence.words)]
-    return [
-        Step(sentence.start + start, sentence.words[start:end], group)
-        for (start, end), group in zip(pairwise(cuts), groups, strict=True)
-    ]
+    cuts = [0]
+    for before, group in pairwise(groups):
+        cuts.append(max(group[0].start, before[-1].end))  # "may be edema and pneumonia": one hedge, two steps
+    steps = []
+    for group, start, end in zip(groups, cuts, [*cuts[1:], len(sentence)], strict=True):
+        own = start < end  # "this is confirmed" may answer for several findings
+        steps.append(Step(start, sentence[start:end], group) if own else Step(0, sentence, group))
+    return tuple(steps)
 
 
 def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[Item]]:
@@ -111,25 +107,27 @@ def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[
     heard: set[str] = set()
     left = dict(gold.reference.times)  # what the reference says twice may be said twice
     for sentence in sentences:
-        for step in steps_of(sentence):
+        if not sentence.claims:
+            continue
+        offset = sentence.start
+        for step in steps_of(sentence.words, sentence.claims):
             backed = []
             for claim in step.claims:
                 _, subject, implies, implied_by = claim.meaning
-                start = sentence.start + claim.start
                 left[subject] = spare = left.get(subject, 0) - 1
                 if heard.isdisjoint(implied_by):
                     heard |= implies
                 elif spare < 0:
-                    claims.append(Item(claim, start, None, None))
+                    claims.append(Item(claim, offset, None, None))
                     continue
                 fact, match = gold.judge(claim)
-                claims.append(Item(claim, start, fact.credit, fact))
+                claims.append(Item(claim, offset, fact.credit, fact))
                 backed.append(match)
             if backed:
                 match = backed[0] if len(backed) == 1 else _together(backed)
-                steps.append(Item(step, step.start, match.credit, match))
+                steps.append(Item(step, offset, match.credit, match))
             else:
-                steps.append(Item(step, step.start, 0.0, None))
+                steps.append(Item(step, offset, 0.0, None))
     return claims, steps
 
 
@@ -142,7 +140,7 @@ def _together(matches: Sequence[Match]) -> Match:
 def _recalled(sentences: Sequence[Sentence], gold: Gold) -> list[Item]:
     """The sentences of the reference, for completeness."""
     return [
-        Item(sentence, sentence.start, share, best, weight)
+        Item(sentence, 0, share, best, weight)
         for sentence, share, weight, best in recall(sentences, gold.reference, gold.labels)
     ]
 
@@ -169,7 +167,8 @@ def _verdict(part: str, credit: float | None, match: Match | None) -> Verdict:
 
 def _write(counted: Mapping[str, Sequence[Item]]) -> Iterator[dict[str, Any]]:
     for part, items in counted.items():
-        for said, start, credit, match, weight in items:
+        for said, offset, credit, match, weight in items:
+            start = offset + said.start
             entry = Entry(
                 part=part,
                 verdict=_verdict(part, credit, match),

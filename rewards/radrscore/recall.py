@@ -143,8 +143,7 @@ def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], sai
 
 
 def _recall(claim: Claim, facts: Facts) -> _Recall:
-    restated = facts.restates(claim)
-    if restated:
+    if len(claim.facts) > 1 and (restated := facts.restates(claim)):
         return _Recall(1.0, restated)
     matches = [facts.match(fact) for fact in claim.facts]
     credits = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -75,19 +75,22 @@ _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word
 
 
 class Terms(NamedTuple):
-    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; those concepts; stems
-    and concepts; pairs of neighbouring stems. Among stems, concepts are written `concept:NAME`."""
+    """The terms of one sentence: its stems, each with the concept that it helps to name, if any; those concepts, each
+    with its kin; stems and concepts; pairs of neighbouring stems. Concepts are written `concept:NAME`."""
 
     stems: dict[str, str | None]
-    concepts: frozenset[str]
+    concepts: Mapping[str, frozenset[str]]
     single: frozenset[str]
     pairs: frozenset[tuple[str, str]]
 
     def about(self, claimed: Set[str]) -> frozenset[str]:
-        """Stems and concepts, without the names of findings that have nothing to do with what is claimed."""
-        hollow = {f"concept:{name}" for name in self.concepts if claimed.isdisjoint(kin(name))}
+        """Stems and concepts, without the names of findings that have nothing to do with what is claimed; none if the
+        sentence names only such."""
+        hollow = {name for name, kin in self.concepts.items() if claimed.isdisjoint(kin)}
         if not hollow:
             return self.single
+        if len(hollow) == len(self.concepts):
+            return frozenset()
         return frozenset(term for term in self.single if self.stems.get(term, term) not in hollow)
 
 
@@ -135,16 +138,17 @@ def terms(sentence: str) -> Terms:
                 stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
     named = concepts - _VAGUE
-    plain = frozenset(name.removeprefix("concept:") for name in named)
-    return Terms(stems, plain, frozenset(named.union(stems)), pairs)
+    kins = {name: kin(name.removeprefix("concept:")) for name in named}
+    return Terms(stems, kins, frozenset(named.union(stems)), pairs)
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of. A sentence without claims (a plan, question, history, definition or heading) names
-    only findings that the text makes claims of somewhere, or of a kind of them, or of what they are a kind of."""
-    claimed = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
+    """All that a text speaks of. A question speaks of nothing. Any other sentence without claims (a plan, history,
+    definition or heading) only of findings that have to do with what is claimed."""
+    claimed: set[str] = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
     found = set()
     for sentence in sentences:
-        said = terms(sentence.words)
-        found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
+        if sentence.claims or not sentence.words.endswith("?"):
+            said = terms(sentence.words)
+            found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
     return Spoken(set().union(*found), found)

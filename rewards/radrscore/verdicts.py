@@ -79,7 +79,7 @@ class Facts:
     def __init__(
         self, claims: Sequence[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
     ) -> None:
-        self._claims = claims
+        self.quotes = {claim.quote for claim in claims}
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
         self._whole: list[Claim] = []
@@ -118,11 +118,6 @@ class Facts:
                 if match is not None:
                     return match
         return match or SILENT
-
-    def quotes(self, claim: Claim) -> bool:
-        """Whether the text makes the claim in the same words, whatever else it says."""
-        key, words = claim.meaning.key, claim.words.lower()
-        return any(said.meaning.key == key and said.words.lower() == words for said in self._claims)
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
