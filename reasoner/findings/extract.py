@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from reasoner.findings.compose import compose
 from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
 from reasoner.findings.measures import with_sizes
 from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
@@ -75,17 +76,17 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     items = lexicon.match(tokens)
     if not items:
         return ()
-    items = with_sizes(sentence, tokens, items)
-    reader = _Sentence(tokens, items, lexicon)
+    items, marks = compose(tokens, with_sizes(sentence, tokens, items))
+    reader = _Sentence(tokens, items, marks, lexicon)
     found = list(reader.mentions()) + list(reader.framed())
     found.sort(key=lambda f: f.evidence.start if f.evidence else 0)
     return tuple(dict.fromkeys(found))
 
 
 class _Sentence:
-    def __init__(self, tokens: list[Token], items: list[Term], lexicon: Lexicon) -> None:
+    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term], lexicon: Lexicon) -> None:
         self.tokens, self.items, self.lexicon = tokens, items, lexicon
-        self.scopes = Scopes(tokens, items)
+        self.scopes = Scopes(tokens, items, marks)
         self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
 
     # Concepts that are named
@@ -105,13 +106,13 @@ class _Sentence:
         k = self.at[n]
         item = self.items[k]
         concept = self.lexicon.concepts[item.roles["concept"]]
-        status, cue = self.scopes.status(k)
+        status, cues = self.scopes.status(k)
         if status is None:
             return None, None
         values, used = self._attributes(self._window(n), k)
         for kind, value in self._shared(n).items():
             values.setdefault(kind, value)
-        resolved = "resolved" in (values.get("change"), cue.roles.get("change") if cue else None)
+        resolved = "resolved" in (values.get("change"), *(cue.roles.get("change") for cue in cues))
         if resolved:
             status = "absent"
             values["change"] = "resolved"
@@ -132,7 +133,7 @@ class _Sentence:
             location=values.get("location"),
             severity=values.get("severity"),
             change=values.get("change"),  # type: ignore[arg-type]
-            evidence=self._span([item, *used, *([cue] if cue else [])]),
+            evidence=self._span([item, *used, *cues]),
             size=None if device else values.get("size"),
             acuity=values.get("acuity"),
             tip=self._tip(n) if device and status != "absent" else None,
@@ -270,23 +271,30 @@ class _Sentence:
         self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
     ) -> Iterator[Finding]:
         """What the quality at item k of the organ at item j claims."""
+        around = self.scopes.outer[k]
         cue = self._near_cue(k, j)
         kind = cue[0] if cue else None
-        if kind == "hypothetical":
+        if kind == "hypothetical" or around.void:
             return
+        denied = (kind == "negation") != len(around.reversals) % 2
+        if denied and (opposite := self.lexicon.opposites.get(self.items[k].roles["quality"])):
+            claims = self.lexicon.frames[self.items[j].roles["anatomy"]].get(opposite, ())
+            denied = False
         low, high = min(j, k), max(j, k)
         values, _ = self._attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
-        evidence = self._span([self.items[low], self.items[high], *([cue[1]] if cue else [])])
+        evidence = self._span([self.items[low], self.items[high], *([cue[1]] if cue else []), *around.reversals])
         change = values.get("change")
         for name, claimed in claims:
             if claimed == "present" and name in named:
                 continue
             status: Status = claimed
-            if kind == "negation":
+            if denied:
                 if claimed == "absent":
                     continue
                 status = "absent"
-            elif kind == "hedge" and claimed == "present":
+            elif around.doubt and claimed == "absent":
+                continue
+            elif (kind == "hedge" or around.doubt) and claimed == "present":
                 status = "uncertain"
             present = status != "absent"
             yield Finding(

@@ -58,13 +58,14 @@ class Term:
 @dataclass(frozen=True)
 class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
-    of each concept."""
+    of each concept; `opposites` says what a denied quality is."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
     regions: dict[str, str]
     trie: dict[str, Any]
     terms: dict[str, tuple[str, ...]]
+    opposites: dict[str, str]
 
     def match(self, tokens: list[Token]) -> list[Term]:
         """The longest terms from left to right, without overlap."""
@@ -151,7 +152,7 @@ def load() -> Lexicon:
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie, names)
+    return Lexicon(concepts, frames, regions, builder.trie, names, data["opposites"])
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:

@@ -1,11 +1,15 @@
-"""Which status each mention of a sentence has: negation, hedging and plans with their scopes.
+"""Which status each mention of a sentence has: what denies, doubts, reports or supposes it, and how these combine.
 
 In the manner of ConText (Harkema et al. 2009, doi 10.1016/j.jbi.2009.05.002): a cue acts forward until a terminator, or
 backward over the coordinated mentions before it; pseudo-negations ("no change in") are longer terms and so never match.
+Around them act the marks of whole clauses (`clauses.py`): they void, doubt or reverse what the cues say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from reasoner.findings.clauses import Outer, outer
 from reasoner.findings.lexicon import Roles, Term
 from reasoner.findings.text import Token
 from reasoner.schema import Status
@@ -15,6 +19,7 @@ ADJECTIVE_REACH = 4
 #: A backward walk never goes further, which keeps the whole linear.
 MAX_WALK = 40
 _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
+_KINDS = ("hypothetical", "negation", "hedge")
 
 Mark = tuple[str, Term]
 
@@ -22,28 +27,36 @@ Mark = tuple[str, Term]
 class Scopes:
     """Forward and backward cues of one sentence, resolved for each of its items.
 
-    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it.
+    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it, `outer[k]`
+    what is done to the clause around it.
     """
 
-    def __init__(self, tokens: list[Token], items: list[Term]) -> None:
+    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
         self.tokens, self.items = tokens, items
         self.forward: list[Mark | None] = [None] * len(items)
         self.backward: list[Mark | None] = [None] * len(items)
+        self.adversative = {mark.first for mark in marks if "adversative" in mark.roles}
+        self.outer: list[Outer] = outer(tokens, items, marks)
         self._run()
 
-    def status(self, k: int) -> tuple[Status | None, Term | None]:
-        """The status of the mention at item k and the cue that gives it; None for one that is not asserted at all."""
+    def status(self, k: int) -> tuple[Status | None, list[Term]]:
+        """The status of the mention at item k and the cues that give it; None for one that is not asserted at all."""
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
-        if "hypothetical" in kinds:
-            return None, kinds["hypothetical"]
+        around = self.outer[k]
+        if "hypothetical" in kinds or around.void:
+            return None, []
         if after and after[0] == "hedge":
-            return "uncertain", after[1]
-        if "negation" in kinds:
-            return "absent", kinds["negation"]
-        if "hedge" in kinds:
-            return "uncertain", kinds["hedge"]
-        return "present", None
+            return "uncertain", [after[1]]
+        negation = kinds.get("negation")
+        cues = [*([negation] if negation else ()), *around.reversals]
+        if around.doubt:
+            return "uncertain", [*cues, around.doubt]
+        if (negation is not None) != len(around.reversals) % 2:
+            return "absent", cues
+        if "hedge" in kinds and not negation:
+            return "uncertain", [kinds["hedge"]]
+        return "present", cues
 
     def punctuation(self, a: int, b: int, marks: str = ",;:()") -> bool:
         """Whether a punctuation mark lies between tokens a and b."""
@@ -55,10 +68,12 @@ class Scopes:
             roles = item.roles
             if active and self._ends(active, k):
                 active = None
+            if "reply_no" in roles and self._answers(k) and self._mark_back(k, "negation"):
+                continue
             backward = next(
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
-            forward = next((kind for kind in ("hypothetical", "negation", "hedge") if kind + "_forward" in roles), None)
+            forward = next((kind for kind in _KINDS if kind + "_forward" in roles), None)
             if backward == "hypothetical":
                 self._mark_back(k, backward)
             elif backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
@@ -74,8 +89,18 @@ class Scopes:
                 self._mark_back(k, "negation")
             self.forward[k] = active
 
+    def _answers(self, k: int) -> bool:
+        """Whether "no" at item k answers what it follows: "Effusion: no", "Effusion (no)", "Effusion? No"."""
+        first, last = self.items[k].first, self.items[k].last
+        before = self.tokens[first - 1].text if first else ""
+        if last < len(self.tokens) and self.tokens[last].text not in ",;:()?-":
+            return False
+        return before in (":", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
+
     def _ends(self, active: Mark, k: int) -> bool:
         item, previous = self.items[k], self.items[k - 1]
+        if self.adversative and any(i in self.adversative for i in range(previous.last, item.last)):
+            return True
         if active[0] == "hypothetical":
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:

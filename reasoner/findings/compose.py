@@ -1,0 +1,82 @@
+"""Constructions of several terms, found before scopes are: "not without", "nearly resolved", "a colleague claims".
+
+Terms that only such constructions and whole clauses need are set apart as marks, so that they stand in nobody's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reasoner.findings.lexicon import Roles, Term
+from reasoner.findings.text import Token
+
+#: Roles that act on a clause, or only beside another term.
+MARKS = frozenset((
+    "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
+    "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
+    "reply_yes", "known",
+))  # fmt: skip
+#: So many words may stand between the parts: "not entirely without", "one might well think".
+NEAR, FAR = 2, 6
+_STOPS = frozenset(",;:()?-")
+
+
+def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term], list[Term]]:
+    """The items for scopes and attributes, and the marks that act on clauses, both in order."""
+    if not any(term.roles.keys() & MARKS for term in found):
+        return list(found), []
+    items: list[Term] = []
+    marks: list[Term] = []
+    for term in _merged(tokens, found):
+        if term.roles.keys() & MARKS:
+            marks.append(term)
+        if not term.roles.keys() <= MARKS:
+            items.append(term)
+    return items, marks
+
+
+def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
+    speaks = -1  # where the last speaker ends
+    n = 0
+    while n < len(found):
+        term = found[n]
+        roles = term.roles
+        after = found[n + 1] if n + 1 < len(found) else None
+        both = _together(roles, after.roles) if after and _near(tokens, term.last, after.first, NEAR) else None
+        if after and both is not None:
+            yield Term(term.first, after.last, both)
+            n += 2
+            continue
+        if "say" in roles and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
+            yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif "inverted" in roles and (term.first == 0 or tokens[term.first - 1].text in _STOPS):
+            yield Term(term.first, term.last, {"hypothetical_forward": True})
+        else:
+            yield term
+        if "speaker" in roles:
+            speaks = term.last
+        elif roles.keys() & {"concept", "quality"}:
+            speaks = -1
+        n += 1
+
+
+def _together(first: Roles, second: Roles) -> Roles | None:
+    """What two neighbouring terms mean that neither means alone."""
+    if "negator" in first:
+        if "privative" in second:
+            return {"affirm": True}
+        if "improbable" in second:
+            return {"hedge_forward": True, "hedge_backward": True}
+        if second.get("change") == "resolved" and "approximate" not in first:
+            return {"change": "stable"}
+    if "approximate" in first:
+        if second.get("change") == "resolved":
+            return {"change": "improved"}
+        if second.get("quality") in ("normal", "clear") and "negator" not in first and "change" not in second:
+            return {"affirm": True}  # "almost normal" neither denies nor asserts
+    return None
+
+
+def _near(tokens: Sequence[Token], a: int, b: int, reach: int) -> bool:
+    """Whether few words and no punctuation lie between tokens a and b."""
+    return b - a <= reach and not any(tokens[i].text in _STOPS for i in range(a, b))
