@@ -1,0 +1,10 @@
+"""Which constructions are held back from development."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+
+def held_back(construction: str) -> bool:
+    """Fixed for ever by the name of a construction: the first byte of its SHA-256 is odd."""
+    return sha256(construction.encode("utf-8")).digest()[0] % 2 == 1
