@@ -14,7 +14,8 @@ from reasoner.findings.text import Token
 
 #: "Since the prior study", "clearer than before": other times that things of now are compared with.
 _COMPARED = frozenset(("since", "to", "with", "from", "than", "as", "compared", "versus", "vs", "unlike"))
-_JOINTS = frozenset((",", "and", "so", "then", "-", "or"))
+_JOINTS = frozenset(("and", "so", "then"))
+_PRESENT = frozenset(("is", "are", "has", "have", "appears", "appear", "remains", "remain"))
 
 
 class Outer(NamedTuple):
@@ -95,5 +96,5 @@ def _over(
     told = [other for other in marks if first <= other.first < last]
     past = any("past" in other.roles or ("showed" in other.roles and other.first > mark.first) for other in told)
     inside = [item for item in items if first <= item.first < last]
-    present = any("verb" in item.roles and tokens[item.first].text not in ("was", "were") for item in inside)
+    present = any("verb" in item.roles and tokens[item.first].text in _PRESENT for item in inside)
     return not present and (past or (bool(inside) and mark.first < inside[0].first))

@@ -14,7 +14,7 @@ from reasoner.findings.text import Token
 MARKS = frozenset((
     "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
     "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
-    "reply_yes", "known",
+    "reply_yes", "exception",
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6
@@ -41,6 +41,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
     while n < len(found):
         term = found[n]
         roles = term.roles
+        if "adversative" in roles and _aside(tokens, term):
+            n += 1
+            continue
         after = found[n + 1] if n + 1 < len(found) else None
         both = _together(roles, after.roles) if after and _near(tokens, term.last, after.first, NEAR) else None
         if after and both is not None:
@@ -51,6 +54,8 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"hypothetical_forward": True})
         elif "inverted" in roles and (term.first == 0 or tokens[term.first - 1].text in _STOPS):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif "reversal_backward" in roles and term.last < len(tokens) and tokens[term.last].text in ("that", "to"):
+            yield Term(term.first, term.last, {"reversal_forward": True})
         else:
             yield term
         if "speaker" in roles:
@@ -75,6 +80,12 @@ def _together(first: Roles, second: Roles) -> Roles | None:
         if second.get("quality") in ("normal", "clear") and "negator" not in first and "change" not in second:
             return {"affirm": True}  # "almost normal" neither denies nor asserts
     return None
+
+
+def _aside(tokens: Sequence[Token], term: Term) -> bool:
+    """ "An effusion, however, is not seen": between two commas it parts nothing."""
+    inside = 0 < term.first and term.last < len(tokens)
+    return inside and tokens[term.first - 1].text == "," and tokens[term.last].text == ","
 
 
 def _near(tokens: Sequence[Token], a: int, b: int, reach: int) -> bool:

@@ -17,6 +17,7 @@ from reasoner.schema import Evidence, Finding, Status
 _CHEST = ("lungs", "pleura")
 _ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
 _KINDS = frozenset((*_ATTRIBUTES, "hint"))
+_OR = frozenset(("or", "versus", "vs"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
 
@@ -78,9 +79,19 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
         return ()
     items, marks = compose(tokens, with_sizes(sentence, tokens, items))
     reader = _Sentence(tokens, items, marks, lexicon)
-    found = list(reader.mentions()) + list(reader.framed())
+    named, framed = list(reader.mentions()), list(reader.framed())
+    found = [*named, *framed]
+    if any("exception" in mark.roles for mark in marks):
+        found = _excepted(found)
     found.sort(key=lambda f: f.evidence.start if f.evidence else 0)
     return tuple(dict.fromkeys(found))
+
+
+def _excepted(findings: Sequence[Finding]) -> list[Finding]:
+    """Without denials of what is asserted beside them: "normal apart from X" does not deny X."""
+    there = {finding.concept for finding in findings if finding.status != "absent"}
+    there.update(*map(ancestors, there))
+    return [finding for finding in findings if finding.status != "absent" or finding.concept not in there]
 
 
 class _Sentence:
@@ -93,13 +104,44 @@ class _Sentence:
 
     def mentions(self) -> Iterator[Finding]:
         side: str | None = None
+        found: list[Finding | None] = []
         for n in range(len(self.at)):
             finding, side = self._mention(n, side)
+            found.append(finding)
+        for n, finding in enumerate(self._joined(found)):
             if finding is not None:
                 concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
                 for name in concept.denies if finding.status == "absent" else concept.implies:
                     yield replace(finding, concept=name)
                 yield finding
+
+    def _joined(self, found: list[Finding | None]) -> list[Finding | None]:
+        """The mentions, those of which one or the other is so ("a nodule or mass") with the words of all as evidence:
+        they make one claim."""
+        last = len(found) - 1
+        while last > 0:
+            first = last
+            while first > 0 and self._alternatives(found, first, joined=first < last):
+                first -= 1
+            if first < last:
+                spans = [finding.evidence for finding in found[first : last + 1] if finding and finding.evidence]
+                span = Evidence("text", min(s.start for s in spans), max(s.end for s in spans))
+                for n in range(first, last + 1):
+                    finding = found[n]
+                    found[n] = replace(finding, evidence=span) if finding else None
+            last = first - 1
+        return found
+
+    def _alternatives(self, found: Sequence[Finding | None], n: int, joined: bool) -> bool:
+        """Whether mention n is asserted as an alternative to the one before it; in a list, a comma goes on with "or"."""
+        one, other = found[n - 1], found[n]
+        if one is None or other is None or "absent" in (one.status, other.status):
+            return False
+        a, b = self.at[n - 1], self.at[n]
+        if any("verb" in item.roles or "terminator" in item.roles for item in self.items[a + 1 : b]):
+            return False
+        words = {token.text for token in self.tokens[self.items[a].last : self.items[b].first]}
+        return not words.isdisjoint(_OR) or (joined and "," in words and "and" not in words)
 
     def _mention(self, n: int, before: str | None) -> tuple[Finding | None, str | None]:
         """The n-th mention as a finding, None when it is not asserted, and its side; `before` is the previous side."""
@@ -190,6 +232,8 @@ class _Sentence:
             if j > stop:
                 continue
             roles = self.items[j].roles
+            if j > k and self._denied_after(j, k):  # "on the right, not on the left"
+                continue
             for kind in _KINDS & roles.keys():
                 value = roles[kind]
                 both = kind == "side" and not one_side and values.get(kind, value) != value
@@ -197,6 +241,10 @@ class _Sentence:
                     values[kind] = "bilateral" if both else value
                     used.append(self.items[j])
         return values, used
+
+    def _denied_after(self, j: int, k: int) -> bool:
+        cue = self.scopes.forward[j]
+        return cue is not None and cue[0] == "negation" and cue[1].first >= self.items[k].last
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""
@@ -352,11 +400,11 @@ class _Sentence:
         found: list[int] = []
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
             roles = self.items[j].roles
+            if found and self.scopes.punctuation(self.items[j].last, self.items[j + 1].first, ":"):
+                break
             if "anatomy" in roles:
                 found.append(j)
             elif "concept" in roles or ("quality" in roles and found):
-                break
-            if self.scopes.punctuation(self.items[j].last, self.items[j + 1].first, ":") and found:
                 break
         return found
 
@@ -366,7 +414,7 @@ class _Sentence:
         for j in range(k + 1, min(k + 1 + MAX_WALK, len(self.items))):
             item, roles = self.items[j], self.items[j].roles
             gap = item.first - end
-            comma = self.scopes.punctuation(end, item.first)
+            comma = self.scopes.punctuation(end, item.first, ",;:()" if found else ",;()")
             if gap > 3 or (comma and not found):
                 break
             if "anatomy" in roles:

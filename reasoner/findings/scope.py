@@ -105,7 +105,7 @@ class Scopes:
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:
             return True
-        if self.punctuation(previous.last, item.first, ":"):
+        if self.punctuation(previous.last, item.first, ":") and not self._heads(active[1], k):
             return True
         # "No pneumothorax, small left effusion": a degree after a comma opens a new assertion, unless a list goes on.
         opens = item.roles.get("severity") in _SMALL or "change" in item.roles
@@ -113,6 +113,15 @@ class Scopes:
             return not any(
                 self.tokens[i].text in ("or", "nor") for i in range(item.last, min(item.last + 60, len(self.tokens)))
             )
+        return False
+
+    def _heads(self, cue: Term, k: int) -> bool:
+        """Whether the cue heads what comes after the colon before item k: "Negative for: effusion"."""
+        for item in reversed(self.items[max(k - MAX_WALK, 0) : k]):
+            if item.first <= cue.first:
+                return True
+            if not item.roles.keys().isdisjoint(("concept", "anatomy", "quality")):
+                return False
         return False
 
     def _concept_follows(self, k: int) -> bool:
@@ -128,8 +137,12 @@ class Scopes:
     def _mark_back(self, k: int, kind: str) -> bool:
         """Marks the coordinated mentions before the cue at item k; false when there is none."""
         found = False
+        first = self.items[k].first
+        inside = first > 0 and self.tokens[first - 1].text == "("
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
             roles = self.items[j].roles
+            if found and inside:  # "nodule (possible)" is about the nodule
+                break
             if "concept" in roles:
                 found = True
                 self.backward[j] = (kind, self.items[k])
