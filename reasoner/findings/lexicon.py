@@ -58,7 +58,8 @@ class Term:
 @dataclass(frozen=True)
 class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
-    of each concept; `opposites` says what a denied quality is."""
+    of each concept; `opposites` says what a denied quality is; `titles` which keys
+    and columns name a subject, which a value; `corrections` are the words that take back what was said."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
@@ -66,6 +67,8 @@ class Lexicon:
     trie: dict[str, Any]
     terms: dict[str, tuple[str, ...]]
     opposites: dict[str, str]
+    titles: dict[str, str]
+    corrections: dict[str, tuple[str, ...]]
 
     def match(self, tokens: list[Token]) -> list[Term]:
         """The longest terms from left to right, without overlap."""
@@ -152,7 +155,15 @@ def load() -> Lexicon:
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie, names, data["opposites"])
+    return Lexicon(concepts, frames, regions, builder.trie, names, **_discourse(data))
+
+
+def _discourse(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "opposites": data["opposites"],
+        "titles": {word: kind for kind, words in data["titles"].items() for word in words},
+        "corrections": {kind: tuple(words) for kind, words in data["corrections"].items()},
+    }
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:

@@ -38,18 +38,18 @@ _ABBREVIATION = re.compile(
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
-    rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[☐-☒✓-✘✅❌—]|(?<=\s)[–-]+(?=\s)"
+    rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
     rf"|{_TOKEN.pattern}",
     re.IGNORECASE,
 )
 _YES, _NO, _DASH = "☑", "☐", "-"
 _WHOLE = {
-    "n't": "not", "n’t": "not", "ca": "can", "wo": "will", "—": _DASH, "–": _DASH, "--": _DASH,
+    "n't": "not", "n’t": "not", "ca": "can", "wo": "will", "—": _DASH, "–": _DASH, "--": _DASH, "|": ":",
     **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "☒"), _YES),
     **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)"), _NO),
 }  # fmt: skip
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’]t|\[|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’]t|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
 
@@ -125,7 +125,8 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
 def tokenize(text: str) -> list[Token]:
     """Words lower-cased, contracted negations written out, numbers, and the punctuation that matters to scope.
 
-    A checked box or tick is the token `☑`, an empty one or a cross `☐`, a dash between words `-`.
+    A checked box or tick is the token `☑`, an empty one or a cross `☐`, a dash between words `-`,
+    the bar between cells `:`.
     """
     if not _WIDER.search(text):
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
