@@ -21,8 +21,10 @@ _RULE = re.compile(r"[\s|:\-=+*_#~>{}\[\],]+")
 _BULLET = re.compile(r"[-*•+>–—☐-☒✓-✘✅❌\[]|$")
 _HASH = re.compile(r"#{1,6}")
 _BOLD = re.compile(r"(?:[-*•+]\s+)?(\*\*|__)(?!\s)(?P<words>[^*\n]{1,160}?)\1\s*:?")
-#: "B) Pneumothorax" names a choice.
-_OPTION = re.compile(r"[\s\-*•#>_]*(?:option\s+[A-H]\b|[A-H][):](?=\s))[^.\n]{0,160}", re.IGNORECASE)
+#: "B) Pneumothorax", "**Option B: pneumothorax**: ..." name a choice; what follows may speak of it.
+_OPTION = re.compile(
+    r"[\s\-*•#>_]*(?:option\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))", re.IGNORECASE
+)
 _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\s*(?P<value>.*)", re.DOTALL)
 _CELL = re.compile(r"[^|\n]+")
 #: The most words that stand above a line; a heading that is longer is a sentence.
@@ -96,8 +98,17 @@ class _Page:
                 yield from self._row(n, line)
                 continue
             self.columns = []
-            if not _RULE.fullmatch(line.words):
-                yield self._sentence(n, line)
+            if _RULE.fullmatch(line.words):
+                continue
+            option = _OPTION.match(line.words)
+            if option:
+                yield Span(line.start, line.start + len(option.group().rstrip()), "", True)
+                rest = line.words[option.end() :]
+                if not rest.strip(" *_"):
+                    continue
+                start = line.end - len(rest.lstrip(" *_"))
+                line = line._replace(start=start, words=line.words[start - line.end :], indent=None)
+            yield self._sentence(n, line)
 
     def _sentence(self, n: int, line: _Line) -> Span:
         words = line.words
@@ -118,7 +129,7 @@ class _Page:
         elif title is None:
             self.once = subject(words) if words.endswith("?") else ""
         asked = title == "subject" or words.endswith("?")
-        return Span(line.start, line.end, head, asked or _OPTION.fullmatch(words) is not None)
+        return Span(line.start, line.end, head, asked)
 
     def _heads(self, n: int, line: _Line) -> bool:
         """Whether a line is a heading."""

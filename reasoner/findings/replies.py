@@ -45,7 +45,7 @@ def _read(words: str) -> tuple[Finding, ...]:
     match = _HEAD.match(words) if found else None
     if match is None or clausal(match["head"]):
         return found
-    return _answered(found, match.end("head"), words[match.end() :])
+    return _answered(found, words, match.end("head"), words[match.end() :])
 
 
 @lru_cache(maxsize=1 << 14)
@@ -55,7 +55,7 @@ def _under(words: str, head: str) -> tuple[Finding, ...]:
         return own
     prefix = f"{head}: "
     cut = len(prefix)
-    both = _answered(read_sentence(prefix + words), cut, words)
+    both = _answered(read_sentence(prefix + words), prefix, cut, words)
     found = []
     for finding in both:
         span = finding.evidence
@@ -67,13 +67,16 @@ def _under(words: str, head: str) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _answered(found: Sequence[Finding], cut: int, body: str) -> tuple[Finding, ...]:
-    """Of findings named before offset `cut` only those that the words after it confirm, deny or leave open."""
+def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple[Finding, ...]:
+    """Of findings named before offset `cut` of a line only those that the words after it confirm, deny or leave open."""
     said = answer(body)
+    named = _concepts(line[:cut])
     kept = []
     for finding in found:
         span = finding.evidence
-        if span is None or span.end > cut or finding.status != "present":
+        assert span is not None
+        above = span.end <= cut or (span.start < cut and finding.concept in named)
+        if not above or finding.status != "present":
             kept.append(finding)
         elif said == "no":
             kept.append(replace(finding, status="absent", severity=None, change=None))
@@ -133,9 +136,14 @@ _GOVERNS = frozenset(("side", "hypothetical_forward", "hypothetical_backward", "
                       "quality", "inverted"))  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=1 << 14)
 def _roles(words: str) -> frozenset[str]:
     return frozenset(role for item in load().match(tokenize(words)) for role in item.roles)
+
+
+@lru_cache(maxsize=1 << 14)
+def _concepts(words: str) -> frozenset[str]:
+    return frozenset(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles)
 
 
 def governs(head: str) -> bool:

@@ -38,6 +38,9 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     found = [*named, *framed]
     if any("exception" in mark.roles for mark in marks):
         found = _excepted(found)
+    if framed:  # "enlarged, not normal": what is said outright outweighs what it leaves open
+        sure = {finding.concept for finding in found if finding.status == "present"}
+        found = [f for f in found if f.status != "uncertain" or f not in framed or f.concept not in sure]
     found.sort(key=lambda f: f.evidence.start if f.evidence else 0)
     return tuple(dict.fromkeys(found))
 
@@ -161,13 +164,17 @@ class _Sentence:
                 return k
             if roles.keys() & {"terminator", "explains", "negation_forward", "hedge_forward"}:
                 return k
-            if self.scopes.punctuation(items[k - 1].last, items[k].first, ","):
+            if self.scopes.punctuation(items[k - 1].last, items[k].first, ",") and not self._inside(items[k].first):
                 return k
         if a + 1 < b:
             between = {self.tokens[i].text for i in range(items[a].last, items[a + 1].first)}
             if between & _IN or any("verb" in items[k].roles for k in range(a + 1, b)):
                 return b
         return a + 1
+
+    def _inside(self, i: int) -> bool:
+        """Whether token i stands in parentheses: "effusion (small, left), nodule"."""
+        return next((token.text == "(" for token in self.tokens[max(i - MAX_WALK, 0) : i][::-1] if token.text in "()"), False)
 
     def _attribute(self, k: int, kind: str = "") -> bool:
         roles = self.items[k].roles
