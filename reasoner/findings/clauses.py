@@ -29,7 +29,7 @@ class Outer(NamedTuple):
 
 _NOTHING = Outer()
 _PREDICATE = frozenset(("verb", "hedge_forward"))
-_ACTING = frozenset(("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly"))
+_ACTING = frozenset(("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "known"))
 
 
 def outer(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Term]) -> list[Outer]:
@@ -51,6 +51,11 @@ def outer(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Term])
             last = mark.first
         elif "counterfactual" in roles:
             first, last = _around(commas, mark.first)
+        elif "known" in roles:
+            inside = [item for item in items if first <= item.first < last]
+            if mark.first > first or any("verb" in item.roles or "change" in item.roles for item in inside):
+                continue
+            first = mark.last
         elif "formerly" in roles and not _over(tokens, items, marks, mark, first, last):
             continue
         for k in range(bisect_right(starts, first - 1), bisect_right(starts, last - 1)):

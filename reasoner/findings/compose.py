@@ -14,7 +14,7 @@ from reasoner.findings.text import Token
 MARKS = frozenset((
     "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
     "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
-    "reply_yes", "exception",
+    "reply_yes", "exception", "nobody", "known", "ruling",
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6
@@ -36,7 +36,7 @@ def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term],
 
 
 def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
-    speaks = -1  # where the last speaker ends
+    speaks, nobody = -1, False  # where the last speaker ends, and whether that is nobody
     n = 0
     while n < len(found):
         term = found[n]
@@ -51,15 +51,15 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             n += 2
             continue
         if "say" in roles and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
-            yield Term(term.first, term.last, {"hypothetical_forward": True})
-        elif "inverted" in roles and (term.first == 0 or tokens[term.first - 1].text in _STOPS):
+            yield Term(term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True})
+        elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
         elif "reversal_backward" in roles and term.last < len(tokens) and tokens[term.last].text in ("that", "to"):
             yield Term(term.first, term.last, {"reversal_forward": True})
         else:
             yield term
-        if "speaker" in roles:
-            speaks = term.last
+        if "speaker" in roles or "nobody" in roles:
+            speaks, nobody = term.last, "nobody" in roles
         elif roles.keys() & {"concept", "quality"}:
             speaks = -1
         n += 1
@@ -70,7 +70,7 @@ def _together(first: Roles, second: Roles) -> Roles | None:
     if "negator" in first:
         if "privative" in second:
             return {"affirm": True}
-        if "improbable" in second:
+        if "improbable" in second or "ruling" in second:
             return {"hedge_forward": True, "hedge_backward": True}
         if second.get("change") == "resolved" and "approximate" not in first:
             return {"change": "stable"}
@@ -86,6 +86,10 @@ def _aside(tokens: Sequence[Token], term: Term) -> bool:
     """ "An effusion, however, is not seen": between two commas it parts nothing."""
     inside = 0 < term.first and term.last < len(tokens)
     return inside and tokens[term.first - 1].text == "," and tokens[term.last].text == ","
+
+
+def _starts(tokens: Sequence[Token], term: Term) -> bool:
+    return tokens[term.first - 1].text in _STOPS
 
 
 def _near(tokens: Sequence[Token], a: int, b: int, reach: int) -> bool:

@@ -49,6 +49,8 @@ class Scopes:
         if after and after[0] == "hedge":
             return "uncertain", [after[1]]
         negation = kinds.get("negation")
+        if before and after and after[0] == "negation" and "privative" in after[1].roles and self._undoes(before):
+            negation = None  # "by no means is it absent"
         cues = [*([negation] if negation else ()), *around.reversals]
         if around.doubt:
             return "uncertain", [*cues, around.doubt]
@@ -74,10 +76,15 @@ class Scopes:
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
             forward = next((kind for kind in _KINDS if kind + "_forward" in roles), None)
+            if forward == "negation" and "privative" in roles and active and self._undoes(active):
+                active = None  # "never is the chest without ..."
+                continue
             if backward == "hypothetical":
                 self._mark_back(k, backward)
             elif backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
                 continue
+            if backward and not forward and self._opens(k):
+                forward = backward
             if (
                 forward
                 and not (active and active[0] == "hypothetical")
@@ -88,6 +95,16 @@ class Scopes:
             if roles.get("change") == "resolved" and "terminator" not in roles:
                 self._mark_back(k, "negation")
             self.forward[k] = active
+
+    @staticmethod
+    def _undoes(cue: Mark) -> bool:
+        """Whether a cue turns an absence after it into a presence: "not ... without", but not "no ..., without"."""
+        return cue[0] == "negation" and "negator" in cue[1].roles and "privative" not in cue[1].roles and "reply_no" not in cue[1].roles
+
+    def _opens(self, k: int) -> bool:
+        """Whether the cue at item k heads a list: "The following are absent: ..."."""
+        last = self.items[k].last
+        return last < len(self.tokens) and self.tokens[last].text == ":"
 
     def _answers(self, k: int) -> bool:
         """Whether "no" at item k answers what it follows: "Effusion: no", "Effusion (no)", "Effusion? No"."""
@@ -104,7 +121,8 @@ class Scopes:
         if active[0] == "hypothetical":
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:
-            return True
+            inverted = item.first > 0 and self.tokens[item.first - 1].text in ("is", "was", "are", "were")
+            return not (inverted and self.tokens[item.first].text in ("this", "it"))  # "in no way is this ..."
         if self.punctuation(previous.last, item.first, ":") and not self._heads(active[1], k):
             return True
         # "No pneumothorax, small left effusion": a degree after a comma opens a new assertion, unless a list goes on.
