@@ -164,7 +164,8 @@ class _Page:
         for head in self.heads:
             head.used = True
         words = [*(head.words for head in self.heads), self.once, *more]
-        return ": ".join(filter(None, words))[-MAX_HEAD:]
+        inner = next((n for n in range(len(words) - 1, -1, -1) if speaks(words[n])), len(words))
+        return ": ".join(w for n, w in enumerate(words) if w and (n >= inner or governs(w) and not speaks(w)))[-MAX_HEAD:]
 
     def _row(self, n: int, line: _Line) -> Iterator[Span]:
         cells = list(_cells(line))

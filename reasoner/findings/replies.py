@@ -31,6 +31,8 @@ REACH = 3
 _Said = TypeVar("_Said")
 #: An answer stands among the first words of a line.
 EARLY = 7
+#: It is short, and nearly all of its words are those of an answer.
+LONG, STRANGE = 24, 2
 
 
 def read_line(words: str, head: str = "") -> tuple[Finding, ...]:
@@ -42,20 +44,26 @@ def read_line(words: str, head: str = "") -> tuple[Finding, ...]:
 def _read(words: str) -> tuple[Finding, ...]:
     """A sentence by itself; a subject that it opens with ("Pneumonia: ...") asserts nothing on its own."""
     found = read_sentence(words)
-    match = _HEAD.match(words) if found else None
-    if match is None or clausal(match["head"]):
-        return found
-    return _answered(found, words, match.end("head"), words[match.end() :])
+    body = body_of(words) if found else words
+    return found if body == words else _answered(found, words, len(words) - len(body), body)
+
+
+@lru_cache(maxsize=1 << 15)
+def body_of(words: str) -> str:
+    """A line without the subject that it opens with: "clear" of "Lungs: clear"."""
+    match = _HEAD.match(words)
+    return words if match is None or clausal(match["head"]) else words[match.end() :]
 
 
 @lru_cache(maxsize=1 << 14)
 def _under(words: str, head: str) -> tuple[Finding, ...]:
     own = _read(words)
-    if own and not governs(head):
+    if own and not (governs(head) and fragment(words)) and not _sided(head, words):
         return own
     prefix = f"{head}: "
     cut = len(prefix)
-    both = _answered(read_sentence(prefix + words), prefix, cut, words)
+    line, body = prefix + words, body_of(words)
+    both = _answered(read_sentence(line), line, len(line) - len(body), body)
     found = []
     for finding in both:
         span = finding.evidence
@@ -92,21 +100,21 @@ def answer(words: str) -> Answer | None:
     """What a line answers to what stands above it; None where it is no answer."""
     tokens = tokenize(words)
     items = load().match(tokens)
-    known = set()
+    known = {i for item in items for i in range(item.first, item.last)}
+    strange = sum(i not in known and t.text not in _FILLERS and not t.text[0].isdigit() for i, t in enumerate(tokens))
+    if strange > STRANGE or len(tokens) > LONG:
+        return None
     details = False
-    for n, item in enumerate(items):
+    named = any("concept" in item.roles for item in items)
+    for item in items:
         roles = item.roles
-        if "concept" in roles or ("anatomy" in roles and not roles.keys() & _DETAILS):
+        said = _reply(roles) if item.first < EARLY else None
+        if said and (not named or (item.first == 0 and tokens[item.last].text in ",(;.")):
+            return said
+        if "hypothetical_forward" in roles or "concept" in roles or ("anatomy" in roles and not roles.keys() & _DETAILS):
             return None
-        if item.first < EARLY and (said := _reply(roles)):
-            following = items[n + 1].roles if n + 1 < len(items) else {}
-            named = "concept" in following or "quality" in following
-            parted = n + 1 < len(items) and any(t.text in ",.;" for t in tokens[item.last : items[n + 1].first])
-            return None if said == "no" and named and not parted else said
         details = details or not roles.keys().isdisjoint(_DETAILS)
-        known.update(range(item.first, item.last))
-    plain = all(i in known or t.text in _FILLERS or t.text[0].isdigit() for i, t in enumerate(tokens))
-    return "details" if details and plain else None
+    return "details" if details and not strange else None
 
 
 def _reply(roles: Roles) -> Answer | None:
@@ -149,6 +157,19 @@ def _concepts(words: str) -> frozenset[str]:
 def governs(head: str) -> bool:
     """Whether a heading changes what the sentences below say: a side, a denial, a plan, a history."""
     return not _roles(head).isdisjoint(_GOVERNS)
+
+
+def _sided(head: str, words: str) -> bool:
+    """Whether a heading gives a side to a sentence that names none."""
+    return "side" in _roles(head) and "side" not in _roles(words)
+
+
+def fragment(words: str) -> bool:
+    """Whether a line is less than a sentence, so that the words above it decide what it says."""
+    return _roles(words).isdisjoint(_CLAUSE)
+
+
+_CLAUSE = frozenset(("verb", "terminator", "negation_forward", "negation_backward", "hedge_forward", "hedge_backward"))
 
 
 def speaks(words: str) -> bool:

@@ -81,10 +81,12 @@ class Scopes:
                 continue
             if backward == "hypothetical":
                 self._mark_back(k, backward)
-            elif backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
-                continue
-            if backward and not forward and self._opens(k):
-                forward = backward
+            elif backward:
+                ahead = self._concept_follows(k)
+                if not (ahead and (forward or self._after_colon(k))) and self._mark_back(k, backward):
+                    continue
+                if not forward and (ahead or self._opens(k)):
+                    forward = backward
             if (
                 forward
                 and not (active and active[0] == "hypothetical")
@@ -105,6 +107,15 @@ class Scopes:
         """Whether the cue at item k heads a list: "The following are absent: ..."."""
         last = self.items[k].last
         return last < len(self.tokens) and self.tokens[last].text == ":"
+
+    def _after_colon(self, k: int) -> bool:
+        """Whether a colon lies between the cue at item k and the mention before it."""
+        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
+            if self.punctuation(self.items[j].last, self.items[j + 1].first, ":"):
+                return True
+            if "concept" in self.items[j].roles:
+                return False
+        return False
 
     def _answers(self, k: int) -> bool:
         """Whether "no" at item k answers what it follows: "Effusion: no", "Effusion (no)", "Effusion? No"."""

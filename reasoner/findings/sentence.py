@@ -99,7 +99,10 @@ class _Sentence:
         if any("verb" in item.roles or "terminator" in item.roles for item in self.items[a + 1 : b]):
             return False
         words = {token.text for token in self.tokens[self.items[a].last : self.items[b].first]}
-        return not words.isdisjoint(_OR) or (joined and "," in words and "and" not in words)
+        if not words.isdisjoint(_OR):
+            return True
+        cues = any(role.endswith("ward") or role == "explains" for item in self.items[a + 1 : b] for role in item.roles)
+        return joined and "," in words and "and" not in words and not cues
 
     def _mention(self, n: int, before: str | None) -> tuple[Finding | None, str | None]:
         """The n-th mention as a finding, None when it is not asserted, and its side; `before` is the previous side."""
@@ -331,8 +334,16 @@ class _Sentence:
             if "concept" in roles:
                 return None
         if first - cue[1].last > ADJECTIVE_REACH or self.scopes.punctuation(cue[1].last, first):
-            return None
+            return self._shared_cue(k, j)
         return cue
+
+    def _shared_cue(self, k: int, j: int) -> tuple[str, Term] | None:
+        """The cue on the quality that "or" joins to the one at item k: "not calcified or tortuous"."""
+        linked = k > 1 and self.tokens[self.items[k].first - 1].text in ("or", "nor") or (
+            k > 1 and "conjunction" in self.items[k - 1].roles and self.tokens[self.items[k - 1].first].text in ("or", "nor")
+        )
+        before = next((m for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1) if "quality" in self.items[m].roles), None)
+        return self._near_cue(before, j) if linked and before is not None else None
 
     def _belongs_to_concept(self, k: int) -> bool:
         """ "Large effusion": the adjective describes the finding, not an organ."""

@@ -95,6 +95,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
             continue
+        if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
+            continue
         if mark.isdigit():
             after = at
         _append(spans, text, begin, after)

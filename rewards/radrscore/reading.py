@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import load
-from reasoner.findings.replies import REACH, correct, read_line
+from reasoner.findings.replies import REACH, body_of, correct, fragment, read_line
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
@@ -130,7 +130,7 @@ def read_reasoning(text: str) -> list[Sentence]:
 @lru_cache(maxsize=1 << 15)
 def _stated(sentence: str, head: str) -> tuple[Claim, ...] | None:
     """The claims of a sentence under a heading; None if it asserts something that depends on what was said before."""
-    if not asserts(sentence) or (head and not asserts(head)):
+    if not asserts(sentence) or (head and fragment(sentence) and not asserts(head)):
         return ()
     claims = _claims(sentence, head)
     opening = _TOPIC.match(sentence)
@@ -180,6 +180,7 @@ def asserts(sentence: str) -> bool:
     """Whether the sentence states what is (or is not) on the image, rather than a plan or general knowledge."""
     if sentence.endswith("?"):
         return False
+    sentence = body_of(sentence)
     plan, general = _PLAN.search(sentence), _GENERAL.search(sentence)
     if not plan and (not general or _HERE.search(sentence)):
         return True
