@@ -14,7 +14,7 @@ from reasoner.findings.text import Token
 MARKS = frozenset((
     "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
     "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
-    "reply_yes", "exception", "nobody", "known", "ruling",
+    "reply_yes", "exception", "nobody", "known", "ruling", "perhaps", "contrast",
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6
@@ -36,6 +36,7 @@ def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term],
 
 
 def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
+    unreal = any("counterfactual" in term.roles for term in found)
     speaks, nobody = -1, False  # where the last speaker ends, and whether that is nobody
     n = 0
     while n < len(found):
@@ -54,6 +55,10 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif "perhaps" in roles and term.first == 0:
+            yield Term(term.first, term.last, {"doubt_forward": True})
+        elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
+            yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
         elif "reversal_backward" in roles and term.last < len(tokens) and tokens[term.last].text in ("that", "to"):
             yield Term(term.first, term.last, {"reversal_forward": True})
         else:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reasoner.findings.lexicon import load
-from reasoner.findings.replies import answer, governs, speaks, subject
+from reasoner.findings.replies import answer, governs, names, speaks, subject
 from reasoner.findings.text import split_sentences
 
 #: Without any of these a text is plain prose.
@@ -29,6 +29,8 @@ _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\
 _CELL = re.compile(r"[^|\n]+")
 #: The most words that stand above a line; a heading that is longer is a sentence.
 MAX_HEAD = 160
+#: The longest line without any mark that is a heading.
+MAX_NAME = 50
 
 
 class Span(NamedTuple):
@@ -100,7 +102,7 @@ class _Page:
             self.columns = []
             if _RULE.fullmatch(line.words):
                 continue
-            option = _OPTION.match(line.words)
+            option = None if self.once else _OPTION.match(line.words)
             if option:
                 yield Span(line.start, line.start + len(option.group().rstrip()), "", True)
                 rest = line.words[option.end() :]
@@ -147,7 +149,8 @@ class _Page:
         if bold:
             return not _BOLD.fullmatch(after.words) and not governs(bold["words"])
         # "Lungs" on a line of its own, and what is said of them on the next
-        return line.indent == after.indent and not line.indent % 2 and (not speaks(words) or answer(after.words) is not None)
+        level = line.indent == after.indent and not line.indent % 2
+        return level and len(words) < MAX_NAME and (names(words) or answer(after.words) is not None)
 
     def _close(self, indent: int, line: _Line, heading: bool) -> None:
         """Closes the headings that do not stand over a line so far in, or that a blank line ends."""
@@ -185,7 +188,7 @@ class _Page:
         first = "" if over[0] else cells[0][2]
         for (start, end, words), column in zip(cells, over, strict=False):
             if words and not (first and start == cells[0][0]):
-                yield Span(start, end, self._over(first, column))
+                yield Span(start, end, self._over(" ".join(filter(None, (first, column)))))
 
 
 def _cells(line: _Line) -> Iterator[tuple[int, int, str]]:

@@ -24,8 +24,10 @@ Correction = Literal["withdraw", "revise", "reverse"]
 _HEAD = re.compile(r"[^\w\n☐-☒]*(?:\d{1,2}\W+)?(?P<head>[A-Za-z][^:|?.;\n]{0,79})[:|][\"'*_\s|]*(?=[^\s\"'*_|}])")
 _DETAILS = frozenset(("side", "location", "hint", "severity", "change", "acuity", "kind", "size"))
 _FILLERS = frozenset(
-    "a an the on in at of with and to side is are was were it there this that these they one i we do does did be been can see , ( ) . any".split()
+    "a an the on in at of with and to side is are was were it there this that these they one i we do does did be been can see , ( ) . : any".split()
 )
+#: How weak answers begin: "there is", which may go on with "not".
+_WEAK = frozenset(("there", "it", "i", "we"))
 #: How many sentences back a sentence may point.
 REACH = 3
 _Said = TypeVar("_Said")
@@ -106,14 +108,19 @@ def answer(words: str) -> Answer | None:
         return None
     details = False
     named = any("concept" in item.roles for item in items)
+    replies = [said for item in items if item.first < EARLY and (said := _reply(item.roles))]
+    if items and replies and items[0].first == 0 and _reply(items[0].roles) and tokens[0].text not in _WEAK:
+        ends = items[0].last == len(tokens) or tokens[items[0].last].text in ",(;."
+        if ends or not named:
+            return replies[0]
     for item in items:
         roles = item.roles
-        said = _reply(roles) if item.first < EARLY else None
-        if said and (not named or (item.first == 0 and tokens[item.last].text in ",(;.")):
-            return said
         if "hypothetical_forward" in roles or "concept" in roles or ("anatomy" in roles and not roles.keys() & _DETAILS):
             return None
         details = details or not roles.keys().isdisjoint(_DETAILS)
+    for said in ("no", "maybe", "yes"):
+        if said in replies:
+            return said
     return "details" if details and not strange else None
 
 
@@ -175,6 +182,11 @@ _CLAUSE = frozenset(("verb", "terminator", "negation_forward", "negation_backwar
 def speaks(words: str) -> bool:
     """Whether words name a finding or an organ."""
     return not _roles(words).isdisjoint(("concept", "anatomy", "side"))
+
+
+def names(words: str) -> bool:
+    """Whether words name an organ and say nothing of it."""
+    return "anatomy" in _roles(words) and _roles(words).isdisjoint(("concept", "quality", "verb"))
 
 
 def clausal(words: str) -> bool:

@@ -21,6 +21,8 @@ MAX_WALK = 40
 _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
 _KINDS = ("hypothetical", "negation", "hedge")
 
+_MARKS = frozenset(",;:()?-")
+
 Mark = tuple[str, Term]
 
 
@@ -72,6 +74,8 @@ class Scopes:
                 active = None
             if "reply_no" in roles and self._answers(k) and self._mark_back(k, "negation"):
                 continue
+            if "negator" in roles and self._stands_alone(k) and self._mark_back(k, "negation", elliptic=True):
+                continue
             backward = next(
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
@@ -108,6 +112,25 @@ class Scopes:
         last = self.items[k].last
         return last < len(self.tokens) and self.tokens[last].text == ":"
 
+    def _stands_alone(self, k: int) -> bool:
+        """Whether "not" at item k ends its clause: "an effusion is seen, a nodule is not"."""
+        last = self.items[k].last
+        ends = last == len(self.tokens) or self.tokens[last].text in _MARKS
+        return ends and k > 0 and "verb" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
+
+    def _turns(self, cue: Term, k: int) -> bool:
+        """Whether a new clause begins at item k: "no nodule is seen and an effusion is present"."""
+        item = self.items[k]
+        if "verb" not in (self.items[k + 1].roles if k + 1 < len(self.items) else ()) or "concept" not in item.roles:
+            return False
+        between = [other for other in self.items[max(k - MAX_WALK, 0) : k] if other.first >= cue.last]
+        said = next((n for n, other in enumerate(between) if "concept" in other.roles), len(between))
+        spoken = next((n for n in range(said, len(between)) if "verb" in between[n].roles), None)
+        if spoken is None:
+            return False
+        start = between[spoken].last
+        return any(self.tokens[i].text in (",", "and") for i in range(start, item.first))
+
     def _after_colon(self, k: int) -> bool:
         """Whether a colon lies between the cue at item k and the mention before it."""
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
@@ -134,6 +157,10 @@ class Scopes:
         if "terminator" in item.roles:
             inverted = item.first > 0 and self.tokens[item.first - 1].text in ("is", "was", "are", "were")
             return not (inverted and self.tokens[item.first].text in ("this", "it"))  # "in no way is this ..."
+        if self._turns(active[1], k):
+            return True
+        if "contrast" in active[1].roles and active[1].first == 0 and self.punctuation(previous.last, item.first, ","):
+            return True
         if self.punctuation(previous.last, item.first, ":") and not self._heads(active[1], k):
             return True
         # "No pneumothorax, small left effusion": a degree after a comma opens a new assertion, unless a list goes on.
@@ -163,8 +190,9 @@ class Scopes:
             end = item.last
         return False
 
-    def _mark_back(self, k: int, kind: str) -> bool:
-        """Marks the coordinated mentions before the cue at item k; false when there is none."""
+    def _mark_back(self, k: int, kind: str, elliptic: bool = False) -> bool:
+        """Marks the coordinated mentions before the cue at item k; false when there is none. What is elliptic reaches
+        over "but": "looks like an effusion but is not"."""
         found = False
         first = self.items[k].first
         inside = first > 0 and self.tokens[first - 1].text == "("
@@ -177,7 +205,7 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif "terminator" in roles or (found and _closes(roles)):
+            elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break
         return found
 

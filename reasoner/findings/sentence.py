@@ -170,6 +170,8 @@ class _Sentence:
             if self.scopes.punctuation(items[k - 1].last, items[k].first, ",") and not self._inside(items[k].first):
                 return k
         if a + 1 < b:
+            if self._inside(items[b - 1].first) and not self._inside(items[b].first):
+                return b  # "thickening (small, left), nodule"
             between = {self.tokens[i].text for i in range(items[a].last, items[a + 1].first)}
             if between & _IN or any("verb" in items[k].roles for k in range(a + 1, b)):
                 return b

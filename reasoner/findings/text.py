@@ -28,8 +28,10 @@ FINDING_SECTIONS = ("findings", "impression")
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
 #: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?;,|\n0-9](?:(?<=[.!?])[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
-    r"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:[\n\-*•–—+#|>\"{}☐-☒✓-✘✅❌\[]|\d{1,2}[.)]|[A-Z][a-z]|[A-Z ]{3,40}:)))"
+    r"[.!?;,|\n0-9•<](?:(?<=[.!?])[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:[\n\-*•–—+#|>\"{}☐-☒✓-✘✅❌\[]|\d{1,2}[.)]|[A-Z][a-z]|[A-Za-z][\w ]{1,40}:"
+    r"|[^\n\t]{1,60}\t|[\w ]{1,40},[\w ]{1,30}(?:\n|$))))"
+    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b)"
     r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z]))"
 )
 _ABBREVIATION = re.compile(
@@ -48,8 +50,10 @@ _WHOLE = {
     **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "☒"), _YES),
     **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)"), _NO),
 }  # fmt: skip
+#: "It's" is "it is"; "patient's" is not.
+_PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’]t|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
 
@@ -97,7 +101,7 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             continue
         if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
             continue
-        if mark.isdigit():
+        if mark.isdigit() or mark in "•<":
             after = at
         _append(spans, text, begin, after)
         begin = after
@@ -133,4 +137,9 @@ def tokenize(text: str) -> list[Token]:
     if not _WIDER.search(text):
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
-    return [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
+    tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
+    for n in range(1, len(tokens)):
+        word, start, end = tokens[n]
+        if word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
+            tokens[n] = Token("is", start, end)
+    return tokens

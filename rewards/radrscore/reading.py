@@ -76,14 +76,14 @@ _FOUND = re.compile(
     r"sharp|stable|unchanged)|"
     r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious"
     r"|significant|abnormal)|"
-    r"without|absence|none|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
+    r"without|absence|none|neither|nowhere|nothing|cannot|can['’]t|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
 )
 #: Clauses that only say what would be: "..., which would suggest pneumonia", "usually shows as opacities".
 _MODAL_CLAUSE = re.compile(
     r"\b(?:(?:that|which|as it|as this|as these|and)\s+)?"
-    r"(?:would|could|can|may|might|should|must|typically|usually|often|commonly|generally)\b(?:(?!\b(?:but|however|though|although|not|no|none|neither|nor)\b)[^,.;:])*",
+    r"(?:would|could|can|may|might|should|must|typically|usually|often|commonly|generally)\b(?:(?!\b(?:but|however|though|although|not|no|none|neither|nor|cannot|nothing)\b)[^,.;:])*",
     re.IGNORECASE,
 )
 _NONE = re.compile(
