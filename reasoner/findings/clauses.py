@@ -29,7 +29,9 @@ class Outer(NamedTuple):
 
 _NOTHING = Outer()
 _PREDICATE = frozenset(("verb", "hedge_forward"))
-_ACTING = frozenset(("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "known"))
+_ACTING = frozenset(
+    ("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "known")
+)
 
 
 def outer(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Term]) -> list[Outer]:

@@ -18,6 +18,7 @@ MARKS = frozenset((
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6
+_ASKED = frozenset((",", ":", "-", "to", "must", "should", "please", "will", "need", "and", "shall", "not", "or"))
 _STOPS = frozenset(",;:()?-")
 
 
@@ -51,7 +52,10 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, after.last, both)
             n += 2
             continue
-        if "say" in roles and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
+        if "ruling" in roles and tokens[term.first].text in ("exclude", "rule", "excludes", "rules"):
+            act = "hypothetical_forward" if _wanted(tokens, term) else "negation_forward"
+            yield Term(term.first, term.last, {**roles, act: True})
+        elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
             yield Term(term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
@@ -89,8 +93,13 @@ def _together(first: Roles, second: Roles) -> Roles | None:
 
 def _aside(tokens: Sequence[Token], term: Term) -> bool:
     """ "An effusion, however, is not seen": between two commas it parts nothing."""
-    inside = 0 < term.first and term.last < len(tokens)
+    inside = term.first > 0 and term.last < len(tokens)
     return inside and tokens[term.first - 1].text == "," and tokens[term.last].text == ","
+
+
+def _wanted(tokens: Sequence[Token], term: Term) -> bool:
+    """Whether "exclude" is what is to be done, rather than what the film does."""
+    return term.first == 0 or any(token.text in _ASKED for token in tokens[max(term.first - 2, 0) : term.first])
 
 
 def _starts(tokens: Sequence[Token], term: Term) -> bool:

@@ -23,7 +23,8 @@ _HASH = re.compile(r"#{1,6}")
 _BOLD = re.compile(r"(?:[-*•+]\s+)?(\*\*|__)(?!\s)(?P<words>[^*\n]{1,160}?)\1\s*:?")
 #: "B) Pneumothorax", "**Option B: pneumothorax**: ..." name a choice; what follows may speak of it.
 _OPTION = re.compile(
-    r"[\s\-*•#>_]*(?:option\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))", re.IGNORECASE
+    r"[\s\-*•#>_]*(?:option\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))",
+    re.IGNORECASE,
 )
 _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\s*(?P<value>.*)", re.DOTALL)
 _CELL = re.compile(r"[^|\n]+")
@@ -168,7 +169,9 @@ class _Page:
             head.used = True
         words = [*(head.words for head in self.heads), self.once, *more]
         inner = next((n for n in range(len(words) - 1, -1, -1) if speaks(words[n])), len(words))
-        return ": ".join(w for n, w in enumerate(words) if w and (n >= inner or governs(w) and not speaks(w)))[-MAX_HEAD:]
+        return ": ".join(w for n, w in enumerate(words) if w and (n >= inner or (governs(w) and not speaks(w))))[
+            -MAX_HEAD:
+        ]
 
     def _row(self, n: int, line: _Line) -> Iterator[Span]:
         cells = list(_cells(line))

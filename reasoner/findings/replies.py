@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Literal, TypeVar
 
-from reasoner.findings.sentence import read_sentence
 from reasoner.findings.lexicon import Roles, kin, load
+from reasoner.findings.sentence import read_sentence
 from reasoner.findings.text import tokenize
 from reasoner.schema import Evidence, Finding
 
@@ -24,7 +24,47 @@ Correction = Literal["withdraw", "revise", "reverse"]
 _HEAD = re.compile(r"[^\w\n☐-☒]*(?:\d{1,2}\W+)?(?P<head>[A-Za-z][^:|?.;\n]{0,79})[:|][\"'*_\s|]*(?=[^\s\"'*_|}])")
 _DETAILS = frozenset(("side", "location", "hint", "severity", "change", "acuity", "kind", "size"))
 _FILLERS = frozenset(
-    "a an the on in at of with and to side is are was were it there this that these they one i we do does did be been can see , ( ) . : any".split()
+    [
+        "a",
+        "an",
+        "the",
+        "on",
+        "in",
+        "at",
+        "of",
+        "with",
+        "and",
+        "to",
+        "side",
+        "is",
+        "are",
+        "was",
+        "were",
+        "it",
+        "there",
+        "this",
+        "that",
+        "these",
+        "they",
+        "one",
+        "i",
+        "we",
+        "do",
+        "does",
+        "did",
+        "be",
+        "been",
+        "can",
+        "see",
+        ",",
+        "(",
+        ")",
+        ".",
+        ":",
+        "any",
+        "cm",
+        "mm",
+    ]
 )
 #: How weak answers begin: "there is", which may go on with "not".
 _WEAK = frozenset(("there", "it", "i", "we"))
@@ -106,7 +146,7 @@ def answer(words: str) -> Answer | None:
     strange = sum(i not in known and t.text not in _FILLERS and not t.text[0].isdigit() for i, t in enumerate(tokens))
     if strange > STRANGE or len(tokens) > LONG:
         return None
-    details = False
+    details = any(token.text in ("cm", "mm") for token in tokens)
     named = any("concept" in item.roles for item in items)
     replies = [said for item in items if item.first < EARLY and (said := _reply(item.roles))]
     if items and replies and items[0].first == 0 and _reply(items[0].roles) and tokens[0].text not in _WEAK:
@@ -115,7 +155,11 @@ def answer(words: str) -> Answer | None:
             return replies[0]
     for item in items:
         roles = item.roles
-        if "hypothetical_forward" in roles or "concept" in roles or ("anatomy" in roles and not roles.keys() & _DETAILS):
+        if (
+            "hypothetical_forward" in roles
+            or "concept" in roles
+            or ("anatomy" in roles and not roles.keys() & _DETAILS)
+        ):
             return None
         details = details or not roles.keys().isdisjoint(_DETAILS)
     for said in ("no", "maybe", "yes"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reasoner.findings.clauses import Outer, outer
-from reasoner.findings.lexicon import Roles, Term
+from reasoner.findings.lexicon import Roles, Term, load
 from reasoner.findings.text import Token
 from reasoner.schema import Status
 
@@ -22,6 +22,10 @@ _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline
 _KINDS = ("hypothetical", "negation", "hedge")
 
 _MARKS = frozenset(",;:()?-")
+_AUXILIARY = frozenset(["is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could"])
+_SMALL_WORDS = frozenset(["a", "an", "the", "to", "i", "we", "at", "on", "in", "my", "this", "it", "what", "that"])
+#: A denial that something is there takes no more words.
+_FEW = 8
 
 Mark = tuple[str, Term]
 
@@ -35,6 +39,7 @@ class Scopes:
 
     def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
         self.tokens, self.items = tokens, items
+        self.existence = load().existence
         self.forward: list[Mark | None] = [None] * len(items)
         self.backward: list[Mark | None] = [None] * len(items)
         self.adversative = {mark.first for mark in marks if "adversative" in mark.roles}
@@ -46,6 +51,10 @@ class Scopes:
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
         around = self.outer[k]
+        if after and after[0] == "outcome_yes":
+            return "present", []
+        if after and after[0] == "outcome_no":
+            return "absent", [after[1]]
         if "hypothetical" in kinds or around.void:
             return None, []
         if after and after[0] == "hedge":
@@ -72,7 +81,11 @@ class Scopes:
             roles = item.roles
             if active and self._ends(active, k):
                 active = None
-            if "reply_no" in roles and self._answers(k) and self._mark_back(k, "negation"):
+            sought = active is not None and active[0] == "hypothetical"
+            if "reply_no" in roles and self._answers(k) and self._mark_back(k, "outcome_no" if sought else "negation"):
+                continue
+            outcome = next((kind for kind in ("outcome_no", "outcome_yes") if kind in roles), None)
+            if outcome and self._mark_back(k, outcome, elliptic=True):
                 continue
             if "negator" in roles and self._stands_alone(k) and self._mark_back(k, "negation", elliptic=True):
                 continue
@@ -89,7 +102,8 @@ class Scopes:
                 ahead = self._concept_follows(k)
                 if not (ahead and (forward or self._after_colon(k))) and self._mark_back(k, backward):
                     continue
-                if not forward and (ahead or self._opens(k)):
+                hedged = k + 1 < len(self.items) and "hedge_forward" in self.items[k + 1].roles
+                if not forward and ((ahead and not hedged) or self._opens(k)):
                     forward = backward
             if (
                 forward
@@ -105,7 +119,12 @@ class Scopes:
     @staticmethod
     def _undoes(cue: Mark) -> bool:
         """Whether a cue turns an absence after it into a presence: "not ... without", but not "no ..., without"."""
-        return cue[0] == "negation" and "negator" in cue[1].roles and "privative" not in cue[1].roles and "reply_no" not in cue[1].roles
+        return (
+            cue[0] == "negation"
+            and "negator" in cue[1].roles
+            and "privative" not in cue[1].roles
+            and "reply_no" not in cue[1].roles
+        )
 
     def _opens(self, k: int) -> bool:
         """Whether the cue at item k heads a list: "The following are absent: ..."."""
@@ -113,10 +132,16 @@ class Scopes:
         return last < len(self.tokens) and self.tokens[last].text == ":"
 
     def _stands_alone(self, k: int) -> bool:
-        """Whether "not" at item k ends its clause: "an effusion is seen, a nodule is not"."""
-        last = self.items[k].last
-        ends = last == len(self.tokens) or self.tokens[last].text in _MARKS
-        return ends and k > 0 and "verb" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
+        """Whether all that "not" at item k denies is that its subject is there: "a nodule is not", "is not a finding"."""
+        first, last = self.items[k].first, self.items[k].last
+        if k == 0 or self.tokens[first - 1].text not in _AUXILIARY:
+            return False
+        for token in self.tokens[last : last + _FEW]:
+            if token.text in _MARKS:
+                return True
+            if token.text not in self.existence and token.text not in _SMALL_WORDS:
+                return False
+        return len(self.tokens) <= last + _FEW
 
     def _turns(self, cue: Term, k: int) -> bool:
         """Whether a new clause begins at item k: "no nodule is seen and an effusion is present"."""

@@ -21,7 +21,6 @@ _OR = frozenset(("or", "versus", "vs"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
 
-
 @lru_cache(maxsize=1 << 15)
 def read_sentence(sentence: str) -> tuple[Finding, ...]:
     """The findings of one sentence; evidence offsets are within it. A question asserts nothing."""
@@ -179,7 +178,9 @@ class _Sentence:
 
     def _inside(self, i: int) -> bool:
         """Whether token i stands in parentheses: "effusion (small, left), nodule"."""
-        return next((token.text == "(" for token in self.tokens[max(i - MAX_WALK, 0) : i][::-1] if token.text in "()"), False)
+        return next(
+            (token.text == "(" for token in self.tokens[max(i - MAX_WALK, 0) : i][::-1] if token.text in "()"), False
+        )
 
     def _attribute(self, k: int, kind: str = "") -> bool:
         roles = self.items[k].roles
@@ -341,10 +342,14 @@ class _Sentence:
 
     def _shared_cue(self, k: int, j: int) -> tuple[str, Term] | None:
         """The cue on the quality that "or" joins to the one at item k: "not calcified or tortuous"."""
-        linked = k > 1 and self.tokens[self.items[k].first - 1].text in ("or", "nor") or (
-            k > 1 and "conjunction" in self.items[k - 1].roles and self.tokens[self.items[k - 1].first].text in ("or", "nor")
+        linked = (k > 1 and self.tokens[self.items[k].first - 1].text in ("or", "nor")) or (
+            k > 1
+            and "conjunction" in self.items[k - 1].roles
+            and self.tokens[self.items[k - 1].first].text in ("or", "nor")
         )
-        before = next((m for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1) if "quality" in self.items[m].roles), None)
+        before = next(
+            (m for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1) if "quality" in self.items[m].roles), None
+        )
         return self._near_cue(before, j) if linked and before is not None else None
 
     def _belongs_to_concept(self, k: int) -> bool:

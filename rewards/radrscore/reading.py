@@ -68,7 +68,7 @@ _HERE = re.compile(
 )
 #: What was found. A sentence that plans or explains counts only if it also says this.
 _FOUND = re.compile(
-    r"\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
+    r"^\W*(?:no|not)\b|\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
     r"|demonstrat|"
     r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed"
     r"|evident|detected|"
@@ -124,7 +124,9 @@ def read_reasoning(text: str) -> list[Sentence]:
         claims = () if span.topic else _stated(words[n], span.head)
         said.append(_reply(words[n], words[max(n - REACH, 0) : n]) if claims is None else claims)
     correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned)
-    return [Sentence(span.start, span.end, *both) for span, both in zip(found, zip(said, words, strict=True), strict=True)]
+    return [
+        Sentence(span.start, span.end, *both) for span, both in zip(found, zip(said, words, strict=True), strict=True)
+    ]
 
 
 @lru_cache(maxsize=1 << 15)
@@ -149,9 +151,7 @@ def _claims(sentence: str, head: str) -> tuple[Claim, ...]:
     found = read_line(sentence, head)
     doubtful = {finding.evidence for finding in found if finding.status == "uncertain"}
     # Of "atelectasis versus pneumonia" either may be so: one claim, as doubtful as its parts.
-    settled = [
-        replace(f, status="uncertain") if f.status == "present" and f.evidence in doubtful else f for f in found
-    ]
+    settled = [replace(f, status="uncertain") if f.status == "present" and f.evidence in doubtful else f for f in found]
     return read_claims(sentence, settled)
 
 
