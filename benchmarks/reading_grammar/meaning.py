@@ -63,7 +63,7 @@ def failure(text: str, expected: Expected) -> str | None:
         ("change", expected.change),
     ):
         if wanted and said == "present":
-            values = {getattr(fact, detail) for fact in facts_about(text, expected.concept)}
+            values = {getattr(fact, detail) for fact in facts_about(text, expected.concept) if fact.status == "present"}
             if values != {wanted}:
                 return f"{expected.concept}: {detail} {sorted(map(str, values))}, not {wanted}"
     return None
@@ -75,7 +75,7 @@ ANY = frozenset({"none", *STATUSES, "present+uncertain"})
 
 def parse_expected(text: str, concepts: dict[str, str], details: dict[str, str]) -> tuple[Expected, ...]:
     """`x present+side, y absent|none`: per slot the statuses allowed, and details: `side`, `other`, `sev`, a side, or a
-    change."""
+    change. `=cardiomegaly absent` names the concept itself."""
     out = []
     for part in text.split(","):
         slot, words = part.split()
@@ -87,5 +87,6 @@ def parse_expected(text: str, concepts: dict[str, str], details: dict[str, str])
             value = details.get(mark, mark)
             kind = "side" if value in ("left", "right", "bilateral") else "severity" if mark == "sev" else "change"
             more[kind] = value
-        out.append(Expected(concepts[slot], allowed, **more))
+        concept = slot[1:] if slot.startswith("=") else concepts[slot]
+        out.append(Expected(concept, allowed, **more))
     return tuple(out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from reasoner.findings import ancestors
 
@@ -67,12 +67,27 @@ ORGANS = (
     Organ("hila", "normal", "hilar_enlargement", "enlarged", "hilar_enlargement"),
     Organ("bones", "intact", "fracture"),
 )
+#: What an organ is part of, or has as a part, in `Thing.organ`.
+AROUND = {
+    "cardiac silhouette": "heart",
+    "mediastinum": "heart",
+    "costophrenic angles": "pleural spaces",
+    "ribs": "bones",
+}
 SIDES = ("left", "right")
 
 
 def draw(key: str, n: int) -> int:
     """A fixed number below `n` for a key: the same in every process."""
     return int.from_bytes(sha256(key.encode("utf-8")).digest()[1:5], "big") % n
+
+
+T = TypeVar("T")
+
+
+def shuffled(items: Iterable[T], key: str) -> list[T]:
+    """In an order fixed by the key and the items: an item more or less leaves that of the others."""
+    return sorted(items, key=lambda item: draw(f"{key}{item}", 1 << 30))
 
 
 def unrelated(thing: Thing, taken: tuple[Thing, ...], key: str) -> Thing:
@@ -87,6 +102,11 @@ def family(thing: Thing) -> Iterator[str]:
     yield from ancestors(thing.concept)
     if thing.organ:
         yield thing.organ
+
+
+def apart(thing: Thing, organ: Organ) -> bool:
+    """Whether a finding leaves an organ normal."""
+    return not {organ.name, organ.denied, organ.asserted} & set(family(thing)) and thing.organ != AROUND.get(organ.name)
 
 
 def fillings(thing: Thing, key: str) -> dict[str, str]:
