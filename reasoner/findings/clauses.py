@@ -28,6 +28,7 @@ class Outer(NamedTuple):
 
 
 _NOTHING = Outer()
+_NOW = frozenset(("now", "today", "currently", "longer", "anymore", "cannot"))
 _PREDICATE = frozenset(("verb", "hedge_forward"))
 _ACTING = frozenset(
     ("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "known")
@@ -99,6 +100,8 @@ def _over(
 ) -> bool:
     """Whether the clause tells what was so at another time, rather than compares with it."""
     if any(tokens[i].text in _COMPARED for i in range(max(mark.first - 3, first), mark.first)):
+        return False
+    if any(token.text in _NOW for token in tokens[first:last]):
         return False
     told = [other for other in marks if first <= other.first < last]
     past = any("past" in other.roles or ("showed" in other.roles and other.first > mark.first) for other in told)

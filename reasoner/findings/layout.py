@@ -92,6 +92,7 @@ class _Page:
     def __init__(self, lines: Sequence[_Line]) -> None:
         self.lines = lines
         self.heads: list[_Head] = []
+        self.keyed = False  # whether that is such a value
         self.once = ""  # stands over the next sentence alone: a question, or the value of "finding"
         self.columns: list[str] = []
 
@@ -124,15 +125,30 @@ class _Page:
                 head = self._over()
                 self.heads.append(_Head(indent, subject(words)))
                 return Span(line.start, line.end, head, True)
+        title, value = self._title(n)
+        if title is None and self.keyed:
+            self.once, self.keyed = "", False
         head = self._over()
-        match = _KEY.match(words)
-        title = load().titles.get(match["key"].lower().replace("_", " ")) if match and _keyed(words) else None
-        if match and title == "subject":
-            self.once = match["value"].strip(" \t\"',{}[]")
+        if title == "subject":
+            self.once, self.keyed = value, True
         elif title is None:
             self.once = subject(words) if words.endswith("?") else ""
         asked = title == "subject" or words.endswith("?")
         return Span(line.start, line.end, head, asked)
+
+    def _title(self, n: int) -> tuple[str | None, str]:
+        """Whether the key of line n names a subject or a value ("finding", "status"), and the words after it."""
+        words = self.lines[n].words
+        match = _KEY.match(words)
+        title = load().titles.get(match["key"].lower().replace("_", " ")) if match else None
+        if match is None or title is None:
+            return None, ""
+        quoted = words.lstrip(" {[,")[:1] in "\"'"
+        paired = title == "value" and self.keyed
+        if title == "subject" and not quoted and n + 1 < len(self.lines):
+            following = _KEY.match(self.lines[n + 1].words)
+            paired = bool(following) and load().titles.get(following["key"].lower()) == "value"
+        return (title, match["value"].strip(" \t\"',.{}[]")) if quoted or paired else (None, "")
 
     def _heads(self, n: int, line: _Line) -> bool:
         """Whether a line is a heading."""
@@ -200,7 +216,3 @@ def _cells(line: _Line) -> Iterator[tuple[int, int, str]]:
         words = match.group().strip()
         start = line.start + match.start() + match.group().find(words) if words else line.start + match.start()
         yield start, start + len(words), words.strip("*_ ")
-
-
-def _keyed(words: str) -> bool:
-    return words.lstrip(" {[,")[:1] in "\"'"

@@ -126,6 +126,8 @@ def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple
         span = finding.evidence
         assert span is not None
         above = span.end <= cut or (span.start < cut and finding.concept in named)
+        if above and said == "no" and finding.status == "absent" and span.end <= cut:
+            continue  # "Is the film normal? No."
         if not above or finding.status != "present":
             kept.append(finding)
         elif said == "no":
@@ -280,7 +282,7 @@ def correction(words: str) -> Correction | None:
     for kind, pattern in _corrections():
         if pattern.match(words):
             return kind
-    return None
+    return "revise" if words[:3].lower() == "no," else None
 
 
 @cache
@@ -291,10 +293,10 @@ def _corrections() -> tuple[tuple[Correction, re.Pattern[str]], ...]:
 
 
 def _any(terms: Iterable[str], alone: bool) -> str:
-    """A pattern of any of the terms, longest first, with any marks between their words; with `alone`, those of one or
-    two words are to be the whole sentence."""
+    """A pattern of any of the terms, longest first, with any marks between their words; with `alone`, a term is to be
+    the whole sentence or, from three words on, a part of it."""
     patterns = (
-        r"\W+".join(map(re.escape, words)) + (r"\W*$" if alone and len(words) < 3 else r"\b")
+        r"\W+".join(map(re.escape, words)) + ((r"\W*$" if len(words) < 3 else r"(?=\W*$|\s*[,;.:—-])") if alone else r"\b")
         for words in sorted(map(str.split, terms), key=len, reverse=True)
     )
     return f"(?:{'|'.join(patterns)})"

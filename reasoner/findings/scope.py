@@ -22,6 +22,8 @@ _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline
 _KINDS = ("hypothetical", "negation", "hedge")
 
 _MARKS = frozenset(",;:()?-")
+#: Their scope goes on over "and there is": "if there is an effusion and there is a nodule".
+_CONDITIONS = frozenset(("if", "whether", "when", "unless", "that", "were", "had", "provided", "suppose", "assume"))
 _AUXILIARY = frozenset(["is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could"])
 _SMALL_WORDS = frozenset(["a", "an", "the", "to", "i", "we", "at", "on", "in", "my", "this", "it", "what", "that"])
 #: A denial that something is there takes no more words.
@@ -113,7 +115,7 @@ class Scopes:
                 active = (forward, item)
                 continue
             if roles.get("change") == "resolved" and "terminator" not in roles:
-                self._mark_back(k, "negation")
+                self._mark_back(k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True)
             self.forward[k] = active
 
     @staticmethod
@@ -178,6 +180,8 @@ class Scopes:
         if self.adversative and any(i in self.adversative for i in range(previous.last, item.last)):
             return True
         if active[0] == "hypothetical":
+            if self.tokens[item.first].text == "there" and self.tokens[item.first - 1].text == "and":
+                return self.tokens[active[1].first].text not in _CONDITIONS
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:
             inverted = item.first > 0 and self.tokens[item.first - 1].text in ("is", "was", "are", "were")
@@ -220,7 +224,9 @@ class Scopes:
         over "but": "looks like an effusion but is not"."""
         found = False
         first = self.items[k].first
-        inside = first > 0 and self.tokens[first - 1].text == "("
+        last = self.items[k - 1].last if k else 0
+        bare = "reply_no" in self.items[k].roles and last == first and "concept" in self.items[k - 1].roles
+        inside = bare or (first > 0 and self.tokens[first - 1].text == "(")
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
             roles = self.items[j].roles
             if found and inside:  # "nodule (possible)" is about the nodule
@@ -230,6 +236,8 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
+            elif not found and j == k - 1 and self.tokens[self.items[j].first].text == "which":
+                continue
             elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break
         return found

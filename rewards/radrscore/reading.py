@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import load
-from reasoner.findings.replies import REACH, body_of, correct, fragment, read_line
+from reasoner.findings.replies import REACH, answer, body_of, correct, fragment, read_line
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
@@ -76,7 +76,7 @@ _FOUND = re.compile(
     r"sharp|stable|unchanged)|"
     r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious"
     r"|significant|abnormal)|"
-    r"without|absence|none|neither|nowhere|nothing|cannot|can['’]t|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
+    r"without|absence|none|gone|resolved|cleared|disappeared|neither|nowhere|nothing|cannot|can['’]t|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
 )
@@ -87,7 +87,8 @@ _MODAL_CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _NONE = re.compile(
-    r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
+    r"\b(?:none|nothing found|no (?:\w+ )?(?:evidence|signs?|trace|indication|hint) of (?:it|this|that|them|these|either|any)"
+    r"|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
     r"|applicable|apparent|"
     r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
     r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show"
@@ -97,11 +98,15 @@ _NONE = re.compile(
     re.IGNORECASE,
 )
 _SOME = re.compile(
-    r"\b(?:confirm\w* (?:this|the presence|its presence|it)|(?:this|these|it|which) (?:\w+ ){0,2}(?:is|are) (?:present|"
+    r"\b(?:i (?:can )?see (?:it|them|both|this|one)|both (?:are|is) (?:present|seen|visible|there|evident)"
+    r"|confirm\w* (?:this|the presence|its presence|it)|(?:this|these|it|which) (?:\w+ ){0,2}(?:is|are) (?:present|"
     r"confirmed|supported|seen|observed|evident|visible|noted|correct))\b",
     re.IGNORECASE,
 )
-_BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+_BACK = re.compile(r"\b(?:both|them|one|nothing|this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+
+
+_STATUS: dict[str, Status] = {"yes": "present", "no": "absent", "maybe": "uncertain"}
 
 
 @dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
@@ -138,7 +143,13 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...] | None:
     opening = _TOPIC.match(sentence)
     if opening:
         claims = tuple(claim for claim in claims if claim.start >= opening.end() or claim.status != "present")
-    return claims or None
+    return claims or _told(sentence, opening.end() if opening else len(sentence) - len(body_of(sentence))) or None
+
+
+def _told(sentence: str, cut: int) -> tuple[Claim, ...]:
+    """What a sentence says of the topic that it opens with: "As for edema, it is present", "Search for edema: none"."""
+    said = _answer(sentence[cut:]) or _STATUS.get(answer(sentence[cut:]) or "") if cut else None
+    return tuple(Claim.of([Fact(name, said)], sentence, 0) for name in _named(sentence[:cut])) if said else ()
 
 
 @lru_cache(maxsize=1 << 15)
