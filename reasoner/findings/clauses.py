@@ -28,6 +28,8 @@ class Outer(NamedTuple):
 
 
 _NOTHING = Outer()
+#: Others that are named beside the patient: "unlike his father, he has ...".
+_BESIDE = frozenset(("like", "unlike", "whose", "as"))
 _NOW = frozenset(("now", "today", "currently", "longer", "anymore", "cannot"))
 _PREDICATE = frozenset(("verb", "hedge_forward"))
 _ACTING = frozenset(
@@ -53,6 +55,10 @@ def outer(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Term])
         elif "reversal_backward" in roles:
             last = mark.first
         elif "counterfactual" in roles:
+            begin, last = _around(commas, mark.first)
+            named = any(begin <= item.first < mark.first for item in items)
+            first = begin if named else first  # "an effusion, if present, would be ..."
+        elif "elsewhere" in roles and any(token.text in _BESIDE for token in tokens[first : mark.first]):
             first, last = _around(commas, mark.first)
         elif "known" in roles:
             inside = [item for item in items if first <= item.first < last]

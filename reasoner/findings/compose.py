@@ -14,7 +14,7 @@ from reasoner.findings.text import Token
 MARKS = frozenset((
     "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
     "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
-    "reply_yes", "exception", "nobody", "known", "ruling", "perhaps", "contrast",
+    "reply_yes", "exception", "nobody", "known", "ruling", "perhaps", "contrast", "copula",
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6
@@ -59,6 +59,8 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif "copula" in roles and term.last < len(tokens) and tokens[term.last].text.isalpha():
+            yield Term(term.first, term.last, {"hypothetical_backward": True})
         elif "perhaps" in roles and term.first == 0:
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"

@@ -173,7 +173,7 @@ def answer(words: str) -> Answer | None:
 def _reply(roles: Roles) -> Answer | None:
     if "hedge_backward" in roles or "hedge_forward" in roles:
         return "maybe"
-    if not roles.keys().isdisjoint(("reply_no", "negation_forward", "negation_backward")):
+    if roles.get("change") == "resolved" or not roles.keys().isdisjoint(("reply_no", "negation_forward", "negation_backward")):
         return "no"
     if "reply_yes" in roles or "explains" in roles:
         return "yes"

@@ -236,7 +236,7 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif not found and j == k - 1 and self.tokens[self.items[j].first].text == "which":
+            elif not found and j == k - 1 and kind != "hypothetical" and self.tokens[self.items[j].first].text in ("which", "but"):
                 continue
             elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break

@@ -68,7 +68,7 @@ _HERE = re.compile(
 )
 #: What was found. A sentence that plans or explains counts only if it also says this.
 _FOUND = re.compile(
-    r"^\W*(?:no|not)\b|\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
+    r"^\W*(?:no|not)\b|\b(?:it is there|found one|there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
     r"|demonstrat|"
     r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed"
     r"|evident|detected|"
@@ -127,7 +127,10 @@ def read_reasoning(text: str) -> list[Sentence]:
     said: list[tuple[Claim, ...]] = []
     for n, span in enumerate(found):
         claims = () if span.topic else _stated(words[n], span.head)
-        said.append(_reply(words[n], words[max(n - REACH, 0) : n]) if claims is None else claims)
+        if claims is None:
+            announced = n > 0 and not said[n - 1]
+            claims = _reply(words[n], words[max(n - REACH, 0) : n], announced)
+        said.append(claims)
     correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned)
     return [
         Sentence(span.start, span.end, *both) for span, both in zip(found, zip(said, words, strict=True), strict=True)
@@ -177,12 +180,15 @@ def _turned(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
     return tuple(Claim.of([fact], words, 0) for fact in facts)
 
 
-def _reply(sentence: str, before: Sequence[str]) -> tuple[Claim, ...]:
-    """ "None is seen": a claim about what one of the sentences or headings just before it announced."""
+def _reply(sentence: str, before: Sequence[str], announced: bool) -> tuple[Claim, ...]:
+    """ "None is seen": a claim about what one of the sentences or headings just before it announced; "Yes", about what
+    the last one announced and did not claim itself."""
     status = _answer(sentence)
+    names = next(filter(None, map(_named, reversed(before))), ()) if status else ()
+    if status is None and announced:
+        status, names = _STATUS.get(answer(sentence) or ""), _named(before[-1])
     if status is None:
         return ()
-    names = next(filter(None, map(_named, reversed(before))), ())
     return tuple(Claim.of([Fact(name, status)], sentence, 0) for name in names)
 
 
