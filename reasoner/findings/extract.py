@@ -1,22 +1,18 @@
-"""Findings from sentences: which concept, which status, on which side, how severe, changed how, and by which words."""
+"""Findings from text: which concept, which status, on which side, how severe, changed how, and by which words."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
-from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
-from reasoner.findings.measures import with_sizes
-from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
-from reasoner.findings.text import FINDING_SECTIONS, Token, split_sections, split_sentences, tokenize
-from reasoner.schema import Evidence, Finding, Status
+from reasoner.findings.layout import spans
+from reasoner.findings.lexicon import ancestors, load
+from reasoner.findings.replies import correct, read_line
+from reasoner.findings.sentence import CHEST, read_sentence
+from reasoner.findings.text import FINDING_SECTIONS, split_sections, split_sentences
+from reasoner.schema import Evidence, Finding
 
-#: Where a side is carried from one sentence of a report to another.
-_CHEST = ("lungs", "pleura")
-_ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
-_KINDS = frozenset((*_ATTRIBUTES, "hint"))
-_IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
+__all__ = ["extract_report", "extract_text", "read_sentence"]
 
 
 def extract_report(text: str) -> list[Finding]:
@@ -31,7 +27,7 @@ def extract_report(text: str) -> list[Finding]:
 def _with_side(finding: Finding, findings: Sequence[Finding]) -> Finding:
     """ "IMPRESSION: Pneumonia." after "right lower lobe consolidation": the side is that of the finding it sums up."""
     concept = load().concepts[finding.concept]
-    if finding.status == "absent" or finding.laterality or not concept.sided or concept.region not in _CHEST:
+    if finding.status == "absent" or finding.laterality or not concept.sided or concept.region not in CHEST:
         return finding
     family = {finding.concept, *ancestors(finding.concept)}
     sides = {
@@ -43,19 +39,42 @@ def _with_side(finding: Finding, findings: Sequence[Finding]) -> Finding:
 
 
 def extract_text(text: str) -> list[Finding]:
-    """The findings of free text such as a model's reasoning, in its order; evidence is in `text`."""
-    return list(_extract(text, 0, len(text), "text"))
+    """The findings of free text such as a model's reasoning, in its order; evidence is in `text`.
+
+    Headings, tables and lists are read with what they say of each other, and what is taken back is left out.
+    """
+    found = spans(text)
+    words = [text[span.start : span.end] for span in found]
+    said = [() if span.topic else read_line(line, span.head) for span, line in zip(found, words, strict=True)]
+    correct(words, [span.head for span in found], said, lambda finding: {finding.concept}, _turned)
+    return [finding for span, part in zip(found, said, strict=True) for finding in _placed(part, span.start, "text")]
+
+
+def _turned(findings: Sequence[Finding], words: str) -> tuple[Finding, ...]:
+    """What is so if the findings are not; a normal statement that does not hold says nothing of each finding."""
+    span = Evidence("text", 0, len(words))
+    if len(findings) > 1 and all(finding.status == "absent" for finding in findings):
+        return ()
+    return tuple(
+        replace(f, status="present" if f.status == "absent" else "absent", severity=None, change=None, evidence=span)
+        for f in findings
+    )
 
 
 def _extract(text: str, start: int, end: int, section: str) -> Iterator[Finding]:
     for first, last in split_sentences(text, start, end):
-        span = evidence = None
-        for finding in read_sentence(text[first:last]):
-            if finding.evidence is not span or evidence is None:  # one normal statement makes several findings
-                span = finding.evidence
-                assert span is not None
-                evidence = Evidence(section, first + span.start, first + span.end)
-            yield _moved(finding, evidence)
+        yield from _placed(read_sentence(text[first:last]), first, section)
+
+
+def _placed(findings: Sequence[Finding], first: int, section: str) -> Iterator[Finding]:
+    """The findings of the sentence at offset `first`, with evidence in the text."""
+    span = evidence = None
+    for finding in findings:
+        if finding.evidence is not span or evidence is None:  # one normal statement makes several findings
+            span = finding.evidence
+            assert span is not None
+            evidence = Evidence(section, first + span.start, first + span.end)
+        yield _moved(finding, evidence)
 
 
 def _moved(finding: Finding, evidence: Evidence) -> Finding:
@@ -63,319 +82,3 @@ def _moved(finding: Finding, evidence: Evidence) -> Finding:
     copy = object.__new__(Finding)
     copy.__dict__.update(finding.__dict__, evidence=evidence)
     return copy
-
-
-@lru_cache(maxsize=1 << 15)
-def read_sentence(sentence: str) -> tuple[Finding, ...]:
-    """The findings of one sentence; evidence offsets are within it. A question asserts nothing."""
-    if sentence.endswith("?") and len(sentence) > 1:
-        return ()
-    tokens = tokenize(sentence)
-    lexicon = load()
-    items = lexicon.match(tokens)
-    if not items:
-        return ()
-    items = with_sizes(sentence, tokens, items)
-    reader = _Sentence(tokens, items, lexicon)
-    found = list(reader.mentions()) + list(reader.framed())
-    found.sort(key=lambda f: f.evidence.start if f.evidence else 0)
-    return tuple(dict.fromkeys(found))
-
-
-class _Sentence:
-    def __init__(self, tokens: list[Token], items: list[Term], lexicon: Lexicon) -> None:
-        self.tokens, self.items, self.lexicon = tokens, items, lexicon
-        self.scopes = Scopes(tokens, items)
-        self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
-
-    # Concepts that are named
-
-    def mentions(self) -> Iterator[Finding]:
-        side: str | None = None
-        for n in range(len(self.at)):
-            finding, side = self._mention(n, side)
-            if finding is not None:
-                concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
-                for name in concept.denies if finding.status == "absent" else concept.implies:
-                    yield replace(finding, concept=name)
-                yield finding
-
-    def _mention(self, n: int, before: str | None) -> tuple[Finding | None, str | None]:
-        """The n-th mention as a finding, None when it is not asserted, and its side; `before` is the previous side."""
-        k = self.at[n]
-        item = self.items[k]
-        concept = self.lexicon.concepts[item.roles["concept"]]
-        status, cue = self.scopes.status(k)
-        if status is None:
-            return None, None
-        values, used = self._attributes(self._window(n), k)
-        for kind, value in self._shared(n).items():
-            values.setdefault(kind, value)
-        resolved = "resolved" in (values.get("change"), cue.roles.get("change") if cue else None)
-        if resolved:
-            status = "absent"
-            values["change"] = "resolved"
-        if status == "absent":
-            used = []
-            values.pop("severity", None)
-            values.pop("hint", None)
-            if not resolved:
-                values.pop("change", None)
-        device, refine = concept.region == "devices", concept.refine
-        side = values.get("side")
-        if side is None and before and self._linked(n):
-            side = before
-        finding = Finding(
-            concept=refine.get(values.get("kind", "")) or refine.get(values.get("location", ""), concept.name),
-            status=status,
-            laterality=side or values.get("hint") if concept.sided else None,  # type: ignore[arg-type]
-            location=values.get("location"),
-            severity=values.get("severity"),
-            change=values.get("change"),  # type: ignore[arg-type]
-            evidence=self._span([item, *used, *([cue] if cue else [])]),
-            size=None if device else values.get("size"),
-            acuity=values.get("acuity"),
-            tip=self._tip(n) if device and status != "absent" else None,
-        )
-        return finding, side or values.get("hint")
-
-    def _window(self, n: int) -> range:
-        """Indices of the items whose attributes belong to the n-th mention."""
-        k = self.at[n]
-        first = 0 if n == 0 else self._cut(self.at[n - 1], k)
-        last = len(self.items) if n + 1 == len(self.at) else self._cut(k, self.at[n + 1])
-        return range(first, last)
-
-    def _cut(self, a: int, b: int) -> int:
-        """The item between mentions a and b where the words of b begin."""
-        items = self.items
-        for k in range(a + 1, b):
-            roles = items[k].roles
-            if "conjunction" in roles:
-                if (
-                    k + 1 < b
-                    and k - 1 > a
-                    and self._attribute(k - 1)
-                    and self._attribute(k + 1)
-                    and not self._attribute(k - 1, "change")
-                ):
-                    continue
-                return k
-            if roles.keys() & {"terminator", "explains", "negation_forward", "hedge_forward"}:
-                return k
-            if self.scopes.punctuation(items[k - 1].last, items[k].first, ","):
-                return k
-        if a + 1 < b:
-            between = {self.tokens[i].text for i in range(items[a].last, items[a + 1].first)}
-            if between & _IN or any("verb" in items[k].roles for k in range(a + 1, b)):
-                return b
-        return a + 1
-
-    def _attribute(self, k: int, kind: str = "") -> bool:
-        roles = self.items[k].roles
-        return kind in roles if kind else any(name in roles for name in _ATTRIBUTES)
-
-    def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Term]]:
-        """The attributes in a window, nearest to item k first; left and right make bilateral, except for devices."""
-        values: dict[str, str] = {}
-        used: list[Term] = []
-        name = self.items[k].roles.get("concept")
-        one_side = name is not None and self.lexicon.concepts[name].region == "devices"
-        stop = next((j for j in window if j > k and "comparison" in self.items[j].roles), len(self.items))
-        # "Lucent apices and scarring in the left upper lobe": a place that follows goes before one that precedes.
-        last = self.items[k].last
-        follows = last < len(self.tokens) and self.tokens[last].text in _IN
-        for j in sorted(window, key=lambda j: (follows and j < k, abs(j - k), j)):
-            if j > stop:
-                continue
-            roles = self.items[j].roles
-            for kind in _KINDS & roles.keys():
-                value = roles[kind]
-                both = kind == "side" and not one_side and values.get(kind, value) != value
-                if kind not in values or both:
-                    values[kind] = "bilateral" if both else value
-                    used.append(self.items[j])
-        return values, used
-
-    def _tip(self, n: int) -> str | None:
-        """Where the device of the n-th mention ends: the first such place after it, with its distance."""
-        own = ancestors(self.items[self.at[n]].roles["concept"])
-        for k in range(self.at[n] + 1, min(self.at[n] + MAX_WALK, len(self.items))):
-            roles = self.items[k].roles
-            if "concept" in roles and roles["concept"] not in own:  # "a pacemaker with leads in ..." goes on
-                return None
-            place = roles.get("tip")
-            if place is not None:
-                size = self.items[k - 1].roles.get("size")
-                return f"{size} {place}" if size and place.startswith(("above", "below")) else place
-        return None
-
-    def _shared(self, n: int) -> dict[str, str]:
-        """What follows a list and holds for all of it: "scar or atelectasis in the left base", "... are unchanged"."""
-        values: dict[str, str] = {}
-        placed = False
-        for m in range(n + 1, min(n + 6, len(self.at))):
-            a, b = self.at[m - 1], self.at[m]
-            between = [item.roles for item in self.items[a + 1 : b]]
-            if not any("conjunction" in roles or "hedge_forward" in roles for roles in between):
-                break
-            if any("verb" in roles for roles in between):
-                break
-            placed = placed or any("side" in roles or "location" in roles for roles in between)
-            last = len(self.items) if m + 1 == len(self.at) else self._cut(b, self.at[m + 1])
-            verb = inside = False
-            for k in range(b + 1, last):
-                roles = self.items[k].roles
-                if "terminator" in roles:
-                    break
-                verb = verb or "verb" in roles
-                inside = inside or any(
-                    self.tokens[i].text in _IN for i in range(self.items[k - 1].last, self.items[k].first)
-                )
-                kinds = (*("change",) * verb, *("side", "location", "hint") * (inside and not placed))
-                values = {kind: roles[kind] for kind in kinds if kind in roles} | values
-        return values
-
-    def _linked(self, n: int) -> bool:
-        """Whether the n-th mention shares the side of the one before: coordinated with it, or said to explain it."""
-        a, b = self.items[self.at[n - 1]], self.items[self.at[n]]
-        between = [item.roles for item in self.items[self.at[n - 1] + 1 : self.at[n]]]
-        if a.last == b.first:  # "biapical fibronodular pleural thickening"
-            return True
-        if any("explains" in roles or "hedge_forward" in roles for roles in between):
-            return True
-        if any("verb" in roles or "terminator" in roles for roles in between):
-            return False
-        if self.scopes.punctuation(a.last, b.first):
-            regions = {self.lexicon.concepts[item.roles["concept"]].region for item in (a, b)}
-            return regions <= {*_CHEST}
-        return any("conjunction" in roles for roles in between)
-
-    # Concepts that an anatomy and a quality make together
-
-    def framed(self) -> Iterator[Finding]:
-        """What organs and adjectives assert, unless the sentence names the same finding, or a narrower one."""
-        named = {self.items[k].roles["concept"] for k in self.at}
-        named |= {parent for name in named for parent in ancestors(name)}
-        for k, item in enumerate(self.items):
-            quality = item.roles.get("quality")
-            if quality is None or self._belongs_to_concept(k):
-                continue
-            for j in self._anatomies(k):
-                claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality)
-                if claims:
-                    yield from self._claims(claims, named, k, j)
-
-    def _claims(
-        self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
-    ) -> Iterator[Finding]:
-        """What the quality at item k of the organ at item j claims."""
-        cue = self._near_cue(k, j)
-        kind = cue[0] if cue else None
-        if kind == "hypothetical":
-            return
-        low, high = min(j, k), max(j, k)
-        values, _ = self._attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
-        evidence = self._span([self.items[low], self.items[high], *([cue[1]] if cue else [])])
-        change = values.get("change")
-        for name, claimed in claims:
-            if claimed == "present" and name in named:
-                continue
-            status: Status = claimed
-            if kind == "negation":
-                if claimed == "absent":
-                    continue
-                status = "absent"
-            elif kind == "hedge" and claimed == "present":
-                status = "uncertain"
-            present = status != "absent"
-            yield Finding(
-                concept=name,
-                status=status,
-                laterality=values.get("side") if self.lexicon.concepts[name].sided else None,  # type: ignore[arg-type]
-                severity=values.get("severity") if present else None,
-                change=change if present and change != "resolved" else None,  # type: ignore[arg-type]
-                evidence=evidence,
-            )
-
-    def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
-        """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""
-        cue = self.scopes.forward[k]
-        if cue is None:
-            return None
-        if cue[0] == "hypothetical":
-            return cue
-        first = self.items[k].first
-        for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1):  # "no effusion bones intact": the cue is spent
-            roles = self.items[m].roles
-            if "conjunction" in roles or self.items[m].first < cue[1].last:
-                break
-            if "concept" in roles:
-                return None
-        if first - cue[1].last > ADJECTIVE_REACH or self.scopes.punctuation(cue[1].last, first):
-            return None
-        return cue
-
-    def _belongs_to_concept(self, k: int) -> bool:
-        """ "Large effusion": the adjective describes the finding, not an organ."""
-        if "concept" in self.items[k].roles:
-            return False
-        end = self.items[k].last
-        for item in self.items[k + 1 : k + 5]:
-            if item.first - end > 2 or self.scopes.punctuation(end, item.first):
-                return False
-            if "concept" in item.roles:
-                return True
-            if "anatomy" in item.roles or not any(name in item.roles for name in _ATTRIBUTES):
-                return False
-            end = item.last
-        return False
-
-    def _anatomies(self, k: int) -> list[int]:
-        """Items of the organs that the quality at item k describes: those right after it, else those before it."""
-        terse = k > 0 and "anatomy" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
-        if k > 1 and "verb" in self.items[k - 1].roles and "anatomy" in self.items[k - 2].roles:
-            # "The heart is normal in size lungs are clear"; but "normal heart size is prominent ventricle" is spent.
-            spent = k > 2 and "quality" in self.items[k - 3].roles
-            terse = terse or (not spent and self.items[k - 1].last == self.items[k].first)
-        ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
-        if ahead:
-            return ahead
-        found: list[int] = []
-        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
-            roles = self.items[j].roles
-            if "anatomy" in roles:
-                found.append(j)
-            elif "concept" in roles or ("quality" in roles and found):
-                break
-            if self.scopes.punctuation(self.items[j].last, self.items[j + 1].first, ":") and found:
-                break
-        return found
-
-    def _ahead(self, k: int) -> list[int]:
-        found: list[int] = []
-        end = self.items[k].last
-        for j in range(k + 1, min(k + 1 + MAX_WALK, len(self.items))):
-            item, roles = self.items[j], self.items[j].roles
-            gap = item.first - end
-            comma = self.scopes.punctuation(end, item.first)
-            if gap > 3 or (comma and not found):
-                break
-            if "anatomy" in roles:
-                if found and j + 1 < len(self.items) and self._predicate_follows(j):
-                    break
-                found.append(j)
-            elif not any(name in roles for name in (*_ATTRIBUTES, "conjunction")) or (
-                not found and "conjunction" in roles
-            ):
-                break
-            end = item.last
-        return found
-
-    def _predicate_follows(self, j: int) -> bool:
-        return any("quality" in item.roles for item in self.items[j + 1 : j + 3])
-
-    def _span(self, items: list[Term]) -> Evidence:
-        first = min(item.first for item in items)
-        last = max(item.last for item in items)
-        return Evidence("text", self.tokens[first].start, self.tokens[last - 1].end)

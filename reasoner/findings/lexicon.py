@@ -58,13 +58,18 @@ class Term:
 @dataclass(frozen=True)
 class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
-    of each concept."""
+    of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence; `titles` which keys
+    and columns name a subject, which a value; `corrections` are the words that take back what was said."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
     regions: dict[str, str]
     trie: dict[str, Any]
     terms: dict[str, tuple[str, ...]]
+    opposites: dict[str, str]
+    existence: frozenset[str]
+    titles: dict[str, str]
+    corrections: dict[str, tuple[str, ...]]
 
     def match(self, tokens: list[Token]) -> list[Term]:
         """The longest terms from left to right, without overlap."""
@@ -143,15 +148,24 @@ def load() -> Lexicon:
         for value, words in data[group].items():
             for term in words:
                 builder.add(term, kind, value)
+    existence = frozenset(data["cues"].pop("existence"))
     for kind, terms in data["cues"].items():
         for term in terms:
-            builder.add(term, kind, True)
+            builder.add(term, kind, True, plural=kind == "speaker")
     frames = {
         anatomy: {quality: tuple(_parse_claim(claim) for claim in claims) for quality, claims in entry.items()}
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie, names)
+    return Lexicon(concepts, frames, regions, builder.trie, names, existence=existence, **_discourse(data))
+
+
+def _discourse(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "opposites": data["opposites"],
+        "titles": {word: kind for kind, words in data["titles"].items() for word in words},
+        "corrections": {kind: tuple(words) for kind, words in data["corrections"].items()},
+    }
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:

@@ -1,12 +1,16 @@
-"""Which status each mention of a sentence has: negation, hedging and plans with their scopes.
+"""Which status each mention of a sentence has: what denies, doubts, reports or supposes it, and how these combine.
 
 In the manner of ConText (Harkema et al. 2009, doi 10.1016/j.jbi.2009.05.002): a cue acts forward until a terminator, or
 backward over the coordinated mentions before it; pseudo-negations ("no change in") are longer terms and so never match.
+Around them act the marks of whole clauses (`clauses.py`): they void, doubt or reverse what the cues say.
 """
 
 from __future__ import annotations
 
-from reasoner.findings.lexicon import Roles, Term
+from collections.abc import Sequence
+
+from reasoner.findings.clauses import Outer, outer
+from reasoner.findings.lexicon import Roles, Term, load
 from reasoner.findings.text import Token
 from reasoner.schema import Status
 
@@ -15,6 +19,15 @@ ADJECTIVE_REACH = 4
 #: A backward walk never goes further, which keeps the whole linear.
 MAX_WALK = 40
 _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
+_KINDS = ("hypothetical", "negation", "hedge")
+
+_MARKS = frozenset(",;:()?-")
+#: Their scope goes on over "and there is": "if there is an effusion and there is a nodule".
+_CONDITIONS = frozenset(("if", "whether", "when", "unless", "that", "were", "had", "provided", "suppose", "assume"))
+_AUXILIARY = frozenset(["is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could"])
+_SMALL_WORDS = frozenset(["a", "an", "the", "to", "i", "we", "at", "on", "in", "my", "this", "it", "what", "that"])
+#: A denial that something is there takes no more words.
+_FEW = 8
 
 Mark = tuple[str, Term]
 
@@ -22,28 +35,43 @@ Mark = tuple[str, Term]
 class Scopes:
     """Forward and backward cues of one sentence, resolved for each of its items.
 
-    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it.
+    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it, `outer[k]`
+    what is done to the clause around it.
     """
 
-    def __init__(self, tokens: list[Token], items: list[Term]) -> None:
+    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
         self.tokens, self.items = tokens, items
+        self.existence = load().existence
         self.forward: list[Mark | None] = [None] * len(items)
         self.backward: list[Mark | None] = [None] * len(items)
+        self.adversative = {mark.first for mark in marks if "adversative" in mark.roles}
+        self.outer: list[Outer] = outer(tokens, items, marks)
         self._run()
 
-    def status(self, k: int) -> tuple[Status | None, Term | None]:
-        """The status of the mention at item k and the cue that gives it; None for one that is not asserted at all."""
+    def status(self, k: int) -> tuple[Status | None, list[Term]]:
+        """The status of the mention at item k and the cues that give it; None for one that is not asserted at all."""
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
-        if "hypothetical" in kinds:
-            return None, kinds["hypothetical"]
+        around = self.outer[k]
+        if after and after[0] == "outcome_yes":
+            return "present", []
+        if after and after[0] == "outcome_no":
+            return "absent", [after[1]]
+        if "hypothetical" in kinds or around.void:
+            return None, []
         if after and after[0] == "hedge":
-            return "uncertain", after[1]
-        if "negation" in kinds:
-            return "absent", kinds["negation"]
-        if "hedge" in kinds:
-            return "uncertain", kinds["hedge"]
-        return "present", None
+            return "uncertain", [after[1]]
+        negation = kinds.get("negation")
+        if before and after and after[0] == "negation" and "privative" in after[1].roles and self._undoes(before):
+            negation = None  # "by no means is it absent"
+        cues = [*([negation] if negation else ()), *around.reversals]
+        if around.doubt:
+            return "uncertain", [*cues, around.doubt]
+        if (negation is not None) != len(around.reversals) % 2:
+            return "absent", cues
+        if "hedge" in kinds and not negation:
+            return "uncertain", [kinds["hedge"]]
+        return "present", cues
 
     def punctuation(self, a: int, b: int, marks: str = ",;:()") -> bool:
         """Whether a punctuation mark lies between tokens a and b."""
@@ -55,14 +83,30 @@ class Scopes:
             roles = item.roles
             if active and self._ends(active, k):
                 active = None
+            sought = active is not None and active[0] == "hypothetical"
+            if "reply_no" in roles and self._answers(k) and self._mark_back(k, "outcome_no" if sought else "negation"):
+                continue
+            outcome = next((kind for kind in ("outcome_no", "outcome_yes") if kind in roles), None)
+            if outcome and self._mark_back(k, outcome, elliptic=True):
+                continue
+            if "negator" in roles and self._stands_alone(k) and self._mark_back(k, "negation", elliptic=True):
+                continue
             backward = next(
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
-            forward = next((kind for kind in ("hypothetical", "negation", "hedge") if kind + "_forward" in roles), None)
+            forward = next((kind for kind in _KINDS if kind + "_forward" in roles), None)
+            if forward == "negation" and "privative" in roles and active and self._undoes(active):
+                active = None  # "never is the chest without ..."
+                continue
             if backward == "hypothetical":
                 self._mark_back(k, backward)
-            elif backward and (forward is None or not self._concept_follows(k)) and self._mark_back(k, backward):
-                continue
+            elif backward:
+                ahead = self._concept_follows(k)
+                if not (ahead and (forward or self._after_colon(k))) and self._mark_back(k, backward):
+                    continue
+                hedged = k + 1 < len(self.items) and "hedge_forward" in self.items[k + 1].roles
+                if not forward and ((ahead and not hedged) or self._opens(k)):
+                    forward = backward
             if (
                 forward
                 and not (active and active[0] == "hypothetical")
@@ -71,16 +115,82 @@ class Scopes:
                 active = (forward, item)
                 continue
             if roles.get("change") == "resolved" and "terminator" not in roles:
-                self._mark_back(k, "negation")
+                self._mark_back(k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True)
             self.forward[k] = active
+
+    @staticmethod
+    def _undoes(cue: Mark) -> bool:
+        """Whether a cue turns an absence after it into a presence: "not ... without", but not "no ..., without"."""
+        return (
+            cue[0] == "negation"
+            and "negator" in cue[1].roles
+            and "privative" not in cue[1].roles
+            and "reply_no" not in cue[1].roles
+        )
+
+    def _opens(self, k: int) -> bool:
+        """Whether the cue at item k heads a list: "The following are absent: ..."."""
+        last = self.items[k].last
+        return last < len(self.tokens) and self.tokens[last].text == ":"
+
+    def _stands_alone(self, k: int) -> bool:
+        """Whether all that "not" at item k denies is that its subject is there: "a nodule is not", "is not a finding"."""
+        first, last = self.items[k].first, self.items[k].last
+        if k == 0 or self.tokens[first - 1].text not in _AUXILIARY:
+            return False
+        for token in self.tokens[last : last + _FEW]:
+            if token.text in _MARKS:
+                return True
+            if token.text not in self.existence and token.text not in _SMALL_WORDS:
+                return False
+        return len(self.tokens) <= last + _FEW
+
+    def _turns(self, cue: Term, k: int) -> bool:
+        """Whether a new clause begins at item k: "no nodule is seen and an effusion is present"."""
+        item = self.items[k]
+        if "verb" not in (self.items[k + 1].roles if k + 1 < len(self.items) else ()) or "concept" not in item.roles:
+            return False
+        between = [other for other in self.items[max(k - MAX_WALK, 0) : k] if other.first >= cue.last]
+        said = next((n for n, other in enumerate(between) if "concept" in other.roles), len(between))
+        spoken = next((n for n in range(said, len(between)) if "verb" in between[n].roles), None)
+        if spoken is None:
+            return False
+        start = between[spoken].last
+        return any(self.tokens[i].text in (",", "and") for i in range(start, item.first))
+
+    def _after_colon(self, k: int) -> bool:
+        """Whether a colon lies between the cue at item k and the mention before it."""
+        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
+            if self.punctuation(self.items[j].last, self.items[j + 1].first, ":"):
+                return True
+            if "concept" in self.items[j].roles:
+                return False
+        return False
+
+    def _answers(self, k: int) -> bool:
+        """Whether "no" at item k answers what it follows: "Effusion: no", "Effusion (no)", "Effusion? No"."""
+        first, last = self.items[k].first, self.items[k].last
+        before = self.tokens[first - 1].text if first else ""
+        if last < len(self.tokens) and self.tokens[last].text not in ",;:()?-":
+            return False
+        return before in (":", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
 
     def _ends(self, active: Mark, k: int) -> bool:
         item, previous = self.items[k], self.items[k - 1]
+        if self.adversative and any(i in self.adversative for i in range(previous.last, item.last)):
+            return True
         if active[0] == "hypothetical":
+            if self.tokens[item.first].text == "there" and self.tokens[item.first - 1].text == "and":
+                return self.tokens[active[1].first].text not in _CONDITIONS
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:
+            inverted = item.first > 0 and self.tokens[item.first - 1].text in ("is", "was", "are", "were")
+            return not (inverted and self.tokens[item.first].text in ("this", "it"))  # "in no way is this ..."
+        if self._turns(active[1], k):
             return True
-        if self.punctuation(previous.last, item.first, ":"):
+        if "contrast" in active[1].roles and active[1].first == 0 and self.punctuation(previous.last, item.first, ","):
+            return True
+        if self.punctuation(previous.last, item.first, ":") and not self._heads(active[1], k):
             return True
         # "No pneumothorax, small left effusion": a degree after a comma opens a new assertion, unless a list goes on.
         opens = item.roles.get("severity") in _SMALL or "change" in item.roles
@@ -88,6 +198,15 @@ class Scopes:
             return not any(
                 self.tokens[i].text in ("or", "nor") for i in range(item.last, min(item.last + 60, len(self.tokens)))
             )
+        return False
+
+    def _heads(self, cue: Term, k: int) -> bool:
+        """Whether the cue heads what comes after the colon before item k: "Negative for: effusion"."""
+        for item in reversed(self.items[max(k - MAX_WALK, 0) : k]):
+            if item.first <= cue.first:
+                return True
+            if not item.roles.keys().isdisjoint(("concept", "anatomy", "quality")):
+                return False
         return False
 
     def _concept_follows(self, k: int) -> bool:
@@ -100,17 +219,26 @@ class Scopes:
             end = item.last
         return False
 
-    def _mark_back(self, k: int, kind: str) -> bool:
-        """Marks the coordinated mentions before the cue at item k; false when there is none."""
+    def _mark_back(self, k: int, kind: str, elliptic: bool = False) -> bool:
+        """Marks the coordinated mentions before the cue at item k; false when there is none. What is elliptic reaches
+        over "but": "looks like an effusion but is not"."""
         found = False
+        first = self.items[k].first
+        last = self.items[k - 1].last if k else 0
+        bare = "reply_no" in self.items[k].roles and last == first and "concept" in self.items[k - 1].roles
+        inside = bare or (first > 0 and self.tokens[first - 1].text == "(")
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
             roles = self.items[j].roles
+            if found and inside:  # "nodule (possible)" is about the nodule
+                break
             if "concept" in roles:
                 found = True
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif "terminator" in roles or (found and _closes(roles)):
+            elif not found and j == k - 1 and kind != "hypothetical" and self.tokens[self.items[j].first].text in ("which", "but"):
+                continue
+            elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break
         return found
 

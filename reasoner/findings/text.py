@@ -25,18 +25,35 @@ _INLINE_NAMES = {"HISTORY": "indication", "CONCLUSION": "impression"}
 FINDING_SECTIONS = ("findings", "impression")
 
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
-#: list item, a semicolon. A number that opens a list item begins one. One set of characters in front lets `re` skip.
+#: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
+#: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?;\n0-9](?:(?<=[.!?])[.!?]*(?=[\s)\"'<]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
-    r"|(?<=\n)(?=[ \t]*(?:\n|[-*•]|\d{1,2}[.)]))|(?<=\s\d)(?=\d?[.)] +[A-Z]))"
+    r"[.!?;,|\n0-9•<](?:(?<=[.!?])[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:[\n\-*•–—+#|>\"{}☐-☒✓-✘✅❌\[]|\d{1,2}[.)]|[A-Z][a-z]|[A-Za-z][\w ]{1,40}:"
+    r"|[^\n\t]{1,60}\t|[\w ]{1,40},[\w ]{1,30}(?:\n|$))))"
+    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b)"
+    r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z]))"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
-#: "isn't" is two words, whatever its apostrophe.
-_SPLIT = re.compile(rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|{_TOKEN.pattern}", re.IGNORECASE)
-_WHOLE = {"n't": "not", "n’t": "not", "ca": "can", "wo": "will"}
+#: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
+_SPLIT = re.compile(
+    rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
+    rf"|{_TOKEN.pattern}",
+    re.IGNORECASE,
+)
+_YES, _NO, _DASH = "☑", "☐", "-"
+_WHOLE = {
+    "n't": "not", "n’t": "not", "ca": "can", "wo": "will", "—": _DASH, "–": _DASH, "--": _DASH, "|": ":",
+    **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "☒"), _YES),
+    **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)"), _NO),
+}  # fmt: skip
+#: "It's" is "it is"; "patient's" is not.
+_PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
+#: What only the wider pattern splits.
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
 
@@ -82,7 +99,9 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
             continue
-        if mark.isdigit():
+        if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
+            continue
+        if mark.isdigit() or mark in "•<":
             after = at
         _append(spans, text, begin, after)
         begin = after
@@ -110,8 +129,17 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
 
 
 def tokenize(text: str) -> list[Token]:
-    """Words lower-cased, contracted negations written out, numbers, and the punctuation that matters to scope."""
-    if "'t" not in text and "’t" not in text:
+    """Words lower-cased, contracted negations written out, numbers, and the punctuation that matters to scope.
+
+    A checked box or tick is the token `☑`, an empty one or a cross `☐`, a dash between words `-`,
+    the bar between cells `:`.
+    """
+    if not _WIDER.search(text):
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
-    return [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
+    tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
+    for n in range(1, len(tokens)):
+        word, start, end = tokens[n]
+        if word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
+            tokens[n] = Token("is", start, end)
+    return tokens

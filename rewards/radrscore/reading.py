@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from reasoner.findings import split_sentences
-from reasoner.findings.extract import read_sentence
+from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import load
+from reasoner.findings.replies import REACH, answer, body_of, correct, fragment, read_line
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
 
-#: How many sentences back "it" may point.
-REACH = 3
 _LOOK = (
     r"(?:evaluat|assess|examin|check|look|inspect|scan|consider|analy[sz]|review|begin|start|focus|search|investigat"
     r"|identify"
@@ -39,11 +37,11 @@ _PLAN = re.compile(
     r"|seek|explor)|\b(?:options?|possibilities|choices) (?:\w+ ){0,3}?(?:include|are\b)|\bpossibilities:",
     re.IGNORECASE,
 )
-#: What a sentence announces before it speaks: "Regarding pneumonia, ...", "In assessing for X, ...", "Nodules: ...".
+#: What a sentence announces before it speaks: "Regarding pneumonia, ...", "In assessing for X, ...".
 _TOPIC = re.compile(
     r"^\W*(?:(?:(?:first|second|third|next|then|finally|lastly|also)\w*,? )?(?:for|regarding|concerning|as for"
-    r"|considering|in regards? to|in terms of|with (?:regard|respect) to|(?:in|when|while|upon|on) \w+ing)\b[^,:;]*[,:]"
-    r"|[^,.:;]{3,80}:)(?= .{8})",
+    r"|considering|in regards? to|in terms of|with (?:regard|respect) to|(?:in|when|while|upon|on) \w+ing)\b[^,:;]*[,:])"
+    r"(?= .{8})",
     re.IGNORECASE | re.DOTALL,
 )
 #: What is so in general: "would appear as", "typically presents with", "can indicate".
@@ -62,9 +60,15 @@ _GENERAL = re.compile(
     r"|indicates? (?:conditions|a condition))\b",
     re.IGNORECASE,
 )
+#: What speaks of this image rather than of images: "can be seen here".
+_HERE = re.compile(
+    r"\b(?:here|(?:on|in|from) (?:this|the (?:present|current|given)) (?:\w+ )?(?:image|film|radiograph|x-?ray|study|view"
+    r"|examination|exam|case|patient|picture|scan))\b",
+    re.IGNORECASE,
+)
 #: What was found. A sentence that plans or explains counts only if it also says this.
 _FOUND = re.compile(
-    r"\b(?:there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
+    r"^\W*(?:no|not)\b|\b(?:it is there|found one|there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
     r"|demonstrat|"
     r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed"
     r"|evident|detected|"
@@ -72,26 +76,19 @@ _FOUND = re.compile(
     r"sharp|stable|unchanged)|"
     r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious"
     r"|significant|abnormal)|"
-    r"without|absence|none|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
+    r"without|absence|none|gone|resolved|cleared|disappeared|neither|nowhere|nothing|cannot|can['’]t|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
 )
 #: Clauses that only say what would be: "..., which would suggest pneumonia", "usually shows as opacities".
 _MODAL_CLAUSE = re.compile(
     r"\b(?:(?:that|which|as it|as this|as these|and)\s+)?"
-    r"(?:would|could|can|may|might|should|must|typically|usually|often|commonly|generally)\b(?:(?!\b(?:but|however|though|although|not|no|none|neither|nor)\b)[^,.;:])*",
-    re.IGNORECASE,
-)
-#: "**Option B: scattered opacities**", "2. **Fracture of left ribs:**", "C) Normal:" at the start of a line.
-_HEADING = re.compile(
-    r"[ \t]*(?:[-*•#>][ \t]*|\d{1,2}[.)][ \t]*)*"
-    r"(?:\*\*(?!\s)[^*\n]{1,160}?(?::[ \t]*\*\*|\*\*[ \t]*(?::|-|–|—|\.?$))"
-    r"|(?:option )?[A-H][):][ \t]*[^.:\n]{1,160}(?::|$)"
-    r"|#+[^\n]*$)",
+    r"(?:would|could|can|may|might|should|must|typically|usually|often|commonly|generally)\b(?:(?!\b(?:but|however|though|although|not|no|none|neither|nor|cannot|nothing)\b)[^,.;:])*",
     re.IGNORECASE,
 )
 _NONE = re.compile(
-    r"\b(?:none|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
+    r"\b(?:none|nothing found|no (?:\w+ )?(?:evidence|signs?|trace|indication|hint) of (?:it|this|that|them|these|either|any)"
+    r"|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
     r"|applicable|apparent|"
     r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
     r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show"
@@ -101,11 +98,15 @@ _NONE = re.compile(
     re.IGNORECASE,
 )
 _SOME = re.compile(
-    r"\b(?:confirm\w* (?:this|the presence|its presence|it)|(?:this|these|it|which) (?:\w+ ){0,2}(?:is|are) (?:present|"
+    r"\b(?:i (?:can )?see (?:it|them|both|this|one)|both (?:are|is) (?:present|seen|visible|there|evident)"
+    r"|confirm\w* (?:this|the presence|its presence|it)|(?:this|these|it|which) (?:\w+ ){0,2}(?:is|are) (?:present|"
     r"confirmed|supported|seen|observed|evident|visible|noted|correct))\b",
     re.IGNORECASE,
 )
-_BACK = re.compile(r"\b(?:this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+_BACK = re.compile(r"\b(?:both|them|one|nothing|this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+
+
+_STATUS: dict[str, Status] = {"yes": "present", "no": "absent", "maybe": "uncertain"}
 
 
 @dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
@@ -121,47 +122,73 @@ class Sentence:
 
 def read_reasoning(text: str) -> list[Sentence]:
     """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
-    body, headings = _blank_headings(text)
-    sentences: list[Sentence] = []
-    for start, end in split_sentences(body):
-        while headings and headings[0][0] < start:
-            first, words = headings.pop(0)
-            sentences.append(Sentence(first, first + len(words), (), words))
-        if end - start < 2:  # the full stop that stands for a heading
-            continue
-        words = body[start:end]
-        claims = _stated(words)
+    found = spans(text)
+    words = [text[span.start : span.end] for span in found]
+    said: list[tuple[Claim, ...]] = []
+    for n, span in enumerate(found):
+        claims = () if span.topic else _stated(words[n], span.head)
         if claims is None:
-            claims = _reply(words, sentences)
-        sentences.append(Sentence(start, end, claims, words))
-    sentences += [Sentence(first, first + len(words), (), words) for first, words in headings]
-    return sentences
+            announced = n > 0 and not said[n - 1]
+            claims = _reply(words[n], words[max(n - REACH, 0) : n], announced)
+        said.append(claims)
+    correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned)
+    return [
+        Sentence(span.start, span.end, *both) for span, both in zip(found, zip(said, words, strict=True), strict=True)
+    ]
 
 
 @lru_cache(maxsize=1 << 15)
-def _stated(sentence: str) -> tuple[Claim, ...] | None:
-    """The claims of a sentence; None if it asserts something that depends on what was said before."""
-    if not asserts(sentence):
+def _stated(sentence: str, head: str) -> tuple[Claim, ...] | None:
+    """The claims of a sentence under a heading; None if it asserts something that depends on what was said before."""
+    if not asserts(sentence) or (head and fragment(sentence) and not asserts(head)):
         return ()
+    claims = _claims(sentence, head)
     opening = _TOPIC.match(sentence)
-    claims = claims_of(sentence)
     if opening:
         claims = tuple(claim for claim in claims if claim.start >= opening.end() or claim.status != "present")
-    return claims or None
+    return claims or _told(sentence, opening.end() if opening else len(sentence) - len(body_of(sentence))) or None
+
+
+def _told(sentence: str, cut: int) -> tuple[Claim, ...]:
+    """What a sentence says of the topic that it opens with: "As for edema, it is present", "Search for edema: none"."""
+    said = _answer(sentence[cut:]) or _STATUS.get(answer(sentence[cut:]) or "") if cut else None
+    return tuple(Claim.of([Fact(name, said)], sentence, 0) for name in _named(sentence[:cut])) if said else ()
 
 
 @lru_cache(maxsize=1 << 15)
 def claims_of(sentence: str) -> tuple[Claim, ...]:
     """What a sentence by itself claims; offsets are within it."""
-    return read_claims(sentence, read_sentence(sentence))
+    return _claims(sentence, "")
 
 
-def _reply(sentence: str, before: Sequence[Sentence]) -> tuple[Claim, ...]:
-    """ "None is seen": a claim about what one of the sentences or headings just before it announced."""
+def _claims(sentence: str, head: str) -> tuple[Claim, ...]:
+    found = read_line(sentence, head)
+    doubtful = {finding.evidence for finding in found if finding.status == "uncertain"}
+    # Of "atelectasis versus pneumonia" either may be so: one claim, as doubtful as its parts.
+    settled = [replace(f, status="uncertain") if f.status == "present" and f.evidence in doubtful else f for f in found]
+    return read_claims(sentence, settled)
+
+
+def _turned(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
+    """What is so if none of the claims is; that a normal statement does not hold says nothing of each finding."""
+    facts = [
+        Fact(fact.concept, "present" if claim.status == "absent" else "absent", fact.laterality)
+        for claim in claims
+        if not claim.general
+        for fact in claim.facts
+    ]
+    return tuple(Claim.of([fact], words, 0) for fact in facts)
+
+
+def _reply(sentence: str, before: Sequence[str], announced: bool) -> tuple[Claim, ...]:
+    """ "None is seen": a claim about what one of the sentences or headings just before it announced; "Yes", about what
+    the last one announced and did not claim itself."""
     status = _answer(sentence)
+    names = next(filter(None, map(_named, reversed(before))), ()) if status else ()
+    if status is None and announced:
+        status, names = _STATUS.get(answer(sentence) or ""), _named(before[-1])
     if status is None:
         return ()
-    names = next(filter(None, (_named(earlier.words) for earlier in reversed(before[-REACH:]))), ())
     return tuple(Claim.of([Fact(name, status)], sentence, 0) for name in names)
 
 
@@ -170,25 +197,11 @@ def asserts(sentence: str) -> bool:
     """Whether the sentence states what is (or is not) on the image, rather than a plan or general knowledge."""
     if sentence.endswith("?"):
         return False
+    sentence = body_of(sentence)
     plan, general = _PLAN.search(sentence), _GENERAL.search(sentence)
-    if not plan and not general:
+    if not plan and (not general or _HERE.search(sentence)):
         return True
     return bool(_FOUND.search(_MODAL_CLAUSE.sub("", sentence)))
-
-
-def _blank_headings(text: str) -> tuple[str, list[tuple[int, str]]]:
-    """The text with headings replaced by spaces, a full stop at the end, and (offset, heading) of each."""
-    headings: list[tuple[int, str]] = []
-    lines = text.split("\n")
-    start = 0
-    for number, line in enumerate(lines):
-        match = _HEADING.match(line)
-        if match:
-            words = match.group()
-            headings.append((start, words))
-            lines[number] = " " * (len(words) - 1) + "." + line[len(words) :]
-        start += len(line) + 1
-    return ("\n".join(lines) if headings else text), headings
 
 
 @lru_cache(maxsize=1 << 15)

@@ -1,0 +1,417 @@
+"""The findings of one sentence: what it names, and what its organs and adjectives assert together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from reasoner.findings.compose import compose
+from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
+from reasoner.findings.measures import with_sizes
+from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
+from reasoner.findings.text import Token, tokenize
+from reasoner.schema import Evidence, Finding, Status
+
+#: Where a side is carried from one mention to another.
+CHEST = ("lungs", "pleura")
+_ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
+_KINDS = frozenset((*_ATTRIBUTES, "hint"))
+_OR = frozenset(("or", "versus", "vs"))
+_IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
+
+
+@lru_cache(maxsize=1 << 15)
+def read_sentence(sentence: str) -> tuple[Finding, ...]:
+    """The findings of one sentence; evidence offsets are within it. A question asserts nothing."""
+    if sentence.endswith("?") and len(sentence) > 1:
+        return ()
+    tokens = tokenize(sentence)
+    lexicon = load()
+    items = lexicon.match(tokens)
+    if not items:
+        return ()
+    items, marks = compose(tokens, with_sizes(sentence, tokens, items))
+    reader = _Sentence(tokens, items, marks, lexicon)
+    named, framed = list(reader.mentions()), list(reader.framed())
+    found = [*named, *framed]
+    if any("exception" in mark.roles for mark in marks):
+        found = _excepted(found)
+    if framed:  # "enlarged, not normal": what is said outright outweighs what it leaves open
+        sure = {finding.concept for finding in found if finding.status == "present"}
+        found = [f for f in found if f.status != "uncertain" or f not in framed or f.concept not in sure]
+    found.sort(key=lambda f: f.evidence.start if f.evidence else 0)
+    return tuple(dict.fromkeys(found))
+
+
+def _excepted(findings: Sequence[Finding]) -> list[Finding]:
+    """Without denials of what is asserted beside them: "normal apart from X" does not deny X."""
+    there = {finding.concept for finding in findings if finding.status != "absent"}
+    there.update(*map(ancestors, there))
+    return [finding for finding in findings if finding.status != "absent" or finding.concept not in there]
+
+
+class _Sentence:
+    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term], lexicon: Lexicon) -> None:
+        self.tokens, self.items, self.lexicon = tokens, items, lexicon
+        self.scopes = Scopes(tokens, items, marks)
+        self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
+
+    # Concepts that are named
+
+    def mentions(self) -> Iterator[Finding]:
+        side: str | None = None
+        found: list[Finding | None] = []
+        for n in range(len(self.at)):
+            finding, side = self._mention(n, side)
+            found.append(finding)
+        for n, finding in enumerate(self._joined(found)):
+            if finding is not None:
+                concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
+                for name in concept.denies if finding.status == "absent" else concept.implies:
+                    yield replace(finding, concept=name)
+                yield finding
+
+    def _joined(self, found: list[Finding | None]) -> list[Finding | None]:
+        """The mentions, those of which one or the other is so ("a nodule or mass") with the words of all as evidence:
+        they make one claim."""
+        last = len(found) - 1
+        while last > 0:
+            first = last
+            while first > 0 and self._alternatives(found, first, joined=first < last):
+                first -= 1
+            if first < last:
+                spans = [finding.evidence for finding in found[first : last + 1] if finding and finding.evidence]
+                span = Evidence("text", min(s.start for s in spans), max(s.end for s in spans))
+                for n in range(first, last + 1):
+                    finding = found[n]
+                    found[n] = replace(finding, evidence=span) if finding else None
+            last = first - 1
+        return found
+
+    def _alternatives(self, found: Sequence[Finding | None], n: int, joined: bool) -> bool:
+        """Whether mention n is asserted as an alternative to the one before it; in a list, a comma goes on with "or"."""
+        one, other = found[n - 1], found[n]
+        if one is None or other is None or "absent" in (one.status, other.status):
+            return False
+        a, b = self.at[n - 1], self.at[n]
+        if any("verb" in item.roles or "terminator" in item.roles for item in self.items[a + 1 : b]):
+            return False
+        words = {token.text for token in self.tokens[self.items[a].last : self.items[b].first]}
+        if not words.isdisjoint(_OR):
+            return True
+        cues = any(role.endswith("ward") or role == "explains" for item in self.items[a + 1 : b] for role in item.roles)
+        return joined and "," in words and "and" not in words and not cues
+
+    def _mention(self, n: int, before: str | None) -> tuple[Finding | None, str | None]:
+        """The n-th mention as a finding, None when it is not asserted, and its side; `before` is the previous side."""
+        k = self.at[n]
+        item = self.items[k]
+        concept = self.lexicon.concepts[item.roles["concept"]]
+        status, cues = self.scopes.status(k)
+        if status is None:
+            return None, None
+        values, used = self._attributes(self._window(n), k)
+        for kind, value in self._shared(n).items():
+            values.setdefault(kind, value)
+        resolved = "resolved" in (values.get("change"), *(cue.roles.get("change") for cue in cues))
+        if resolved:
+            status = "absent"
+            values["change"] = "resolved"
+        if status == "absent":
+            used = []
+            values.pop("severity", None)
+            values.pop("hint", None)
+            if not resolved:
+                values.pop("change", None)
+        device, refine = concept.region == "devices", concept.refine
+        side = values.get("side")
+        if side is None and before and self._linked(n):
+            side = before
+        finding = Finding(
+            concept=refine.get(values.get("kind", "")) or refine.get(values.get("location", ""), concept.name),
+            status=status,
+            laterality=side or values.get("hint") if concept.sided else None,  # type: ignore[arg-type]
+            location=values.get("location"),
+            severity=values.get("severity"),
+            change=values.get("change"),  # type: ignore[arg-type]
+            evidence=self._span([item, *used, *cues]),
+            size=None if device else values.get("size"),
+            acuity=values.get("acuity"),
+            tip=self._tip(n) if device and status != "absent" else None,
+        )
+        return finding, side or values.get("hint")
+
+    def _window(self, n: int) -> range:
+        """Indices of the items whose attributes belong to the n-th mention."""
+        k = self.at[n]
+        first = 0 if n == 0 else self._cut(self.at[n - 1], k)
+        last = len(self.items) if n + 1 == len(self.at) else self._cut(k, self.at[n + 1])
+        return range(first, last)
+
+    def _cut(self, a: int, b: int) -> int:
+        """The item between mentions a and b where the words of b begin."""
+        items = self.items
+        for k in range(a + 1, b):
+            roles = items[k].roles
+            if "conjunction" in roles:
+                if (
+                    k + 1 < b
+                    and k - 1 > a
+                    and self._attribute(k - 1)
+                    and self._attribute(k + 1)
+                    and not self._attribute(k - 1, "change")
+                ):
+                    continue
+                return k
+            if roles.keys() & {"terminator", "explains", "negation_forward", "hedge_forward"}:
+                return k
+            if self.scopes.punctuation(items[k - 1].last, items[k].first, ",") and not self._inside(items[k].first):
+                return k
+        if a + 1 < b:
+            if self._inside(items[b - 1].first) and not self._inside(items[b].first):
+                return b  # "thickening (small, left), nodule"
+            between = {self.tokens[i].text for i in range(items[a].last, items[a + 1].first)}
+            if between & _IN or any("verb" in items[k].roles for k in range(a + 1, b)):
+                return b
+        return a + 1
+
+    def _inside(self, i: int) -> bool:
+        """Whether token i stands in parentheses: "effusion (small, left), nodule"."""
+        return next(
+            (token.text == "(" for token in self.tokens[max(i - MAX_WALK, 0) : i][::-1] if token.text in "()"), False
+        )
+
+    def _attribute(self, k: int, kind: str = "") -> bool:
+        roles = self.items[k].roles
+        return kind in roles if kind else any(name in roles for name in _ATTRIBUTES)
+
+    def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Term]]:
+        """The attributes in a window, nearest to item k first; left and right make bilateral, except for devices."""
+        values: dict[str, str] = {}
+        used: list[Term] = []
+        name = self.items[k].roles.get("concept")
+        one_side = name is not None and self.lexicon.concepts[name].region == "devices"
+        stop = next((j for j in window if j > k and "comparison" in self.items[j].roles), len(self.items))
+        # "Lucent apices and scarring in the left upper lobe": a place that follows goes before one that precedes.
+        last = self.items[k].last
+        follows = last < len(self.tokens) and self.tokens[last].text in _IN
+        for j in sorted(window, key=lambda j: (follows and j < k, abs(j - k), j)):
+            if j > stop:
+                continue
+            roles = self.items[j].roles
+            if j > k and self._denied_after(j, k):  # "on the right, not on the left"
+                continue
+            for kind in _KINDS & roles.keys():
+                value = roles[kind]
+                both = kind == "side" and not one_side and values.get(kind, value) != value
+                if kind not in values or both:
+                    values[kind] = "bilateral" if both else value
+                    used.append(self.items[j])
+        return values, used
+
+    def _denied_after(self, j: int, k: int) -> bool:
+        cue = self.scopes.forward[j]
+        return cue is not None and cue[0] == "negation" and cue[1].first >= self.items[k].last
+
+    def _tip(self, n: int) -> str | None:
+        """Where the device of the n-th mention ends: the first such place after it, with its distance."""
+        own = ancestors(self.items[self.at[n]].roles["concept"])
+        for k in range(self.at[n] + 1, min(self.at[n] + MAX_WALK, len(self.items))):
+            roles = self.items[k].roles
+            if "concept" in roles and roles["concept"] not in own:  # "a pacemaker with leads in ..." goes on
+                return None
+            place = roles.get("tip")
+            if place is not None:
+                size = self.items[k - 1].roles.get("size")
+                return f"{size} {place}" if size and place.startswith(("above", "below")) else place
+        return None
+
+    def _shared(self, n: int) -> dict[str, str]:
+        """What follows a list and holds for all of it: "scar or atelectasis in the left base", "... are unchanged"."""
+        values: dict[str, str] = {}
+        placed = False
+        for m in range(n + 1, min(n + 6, len(self.at))):
+            a, b = self.at[m - 1], self.at[m]
+            between = [item.roles for item in self.items[a + 1 : b]]
+            if not any("conjunction" in roles or "hedge_forward" in roles for roles in between):
+                break
+            if any("verb" in roles for roles in between):
+                break
+            placed = placed or any("side" in roles or "location" in roles for roles in between)
+            last = len(self.items) if m + 1 == len(self.at) else self._cut(b, self.at[m + 1])
+            verb = inside = False
+            for k in range(b + 1, last):
+                roles = self.items[k].roles
+                if "terminator" in roles:
+                    break
+                verb = verb or "verb" in roles
+                inside = inside or any(
+                    self.tokens[i].text in _IN for i in range(self.items[k - 1].last, self.items[k].first)
+                )
+                kinds = (*("change",) * verb, *("side", "location", "hint") * (inside and not placed))
+                values = {kind: roles[kind] for kind in kinds if kind in roles} | values
+        return values
+
+    def _linked(self, n: int) -> bool:
+        """Whether the n-th mention shares the side of the one before: coordinated with it, or said to explain it."""
+        a, b = self.items[self.at[n - 1]], self.items[self.at[n]]
+        between = [item.roles for item in self.items[self.at[n - 1] + 1 : self.at[n]]]
+        if a.last == b.first:  # "biapical fibronodular pleural thickening"
+            return True
+        if any("explains" in roles or "hedge_forward" in roles for roles in between):
+            return True
+        if any("verb" in roles or "terminator" in roles for roles in between):
+            return False
+        if self.scopes.punctuation(a.last, b.first):
+            regions = {self.lexicon.concepts[item.roles["concept"]].region for item in (a, b)}
+            return regions <= {*CHEST}
+        return any("conjunction" in roles for roles in between)
+
+    # Concepts that an anatomy and a quality make together
+
+    def framed(self) -> Iterator[Finding]:
+        """What organs and adjectives assert, unless the sentence names the same finding, or a narrower one."""
+        named = {self.items[k].roles["concept"] for k in self.at}
+        named |= {parent for name in named for parent in ancestors(name)}
+        for k, item in enumerate(self.items):
+            quality = item.roles.get("quality")
+            if quality is None or self._belongs_to_concept(k):
+                continue
+            for j in self._anatomies(k):
+                claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality)
+                if claims:
+                    yield from self._claims(claims, named, k, j)
+
+    def _claims(
+        self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
+    ) -> Iterator[Finding]:
+        """What the quality at item k of the organ at item j claims."""
+        around = self.scopes.outer[k]
+        cue = self._near_cue(k, j)
+        kind = cue[0] if cue else None
+        if kind == "hypothetical" or around.void:
+            return
+        denied = (kind == "negation") != len(around.reversals) % 2
+        if denied and (opposite := self.lexicon.opposites.get(self.items[k].roles["quality"])):
+            claims = self.lexicon.frames[self.items[j].roles["anatomy"]].get(opposite, ())
+            denied = False
+        low, high = min(j, k), max(j, k)
+        values, _ = self._attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
+        evidence = self._span([self.items[low], self.items[high], *([cue[1]] if cue else []), *around.reversals])
+        change = values.get("change")
+        for name, claimed in claims:
+            if claimed == "present" and name in named:
+                continue
+            status: Status = claimed
+            if denied:
+                if claimed == "absent":
+                    continue
+                status = "absent"
+            elif around.doubt and claimed == "absent":
+                continue
+            elif (kind == "hedge" or around.doubt) and claimed == "present":
+                status = "uncertain"
+            present = status != "absent"
+            yield Finding(
+                concept=name,
+                status=status,
+                laterality=values.get("side") if self.lexicon.concepts[name].sided else None,  # type: ignore[arg-type]
+                severity=values.get("severity") if present else None,
+                change=change if present and change != "resolved" else None,  # type: ignore[arg-type]
+                evidence=evidence,
+            )
+
+    def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
+        """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""
+        cue = self.scopes.forward[k]
+        if cue is None:
+            return None
+        if cue[0] == "hypothetical":
+            return cue
+        first = self.items[k].first
+        for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1):  # "no effusion bones intact": the cue is spent
+            roles = self.items[m].roles
+            if "conjunction" in roles or self.items[m].first < cue[1].last:
+                break
+            if "concept" in roles:
+                return None
+        if first - cue[1].last > ADJECTIVE_REACH or self.scopes.punctuation(cue[1].last, first):
+            return self._shared_cue(k, j)
+        return cue
+
+    def _shared_cue(self, k: int, j: int) -> tuple[str, Term] | None:
+        """The cue on the quality that "or" joins to the one at item k: "not calcified or tortuous"."""
+        linked = (k > 1 and self.tokens[self.items[k].first - 1].text in ("or", "nor")) or (
+            k > 1
+            and "conjunction" in self.items[k - 1].roles
+            and self.tokens[self.items[k - 1].first].text in ("or", "nor")
+        )
+        before = next(
+            (m for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1) if "quality" in self.items[m].roles), None
+        )
+        return self._near_cue(before, j) if linked and before is not None else None
+
+    def _belongs_to_concept(self, k: int) -> bool:
+        """ "Large effusion": the adjective describes the finding, not an organ."""
+        if "concept" in self.items[k].roles:
+            return False
+        end = self.items[k].last
+        for item in self.items[k + 1 : k + 5]:
+            if item.first - end > 2 or self.scopes.punctuation(end, item.first):
+                return False
+            if "concept" in item.roles:
+                return True
+            if "anatomy" in item.roles or not any(name in item.roles for name in _ATTRIBUTES):
+                return False
+            end = item.last
+        return False
+
+    def _anatomies(self, k: int) -> list[int]:
+        """Items of the organs that the quality at item k describes: those right after it, else those before it."""
+        terse = k > 0 and "anatomy" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
+        if k > 1 and "verb" in self.items[k - 1].roles and "anatomy" in self.items[k - 2].roles:
+            # "The heart is normal in size lungs are clear"; but "normal heart size is prominent ventricle" is spent.
+            spent = k > 2 and "quality" in self.items[k - 3].roles
+            terse = terse or (not spent and self.items[k - 1].last == self.items[k].first)
+        ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
+        if ahead:
+            return ahead
+        found: list[int] = []
+        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
+            roles = self.items[j].roles
+            if found and self.scopes.punctuation(self.items[j].last, self.items[j + 1].first, ":"):
+                break
+            if "anatomy" in roles:
+                found.append(j)
+            elif "concept" in roles or ("quality" in roles and found):
+                break
+        return found
+
+    def _ahead(self, k: int) -> list[int]:
+        found: list[int] = []
+        end = self.items[k].last
+        for j in range(k + 1, min(k + 1 + MAX_WALK, len(self.items))):
+            item, roles = self.items[j], self.items[j].roles
+            gap = item.first - end
+            comma = self.scopes.punctuation(end, item.first, ",;:()" if found else ",;()")
+            if gap > 3 or (comma and not found):
+                break
+            if "anatomy" in roles:
+                if found and j + 1 < len(self.items) and self._predicate_follows(j):
+                    break
+                found.append(j)
+            elif not any(name in roles for name in (*_ATTRIBUTES, "conjunction")) or (
+                not found and "conjunction" in roles
+            ):
+                break
+            end = item.last
+        return found
+
+    def _predicate_follows(self, j: int) -> bool:
+        return any("quality" in item.roles for item in self.items[j + 1 : j + 3])
+
+    def _span(self, items: list[Term]) -> Evidence:
+        first = min(item.first for item in items)
+        last = max(item.last for item in items)
+        return Evidence("text", self.tokens[first].start, self.tokens[last - 1].end)
