@@ -173,7 +173,9 @@ def answer(words: str) -> Answer | None:
 def _reply(roles: Roles) -> Answer | None:
     if "hedge_backward" in roles or "hedge_forward" in roles:
         return "maybe"
-    if roles.get("change") == "resolved" or not roles.keys().isdisjoint(("reply_no", "negation_forward", "negation_backward")):
+    if roles.get("change") == "resolved" or not roles.keys().isdisjoint(
+        ("reply_no", "negation_forward", "negation_backward")
+    ):
         return "no"
     if "reply_yes" in roles or "explains" in roles:
         return "yes"
@@ -296,7 +298,8 @@ def _any(terms: Iterable[str], alone: bool) -> str:
     """A pattern of any of the terms, longest first, with any marks between their words; with `alone`, a term is to be
     the whole sentence or, from three words on, a part of it."""
     patterns = (
-        r"\W+".join(map(re.escape, words)) + ((r"\W*$" if len(words) < 3 else r"(?=\W*$|\s*[,;.:—-])") if alone else r"\b")
+        r"\W+".join(map(re.escape, words))
+        + ((r"\W*$" if len(words) < 3 else r"(?=\W*$|\s*[,;.:—-])") if alone else r"\b")
         for words in sorted(map(str.split, terms), key=len, reverse=True)
     )
     return f"(?:{'|'.join(patterns)})"

@@ -115,7 +115,9 @@ class Scopes:
                 active = (forward, item)
                 continue
             if roles.get("change") == "resolved" and "terminator" not in roles:
-                self._mark_back(k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True)
+                self._mark_back(
+                    k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True
+                )
             self.forward[k] = active
 
     @staticmethod
@@ -236,7 +238,12 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif not found and j == k - 1 and kind != "hypothetical" and self.tokens[self.items[j].first].text in ("which", "but"):
+            elif (
+                not found
+                and j == k - 1
+                and kind != "hypothetical"
+                and self.tokens[self.items[j].first].text in ("which", "but")
+            ):
                 continue
             elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break

@@ -86,32 +86,16 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
         span = finding.evidence
         if span is not None:
             groups.setdefault((span.start, span.end, finding.status), []).append(Fact.of(finding))
-    claims: list[Claim] = []
-    for (start, end, _), facts in groups.items():
-        claim = Claim.of(facts, text[start:end], start)
-        while claims and (joined := _joined(text, claims[-1], claim)):
-            claim = joined
-            claims.pop()
-        claims.append(claim)
+    claims = []
+    for (start, end, status), facts in groups.items():
+        words = text[start:end]
+        alternatives = status != "absent" and len(facts) > 1 and _OR.search(words) is not None
+        claims.append(Claim.of(facts, words, start, alternatives))
     return tuple(claims)
 
 
-#: Between the items of a list of alternatives, and before the last of them.
-_OR = re.compile(r"\W*\b(?:or|versus|vs)\b", re.IGNORECASE)
-_COMMA = re.compile(r",\s*(?:(?:an?|the)\s+)?", re.IGNORECASE)
-
-
-def _joined(text: str, first: Claim, second: Claim) -> Claim | None:
-    """The two as one claim, where they are alternatives: "a nodule or mass", "may be edema, pneumonia or blood"."""
-    if first.status == "absent" or first.status != second.status or first.general:
-        return None
-    shared = second.start == first.start  # one hedge governs both: its words belong to either
-    link = (_COMMA if second.alternatives else _OR).match(text, first.end)
-    if link is None or not (shared or link.end() <= second.start):
-        return None
-    if second.alternatives and not shared and link.end() < second.start:
-        return None
-    return Claim.of([*first.facts, *second.facts], text[first.start : second.end], first.start, alternatives=True)
+#: The extractor gives alternatives ("a nodule or mass") one span, as the names of one thing ("nodular opacity").
+_OR = re.compile(r"\b(?:or|versus|vs)\b|/", re.IGNORECASE)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -103,7 +103,10 @@ _SOME = re.compile(
     r"confirmed|supported|seen|observed|evident|visible|noted|correct))\b",
     re.IGNORECASE,
 )
-_BACK = re.compile(r"\b(?:both|them|one|nothing|this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b", re.I)
+_BACK = re.compile(
+    r"\b(?:both|them|one|nothing|this|that|these|those|it|such|none|they|the (?:condition|finding|option|presence))\b",
+    re.I,
+)
 
 
 _STATUS: dict[str, Status] = {"yes": "present", "no": "absent", "maybe": "uncertain"}

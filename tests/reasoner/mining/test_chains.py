@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -235,7 +236,10 @@ def test_the_systematic_style_opens_with_views_and_quality() -> None:
 def _classes_named(question: str) -> set[str]:
     from reasoner.findings import extract_text
 
-    return {concept_class(f.concept) or "" for f in extract_text(question.rstrip("?"))}
+    return {
+        concept_class(f.concept) or ""
+        for f in extract_text(re.sub(r"^(?:Is|Are) there", "There is", question).rstrip("?"))
+    }
 
 
 def test_temporal_questions_show_both_images() -> None:
