@@ -61,6 +61,7 @@ _FILLERS = frozenset(
         ")",
         ".",
         ":",
+        ";",
         "any",
         "cm",
         "mm",
@@ -112,13 +113,13 @@ def _under(words: str, head: str) -> tuple[Finding, ...]:
         assert span is not None
         inside = span.end > cut
         start, end = (max(span.start - cut, 0), span.end - cut) if inside else (0, len(words))
-        if inside or answer(words):
+        if inside or answer(body):
             found.append(replace(finding, evidence=Evidence("text", start, end)))
     return tuple(found)
 
 
 def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple[Finding, ...]:
-    """Of findings named before offset `cut` of a line only those that the words after it confirm, deny or leave open."""
+    """Of findings named before offset `cut` of a line only those that the words after it settle or leave open."""
     said = answer(body)
     named = _concepts(line[:cut])
     kept = []
@@ -173,7 +174,9 @@ def answer(words: str) -> Answer | None:
 def _reply(roles: Roles) -> Answer | None:
     if "hedge_backward" in roles or "hedge_forward" in roles:
         return "maybe"
-    if roles.get("change") == "resolved" or not roles.keys().isdisjoint(("reply_no", "negation_forward", "negation_backward")):
+    if roles.get("change") == "resolved" or not roles.keys().isdisjoint(
+        ("reply_no", "negation_forward", "negation_backward")
+    ):
         return "no"
     if "reply_yes" in roles or "explains" in roles:
         return "yes"
@@ -296,7 +299,8 @@ def _any(terms: Iterable[str], alone: bool) -> str:
     """A pattern of any of the terms, longest first, with any marks between their words; with `alone`, a term is to be
     the whole sentence or, from three words on, a part of it."""
     patterns = (
-        r"\W+".join(map(re.escape, words)) + ((r"\W*$" if len(words) < 3 else r"(?=\W*$|\s*[,;.:—-])") if alone else r"\b")
+        r"\W+".join(map(re.escape, words))
+        + ((r"\W*$" if len(words) < 3 else r"(?=\W*$|\s*[,;.:—-])") if alone else r"\b")
         for words in sorted(map(str.split, terms), key=len, reverse=True)
     )
     return f"(?:{'|'.join(patterns)})"

@@ -115,7 +115,9 @@ class Scopes:
                 active = (forward, item)
                 continue
             if roles.get("change") == "resolved" and "terminator" not in roles:
-                self._mark_back(k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True)
+                self._mark_back(
+                    k, "negation" if active and active[0] == "hypothetical" else "outcome_no", elliptic=True
+                )
             self.forward[k] = active
 
     @staticmethod
@@ -134,7 +136,7 @@ class Scopes:
         return last < len(self.tokens) and self.tokens[last].text == ":"
 
     def _stands_alone(self, k: int) -> bool:
-        """Whether all that "not" at item k denies is that its subject is there: "a nodule is not", "is not a finding"."""
+        """Whether "not" at item k denies just that its subject is there: "a nodule is not", "is not a finding"."""
         first, last = self.items[k].first, self.items[k].last
         if k == 0 or self.tokens[first - 1].text not in _AUXILIARY:
             return False
@@ -173,7 +175,7 @@ class Scopes:
         before = self.tokens[first - 1].text if first else ""
         if last < len(self.tokens) and self.tokens[last].text not in ",;:()?-":
             return False
-        return before in (":", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
+        return before in (":", ",", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
 
     def _ends(self, active: Mark, k: int) -> bool:
         item, previous = self.items[k], self.items[k - 1]
@@ -236,7 +238,12 @@ class Scopes:
                 self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif not found and j == k - 1 and kind != "hypothetical" and self.tokens[self.items[j].first].text in ("which", "but"):
+            elif (
+                not found
+                and j == k - 1
+                and kind != "hypothetical"
+                and self.tokens[self.items[j].first].text in ("which", "but")
+            ):
                 continue
             elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break
