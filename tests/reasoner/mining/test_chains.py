@@ -12,6 +12,7 @@ import pytest
 from reasoner.errors import UserError
 from reasoner.findings import QUALITY, concept_class, extract_report, labels_of
 from reasoner.findings.lexicon import load
+from reasoner.findings.text import tokenize
 from reasoner.mining.chains import GENERAL, STYLES, build_chain, build_comparison, merge
 from reasoner.mining.pipeline.partition import mine_study
 from reasoner.mining.questions import BUILDERS, Read, build_examples, check_tasks
@@ -233,9 +234,9 @@ def test_the_systematic_style_opens_with_views_and_quality() -> None:
 
 
 def _classes_named(question: str) -> set[str]:
-    from reasoner.findings import extract_text
-
-    return {concept_class(f.concept) or "" for f in extract_text(question.rstrip("?"))}
+    """The classes whose findings a question names; it claims none of them."""
+    named = (item.roles["concept"] for item in load().match(tokenize(question)) if "concept" in item.roles)
+    return {concept_class(concept) or "" for concept in named}
 
 
 def test_temporal_questions_show_both_images() -> None:
