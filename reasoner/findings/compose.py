@@ -12,9 +12,9 @@ from reasoner.findings.text import Token
 
 #: Roles that act on a clause, or only beside another term.
 MARKS = frozenset((
-    "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past", "showed",
-    "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted", "alternative", "adversative",
-    "reply_yes", "exception", "nobody", "known", "ruling", "perhaps", "contrast", "copula",
+    "reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "past",
+    "showed", "speaker", "say", "negator", "privative", "improbable", "approximate", "inverted",
+    "adversative", "reply_yes", "exception", "nobody", "known", "ruling", "perhaps", "contrast", "copula",
 ))  # fmt: skip
 #: So many words may stand between the parts: "not entirely without", "one might well think".
 NEAR, FAR = 2, 6

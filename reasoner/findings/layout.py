@@ -18,13 +18,13 @@ from reasoner.findings.text import split_sentences
 #: Without any of these a text is plain prose.
 _STRUCTURE = re.compile(r"[\n|?#{]|\*\*|__")
 _RULE = re.compile(r"[\s|:\-=+*_#~>{}\[\],]+")
+_UNDERLINE = re.compile(r"={3,}|-{3,}|~{3,}")
 _BULLET = re.compile(r"[-*•+>–—☐-☒✓-✘✅❌\[]|$")
-_HASH = re.compile(r"#{1,6}")
+_HASH = re.compile(r"#{1,6}|={2,6}(?=[^=])")
 _BOLD = re.compile(r"(?:[-*•+]\s+)?(\*\*|__)(?!\s)(?P<words>[^*\n]{1,160}?)\1\s*:?")
 #: "B) Pneumothorax", "**Option B: pneumothorax**: ..." name a choice; what follows may speak of it.
 _OPTION = re.compile(
-    r"[\s\-*•#>_]*(?:option\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))",
-    re.IGNORECASE,
+    r"[\s\-*•#>_]*(?:[Oo]ption\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))"
 )
 _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\s*(?P<value>.*)", re.DOTALL)
 _CELL = re.compile(r"[^|\n]+")
@@ -147,7 +147,7 @@ class _Page:
         paired = title == "value" and self.keyed
         if title == "subject" and not quoted and n + 1 < len(self.lines):
             following = _KEY.match(self.lines[n + 1].words)
-            paired = bool(following) and load().titles.get(following["key"].lower()) == "value"
+            paired = following is not None and load().titles.get(following["key"].lower()) == "value"
         return (title, match["value"].strip(" \t\"',.{}[]")) if quoted or paired else (None, "")
 
     def _heads(self, n: int, line: _Line) -> bool:
@@ -155,18 +155,18 @@ class _Page:
         words, bare = line.words, line.words.rstrip("*_ ")[-1:] not in ".!?"
         if not line.ends or not bare or len(words) > MAX_HEAD:
             return False
-        if words[0] == "#" or words.rstrip("*_ ").endswith(":"):
+        if _HASH.match(words) or words.rstrip("*_ ").endswith(":"):
             return True
         after = self.lines[n + 1] if n + 1 < len(self.lines) else None
         if after is None or after.indent is None or line.indent is None:
             return False
-        if after.indent // 2 > line.indent // 2:
+        if after.indent // 2 > line.indent // 2 or _UNDERLINE.fullmatch(after.words):
             return True
         bold = _BOLD.fullmatch(words)
         if bold:
             return not _BOLD.fullmatch(after.words) and not governs(bold["words"])
         # "Lungs" on a line of its own, and what is said of them on the next
-        level = line.indent == after.indent and not line.indent % 2
+        level = line.indent // 2 == after.indent // 2 and not line.indent % 2
         return level and len(words) < MAX_NAME and (names(words) or answer(after.words) is not None)
 
     def _close(self, indent: int, line: _Line, heading: bool) -> None:

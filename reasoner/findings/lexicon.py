@@ -58,8 +58,8 @@ class Term:
 @dataclass(frozen=True)
 class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
-    of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence; `titles` which keys
-    and columns name a subject, which a value; `corrections` are the words that take back what was said."""
+    of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence; `titles` which
+    keys and columns name a subject, which a value; `corrections` are the words that take back what was said."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]

@@ -61,6 +61,7 @@ _FILLERS = frozenset(
         ")",
         ".",
         ":",
+        ";",
         "any",
         "cm",
         "mm",
@@ -112,13 +113,13 @@ def _under(words: str, head: str) -> tuple[Finding, ...]:
         assert span is not None
         inside = span.end > cut
         start, end = (max(span.start - cut, 0), span.end - cut) if inside else (0, len(words))
-        if inside or answer(words):
+        if inside or answer(body):
             found.append(replace(finding, evidence=Evidence("text", start, end)))
     return tuple(found)
 
 
 def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple[Finding, ...]:
-    """Of findings named before offset `cut` of a line only those that the words after it confirm, deny or leave open."""
+    """Of findings named before offset `cut` of a line only those that the words after it settle or leave open."""
     said = answer(body)
     named = _concepts(line[:cut])
     kept = []

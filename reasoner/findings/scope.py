@@ -136,7 +136,7 @@ class Scopes:
         return last < len(self.tokens) and self.tokens[last].text == ":"
 
     def _stands_alone(self, k: int) -> bool:
-        """Whether all that "not" at item k denies is that its subject is there: "a nodule is not", "is not a finding"."""
+        """Whether "not" at item k denies just that its subject is there: "a nodule is not", "is not a finding"."""
         first, last = self.items[k].first, self.items[k].last
         if k == 0 or self.tokens[first - 1].text not in _AUXILIARY:
             return False
@@ -175,7 +175,7 @@ class Scopes:
         before = self.tokens[first - 1].text if first else ""
         if last < len(self.tokens) and self.tokens[last].text not in ",;:()?-":
             return False
-        return before in (":", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
+        return before in (":", ",", "-", "?", "(", "☑") or (k > 0 and self.items[k - 1].last == first)
 
     def _ends(self, active: Mark, k: int) -> bool:
         item, previous = self.items[k], self.items[k - 1]

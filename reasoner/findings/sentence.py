@@ -90,7 +90,7 @@ class _Sentence:
         return found
 
     def _alternatives(self, found: Sequence[Finding | None], n: int, joined: bool) -> bool:
-        """Whether mention n is asserted as an alternative to the one before it; in a list, a comma goes on with "or"."""
+        """Whether mention n is asserted as an alternative to the one before; in a list, a comma goes on with "or"."""
         one, other = found[n - 1], found[n]
         if one is None or other is None or "absent" in (one.status, other.status):
             return False

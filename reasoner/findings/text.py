@@ -24,15 +24,20 @@ _INLINE = re.compile(r"\b(INDICATION|HISTORY|COMPARISON|TECHNIQUE|FINDINGS|IMPRE
 _INLINE_NAMES = {"HISTORY": "indication", "CONCLUSION": "impression"}
 FINDING_SECTIONS = ("findings", "impression")
 
+#: How a line begins that does not go on with the one before: it is empty, opens with a mark, a number or a capital, or
+#: parts a subject from what is said of it.
+_LINE = (
+    r"\n|[^\w\s(,.;)%/&]|_|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s|[A-Z][a-z]"
+    r"|[^\n]{1,45}?(?:\s[-–—=/]\s|[=-]>|→|\||:(?!\d)|\t|\?\s|\s\()|[\w ]{1,40},[\w ]{1,30}(?:\n|$)"
+)
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
 #: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
     r"[.!?;,|\n0-9•<](?:(?<=[.!?])[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
-    r"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:[\n\-*•–—+#|>\"{}☐-☒✓-✘✅❌\[]|\d{1,2}[.)]|[A-Z][a-z]|[A-Za-z][\w ]{1,40}:"
-    r"|[^\n\t]{1,60}\t|[\w ]{1,40},[\w ]{1,30}(?:\n|$))))"
-    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b)"
-    r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z]))"
+    rf"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:{_LINE})))"
+    r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z])"
+    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b))"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
@@ -54,6 +59,7 @@ _WHOLE = {
 _PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
 _WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_CLOSING = re.compile(r"</[^<>\n]{1,60}>")
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
 
@@ -99,6 +105,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
             continue
+        if after - at > 2 and text[after : after + 2].strip()[:1].islower():  # dots that lead to a value
+            continue
         if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
             continue
         if mark.isdigit() or mark in "•<":
@@ -123,6 +131,11 @@ def _append(spans: list[tuple[int, int]], text: str, start: int, end: int) -> No
         start = cut
     body = text[start:end]
     rest = body.lstrip()
+    if rest.startswith(("#", "==", "---")) and "\n" in rest:  # a heading or rule ends with its line
+        cut = text.index("\n", end - len(rest))
+        _append(spans, text, start, cut)
+        _append(spans, text, cut, end)
+        return
     left, words = end - len(rest), rest.rstrip()
     if words:
         spans.append((left, left + len(words)))
@@ -134,6 +147,8 @@ def tokenize(text: str) -> list[Token]:
     A checked box or tick is the token `☑`, an empty one or a cross `☐`, a dash between words `-`,
     the bar between cells `:`.
     """
+    if "</" in text:
+        text = _CLOSING.sub(lambda match: " " * len(match.group()), text)
     if not _WIDER.search(text):
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]

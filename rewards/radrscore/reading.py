@@ -40,8 +40,8 @@ _PLAN = re.compile(
 #: What a sentence announces before it speaks: "Regarding pneumonia, ...", "In assessing for X, ...".
 _TOPIC = re.compile(
     r"^\W*(?:(?:(?:first|second|third|next|then|finally|lastly|also)\w*,? )?(?:for|regarding|concerning|as for"
-    r"|considering|in regards? to|in terms of|with (?:regard|respect) to|(?:in|when|while|upon|on) \w+ing)\b[^,:;]*[,:])"
-    r"(?= .{8})",
+    r"|considering|in regards? to|in terms of|with (?:regard|respect) to|(?:in|when|while|upon|on) \w+ing)\b"
+    r"[^,:;]*[,:])(?= .{8})",
     re.IGNORECASE | re.DOTALL,
 )
 #: What is so in general: "would appear as", "typically presents with", "can indicate".
@@ -62,21 +62,22 @@ _GENERAL = re.compile(
 )
 #: What speaks of this image rather than of images: "can be seen here".
 _HERE = re.compile(
-    r"\b(?:here|(?:on|in|from) (?:this|the (?:present|current|given)) (?:\w+ )?(?:image|film|radiograph|x-?ray|study|view"
-    r"|examination|exam|case|patient|picture|scan))\b",
+    r"\b(?:here|(?:on|in|from) (?:this|the (?:present|current|given)) (?:\w+ )?(?:image|film|radiograph|x-?ray|study"
+    r"|view|examination|exam|case|patient|picture|scan))\b",
     re.IGNORECASE,
 )
 #: What was found. A sentence that plans or explains counts only if it also says this.
 _FOUND = re.compile(
-    r"^\W*(?:no|not)\b|\b(?:it is there|found one|there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)|reveal|show(?:s|ed)?\b|display"
-    r"|demonstrat|"
+    r"^\W*(?:no|not)\b|\b(?:it is there|found one|there(?:['’]s| is| are| does| do| was| were| has| appears?| seems?)"
+    r"|reveal|show(?:s|ed)?\b|display|demonstrat|"
     r"(?:is|are|was|were) (?:\w+ )?(?:seen|noted|observed|present|absent|identified|visible|visuali[sz]ed"
     r"|evident|detected|"
     r"confirmed|found|normal|clear|intact|apparent|ruled|excluded|enlarged|within|unremarkable|unlikely|supported|"
     r"sharp|stable|unchanged)|"
     r"(?:appears?|seems?|remains?) (?!as\b)\w+|no (?:evidence|signs?|such|indication|visible|obvious"
     r"|significant|abnormal)|"
-    r"without|absence|none|gone|resolved|cleared|disappeared|neither|nowhere|nothing|cannot|can['’]t|not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
+    r"without|absence|none|gone|resolved|cleared|disappeared|neither|nowhere|nothing|cannot|can['’]t|"
+    r"not (?:seen|present|observed|visible|apparent|support|show|indicate|suggest|evident)|"
     r"ruling|rules|confirm(?:s|ing)|exclud(?:es|ing)|does(?:n['’]t| not)|do(?:n['’]t| not)|(?:is|are)(?:n['’]t| not))",
     re.IGNORECASE,
 )
@@ -87,7 +88,8 @@ _MODAL_CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _NONE = re.compile(
-    r"\b(?:none|nothing found|no (?:\w+ )?(?:evidence|signs?|trace|indication|hint) of (?:it|this|that|them|these|either|any)"
+    r"\b(?:none|nothing found"
+    r"|no (?:\w+ )?(?:evidence|signs?|trace|indication|hint) of (?:it|this|that|them|these|either|any)"
     r"|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
     r"|applicable|apparent|"
     r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
