@@ -14,6 +14,9 @@ from reasoner.findings.text import Token
 
 #: "Since the prior study", "clearer than before": other times that things of now are compared with.
 _COMPARED = frozenset(("since", "to", "with", "from", "than", "as", "compared", "versus", "vs", "unlike"))
+_RELATIVE = frozenset(("that", "which"))
+#: What follows from a finding, or is said of an option, takes nothing back: "no nodule, so option B is wrong".
+_VERDICT = frozenset(("option", "options", "choice", "answer", "so", "thus", "therefore", "hence", "meaning", "means"))
 _JOINTS = frozenset(("and", "so", "then"))
 _PRESENT = frozenset(("is", "are", "has", "have", "appears", "appear", "remains", "remain"))
 
@@ -53,11 +56,16 @@ def outer(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Term])
         if "reversal_forward" in roles or "doubt_forward" in roles:
             first = mark.last
         elif "reversal_backward" in roles:
+            begin, _ = _around(commas, mark.first)
+            if any(token.text in _VERDICT for token in tokens[begin : mark.first]):
+                continue
             last = mark.first
         elif "counterfactual" in roles:
             begin, last = _around(commas, mark.first)
             named = any(begin <= item.first < mark.first for item in items)
             first = begin if named else first  # "an effusion, if present, would be ..."
+            if mark.first and tokens[mark.first - 1].text in _RELATIVE:  # "no collapse that would confirm it"
+                first = mark.first
         elif "elsewhere" in roles and any(token.text in _BESIDE for token in tokens[first : mark.first]):
             first, last = _around(commas, mark.first)
         elif "known" in roles:

@@ -52,7 +52,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, after.last, both)
             n += 2
             continue
-        if "ruling" in roles and tokens[term.first].text in ("exclude", "rule", "excludes", "rules"):
+        if tokens[term.first].text == "excluding" and _concludes(tokens, term, found[n - 1] if n else None):
+            yield Term(term.first, term.last, {"negation_forward": True})
+        elif "ruling" in roles and tokens[term.first].text in ("exclude", "rule", "excludes", "rules"):
             act = "hypothetical_forward" if _wanted(tokens, term) else "negation_forward"
             yield Term(term.first, term.last, {**roles, act: True})
         elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
@@ -101,7 +103,16 @@ def _aside(tokens: Sequence[Token], term: Term) -> bool:
 
 def _wanted(tokens: Sequence[Token], term: Term) -> bool:
     """Whether "exclude" is what is to be done, rather than what the film does."""
+    if tokens[term.first].text in ("excludes", "rules"):
+        return False
     return term.first == 0 or any(token.text in _ASKED for token in tokens[max(term.first - 2, 0) : term.first])
+
+
+def _concludes(tokens: Sequence[Token], term: Term, before: Term | None) -> bool:
+    """Whether "excluding" draws a conclusion ("clear, excluding pneumonia"), rather than names an exception."""
+    if before is None or term.first == 0:
+        return False
+    return before.last < term.first or tokens[term.first - 1].text in _STOPS or "quality" not in before.roles
 
 
 def _starts(tokens: Sequence[Token], term: Term) -> bool:

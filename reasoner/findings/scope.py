@@ -53,8 +53,9 @@ class Scopes:
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
         around = self.outer[k]
-        if after and after[0] == "outcome_yes":
-            return "present", []
+        if after and after[0] == "outcome_yes":  # "the absence of an effusion is confirmed"
+            denied = before is not None and before[0] == "negation" and "privative" in before[1].roles
+            return ("absent", [before[1]]) if before and denied else ("present", [])
         if after and after[0] == "outcome_no":
             return "absent", [after[1]]
         if "hypothetical" in kinds or around.void:
@@ -62,7 +63,7 @@ class Scopes:
         if after and after[0] == "hedge":
             return "uncertain", [after[1]]
         negation = kinds.get("negation")
-        if before and after and after[0] == "negation" and "privative" in after[1].roles and self._undoes(before):
+        if before and after and after[0] == "negation" and "privative" in after[1].roles and self._undoes(before, k):
             negation = None  # "by no means is it absent"
         cues = [*([negation] if negation else ()), *around.reversals]
         if around.doubt:
@@ -95,7 +96,7 @@ class Scopes:
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
             forward = next((kind for kind in _KINDS if kind + "_forward" in roles), None)
-            if forward == "negation" and "privative" in roles and active and self._undoes(active):
+            if forward == "negation" and "privative" in roles and active and self._undoes(active, k):
                 active = None  # "never is the chest without ..."
                 continue
             if backward == "hypothetical":
@@ -120,9 +121,13 @@ class Scopes:
                 )
             self.forward[k] = active
 
-    @staticmethod
-    def _undoes(cue: Mark) -> bool:
-        """Whether a cue turns an absence after it into a presence: "not ... without", but not "no ..., without"."""
+    def _undoes(self, cue: Mark, k: int) -> bool:
+        """Whether a cue turns an absence at item k into a presence: "not without", but neither "no ..., without" nor
+        "does not show an opacity, suggesting the absence of"."""
+        if any("concept" in item.roles for item in self.items[max(k - MAX_WALK, 0) : k] if item.first >= cue[1].last):
+            return False
+        if self.punctuation(cue[1].last, min(self.items[k].first, cue[1].last + MAX_WALK), ","):
+            return False
         return (
             cue[0] == "negation"
             and "negator" in cue[1].roles
