@@ -20,7 +20,7 @@ from typing import Any
 from reasoner.errors import UserError, nearest
 
 #: The modules whose import registers the built-in rewards.
-BUILT_IN = ("rewards.format", "rewards.answer", "rewards.process", "rewards.shaping")
+BUILT_IN = ("rewards.format", "rewards.answers", "rewards.process", "rewards.shaping")
 FORMAT = "format"
 COMPLETION = "completion"
 

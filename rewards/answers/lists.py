@@ -1,0 +1,282 @@
+"""Lists of abnormalities: the classes that an answer names, and what is to be named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from reasoner.findings import concept_class, extract_text
+from reasoner.findings.answers import ABNORMAL, NAME, Entry, singular, vocabulary, words_of
+from reasoner.findings.lexicon import load
+from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
+from rewards.answers.reading import Reading, gather, read
+from rewards.answers.text import Item, Token, longest, parse, plain, tokens_of
+
+#: A name that is no class begins with it.
+UNKNOWN = "?"
+#: Longer texts are not kept.
+_MOST_KEPT = 2000
+_SEPARATORS = re.compile(r"[,;\n|•]|\band\b", re.IGNORECASE)
+
+
+class ClassList(NamedTuple):
+    """The classes that a list names, in `CLASSES` order, and its items that name none, each once."""
+
+    classes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class GoldList(NamedTuple):
+    """What a list is graded by.
+
+    `classes` are to be named, in `CLASSES` order; those of `free` may be named or not; `text` is what the evidence
+    shows.
+    """
+
+    classes: tuple[str, ...]
+    free: frozenset[str]
+    text: str
+
+    def counted(self, named: Collection[str]) -> set[str]:
+        """The named classes that count. Whoever names free ones alone, where nothing is to be named, is as right as
+        with `No Finding`."""
+        counted = set(named) - self.free
+        return {NO_FINDING} if named and not counted and self.classes == (NO_FINDING,) else counted
+
+
+def gold_list(answer: str | None, labels: Mapping[str, str | None] | None, label_source: str | None) -> GoldList | None:
+    """The gold list of a row: class by class the verified label, else the reference answer, else (without one) the
+    mined labels; None where they do not tell.
+
+    A class that is verified uncertain is free, and so is one that was not verified in a row without reference answer.
+
+    Raises:
+        UserError: an unknown `label_source`.
+    """
+    verified = verified_labels(labels, label_source)
+    answer = (answer or "").strip()
+    if not verified:
+        if not answer and any((labels or {}).values()):
+            answer = ", ".join(present_classes(labels or {}))
+        return GoldList(parse_class_list(answer).classes, frozenset(), answer) if answer else None
+    said = parse_class_list(answer).classes
+    rest = {name: "present" if name in said else "absent" if said else None for name in CLASSES}
+    status = {name: verified.get(name, rest[name]) for name in CLASSES if name != NO_FINDING}
+    classes = present_classes(status)
+    free = frozenset(name for name in status if status[name] in ("uncertain", None))
+    vague = not said or verified.get(NO_FINDING) == "absent"  # something may be there, or is, and nobody says what
+    if vague and classes == (NO_FINDING,) and not verified.keys() >= status.keys():
+        return None
+    return GoldList(classes, free, ", ".join(classes))
+
+
+def parse_class_list(text: str) -> ClassList:
+    """The classes that a text asserts, be it a list, a table or prose; `unknown` are the names that are no class, or
+    are left open (`A or B`), or both asserted and denied. What is denied is not named.
+    """
+    return _parsed(text) if len(text) <= _MOST_KEPT else _parsed.__wrapped__(text)
+
+
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> ClassList:
+    names = plain_list(text)
+    return ClassList(names, ()) if names else _read(text)
+
+
+def plain_list(text: str) -> tuple[str, ...]:
+    """The classes of a list of official names and nothing else; empty for any other text."""
+    items = [item.strip(" .").lower() for item in _SEPARATORS.split(text)]
+    names = {_OFFICIAL.get(item) for item in items if item}
+    if None in names or (NO_FINDING in names and len(names) > 1):
+        return ()
+    return tuple(name for name in CLASSES if name in names)
+
+
+_OFFICIAL = {form: name for name in CLASSES for form in (name.lower(), f"{name.lower()}s")}
+
+
+def name_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
+    """The class, other finding, or statement of normality named at token i, as a reader's `Namer`.
+
+    `no significant abnormality`: adjectives may stand between, and are part of the name.
+    """
+    words = vocabulary()
+    found = longest(words.classes, tokens, i)
+    if found and found[0][0] == NAME:
+        return found
+    j, marks = i, set()
+    while j < len(tokens) and j < i + 8 and tokens[j].word in words.adjectives | words.acute | words.other:
+        marks |= {kind for kind in ("acute", "other") if tokens[j].word in getattr(words, kind)}
+        j += 1
+    noun = longest(words.classes, tokens, j) if j > i else found
+    if noun is None or noun[0][0] == NAME:
+        return found
+    if noun[0][0] == "otherwise":
+        return noun
+    if noun[0][1].startswith(("acute", "active")):
+        marks.add("acute")
+    mark = "other" if "other" in marks else "acute" if "acute" in marks else ""
+    return (NAME, f"{mark} {ABNORMAL}".strip()), noun[1]
+
+
+def _read(text: str) -> ClassList:
+    reading, normal, excepted = _reading(text)
+    known = {name for name in reading.clear if name in CLASSES}
+    others = [name for name in reading.clear | reading.vague if name not in known and not name.endswith(ABNORMAL)]
+    weak = reading.nothing or f"acute {ABNORMAL}" in reading.excluded or normal >= {"lungs", "heart"}
+    if (ABNORMAL in reading.excluded and ABNORMAL not in reading.asserted) or (weak and not known and not others):
+        known.add(NO_FINDING)
+    if excepted and len(known) + len(others) > 1:  # "normal except for"
+        known.discard(NO_FINDING)
+    elif NO_FINDING in known and ABNORMAL in reading.asserted:
+        others.append(ABNORMAL)
+    unknown = dict.fromkeys(sorted(name.removeprefix(UNKNOWN).lower() for name in others))
+    return ClassList(tuple(name for name in CLASSES if name in known), tuple(unknown))
+
+
+def impression(text: str) -> str | None:
+    """`normal` or `abnormal`: what a text says on the whole; None where it says neither, or both."""
+    classes, unknown = parse_class_list(text)
+    if classes == (NO_FINDING,):
+        return None if unknown else "normal"
+    reading, _, _ = _reading(text)
+    if NO_FINDING in classes or reading.vague:
+        return None
+    return "abnormal" if classes or unknown or ABNORMAL in reading.clear or NO_FINDING in reading.excluded else None
+
+
+def _reading(text: str) -> tuple[Reading, set[str], bool]:
+    """The reading of a text, the regions that it calls normal, and whether it excepts anything."""
+    text = plain(text)
+    tokens = [_corrected(token) for token in tokens_of(text)]
+    items, normal = _chunked(parse(tokens, name_at), tokens, text)
+    excepted = any(item.kind in ("except", "allbut") for item in items)
+    return gather(read(items, tokens), _NAMES, excepted=True), normal, excepted
+
+
+_NAMES = tuple(name for name in CLASSES if name != NO_FINDING)
+
+
+def _chunked(items: Sequence[Item], tokens: Sequence[Token], text: str) -> tuple[list[Item], set[str]]:
+    """The items with what names no class made a name, too, and the regions that are called normal.
+
+    Between two marks without any name, what an organ is said to be counts (`the heart is enlarged`); of other words a
+    noun is an unknown name, a sentence is prose and names nothing.
+    """
+    made: list[Item] = []
+    normal: set[str] = set()
+    chunk: list[Item] = []
+    for item in (*items, Item("end", "", 0, 0)):
+        if item.kind in _BREAKS:
+            if chunk:
+                found = _organs(chunk, tokens, text, normal)
+                made += _nouns(chunk, tokens) if found is None else found
+            made += [] if item.kind == "end" else [item]
+            chunk = []
+        else:
+            chunk.append(item)
+    return made, normal
+
+
+_BREAKS = frozenset((",", "stop", "|", ":", "–", "(", ")", "=", "end", "but", "except", "allbut"))
+
+
+def _organs(chunk: Sequence[Item], tokens: Sequence[Token], text: str, normal: set[str]) -> list[Item] | None:
+    """What the organs of a chunk are said to be, as items; None where nothing is said of one."""
+    names = {item.value for item in chunk if item.kind == NAME}
+    if names - {NO_FINDING} or not any(item.kind == "word" for item in chunk):
+        return None
+    first, last = chunk[0].first, chunk[-1].last
+    findings = extract_text(text[tokens[first].start : tokens[last - 1].end])
+    regions = {_region(finding.concept) for finding in findings if finding.status == "absent"}
+    if not findings or (names and regions >= {"lungs", "heart", "pleura"}):  # the study is normal, not an organ
+        return None
+    normal |= regions
+    names = {concept_class(f.concept) or UNKNOWN + f.concept for f in findings if f.status != "absent"}
+    return [Item(NAME, name, first, last) for name in sorted(names)]
+
+
+def _region(concept: str) -> str:
+    region = load().concepts[concept].region
+    return "heart" if region == "mediastinum" else region
+
+
+def _nouns(chunk: Sequence[Item], tokens: Sequence[Token]) -> list[Item]:
+    """A chunk whose parts between `and` and `or` that hold strange words and no name are unknown names."""
+    parts: list[list[Item]] = [[]]
+    for item in chunk:
+        if item.kind in ("and", "or", "/", "exists"):
+            parts += [[item], []]
+        else:
+            parts[-1].append(item)
+    made: list[Item] = []
+    for number, part in enumerate(parts):
+        named = any(item.kind == NAME for item in part)
+        told = any(item.kind in ("one", "many", "doubt") for item in part)
+        if told and not any(other.kind == "exists" for before in parts[:number] for other in before):
+            named = True
+        strange = [item for item in part if item.kind == "word" and _strange(item.value)]
+        for item in part:
+            if item.kind != "word":
+                made.append(item)
+            elif not named and strange and item is strange[0]:
+                last = strange[-1].last
+                name = " ".join(token.raw for token in tokens[item.first : last])
+                made.append(Item(NAME, UNKNOWN + name, item.first, last))
+    return made
+
+
+@lru_cache(maxsize=1 << 14)
+def _strange(word: str) -> bool:
+    """Whether a word may name something: it is no word of grammar, side, size or place."""
+    if word in vocabulary().glue or word.replace(".", "").isdigit():
+        return False
+    node = load().trie.get(word)
+    return not (node and _ATTRIBUTES & node.get("", {}).keys())
+
+
+_ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "anatomy", "verb", "hint", "quality"}
+
+
+@lru_cache(maxsize=1 << 14)
+def _respelled(word: str) -> str:
+    """A long word that is one or two letters away from one word of the official names, as that word."""
+    if len(word) < 8 or not word.isascii() or word in _known_words():
+        return word
+    most = 1 if len(word) < 12 else 2
+    near = [name for name in _official_words() if abs(len(name) - len(word)) <= most and _distance(name, word) <= most]
+    return near[0] if len(near) == 1 else word
+
+
+def _corrected(token: Token) -> Token:
+    word = _respelled(token.word)
+    return token if word == token.word else token._replace(word=word)
+
+
+@cache
+def _official_words() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for name in CLASSES for word in words_of(name) if len(word) >= 8))
+
+
+@cache
+def _known_words() -> frozenset[str]:
+    found: set[str] = set()
+    tries: list[dict] = [vocabulary().classes, vocabulary().cues, load().trie]
+    while tries:
+        for word, node in tries.pop().items():
+            if word:
+                found.add(singular(word))
+                tries.append(node)
+    return frozenset(found | vocabulary().glue)
+
+
+def _distance(a: str, b: str) -> int:
+    """Levenshtein distance."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        corner, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
+    return row[-1]

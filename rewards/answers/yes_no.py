@@ -1,0 +1,142 @@
+"""Whether an answer says yes or no: by its words, or by what it reports of what was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from reasoner.findings import ancestors, extract_text
+from reasoner.findings.answers import vocabulary
+from reasoner.schema import Finding
+from rewards.answers.lists import impression
+from rewards.answers.text import Item, parse, plain, tokens_of
+
+YES_NO = {
+    **dict.fromkeys(("yes", "y", "true", "present"), "yes"),
+    **dict.fromkeys(("no", "n", "false", "absent"), "no"),
+}
+_PARTICLE_FOLLOWS = frozenset(
+    ("there", "it", "i", "this", "that", "he", "she", "they", "these", "we", "not", "you", "is")
+)
+_SENTENCE_END = re.compile(r"[.;!?\n•]+(?=\s|$)|$")
+#: What is asked about in general: any abnormality.
+_ANYTHING = "cardiopulmonary_abnormality"
+#: A question whose answer would deny so many findings asks whether all is normal.
+_MANY = 5
+
+
+@lru_cache(maxsize=4096)
+def _topics(question: str) -> tuple[Finding, ...]:
+    """What is asked about, as the findings that the question would report."""
+    return tuple(extract_text(question.partition("?")[0]))
+
+
+def yes_or_no(text: str, question: str = "") -> str | None:
+    """`yes` or `no`, by word or by what is reported of what was asked; None where an answer is unclear or says both."""
+    text = plain(text)
+    if text.lower().strip(" .") in YES_NO:
+        return YES_NO[text.lower().strip(" .")]
+    votes: list[str] = []
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        if text[start : match.start()].strip():
+            votes += _votes(text[start : match.end()], _topics(question), bool(votes))
+        start = match.end()
+    return votes[0] if len(set(votes)) == 1 and votes[0] != "open" else None
+
+
+def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
+    """What one sentence says: by its opening words, and by its findings."""
+    tokens = tokens_of(sentence)
+    items = parse(tokens)
+    votes: list[str] = []
+    rest = 0
+    segments = _segments(items)
+    for segment in segments:
+        if not _polar(segment):
+            break
+        votes += filter(None, [_polarity(segment)])
+        rest = segment[-1].last
+    if rest < len(tokens) and not votes:
+        follows = tokens[rest + 1].word if rest + 1 < len(tokens) else ""
+        if tokens[rest].word == "yes" or (tokens[rest].word == "no" and follows in _PARTICLE_FOLLOWS):
+            votes.append(tokens[rest].word)
+            rest += 1
+    if sentence.rstrip().endswith("?"):
+        return ["open"] if votes else []
+    if rest < len(tokens):
+        prose = sentence[tokens[rest].start :]
+        votes += _told(prose, segments, topics) or ([] if votes or told else _being(prose, items, topics))
+    return votes
+
+
+def _told(prose: str, segments: Sequence[Sequence[Item]], topics: Sequence[Finding]) -> list[str]:
+    """What the findings of some prose say about what was asked."""
+    if len(topics) >= _MANY or any(topic.concept == _ANYTHING for topic in topics):
+        said = impression(prose)
+        normal = all(topic.status == "absent" for topic in topics)
+        return [] if said is None else ["yes" if (said == "normal") == normal else "no"]
+    votes = [vote for vote in (_relation(finding, topics) for finding in extract_text(prose)) if vote]
+    value = (
+        _polarity(segments[1]) if len(segments) == 2 and segments[0][-1].kind == ":" and _polar(segments[1]) else None
+    )
+    if votes and value:  # "Pleural effusion: no"
+        return [value if not topics or topics[0].status != "absent" else _OTHER[value]]
+    return list(dict.fromkeys(votes if topics else votes[:1]))
+
+
+_OTHER = {"yes": "no", "no": "yes", "open": "open"}
+
+
+def _segments(items: Sequence[Item]) -> list[list[Item]]:
+    found: list[list[Item]] = [[]]
+    for item in items:
+        found[-1].append(item)
+        if item.kind in (",", "stop", "–", ":", "(", "but", "because"):
+            found.append([])
+    return [segment for segment in found if segment]
+
+
+def _polar(segment: Sequence[Item]) -> bool:
+    """Whether a segment says nothing but yes or no."""
+    return all(
+        item.kind not in ("all", "except", "allbut", "word") or item.value in vocabulary().glue for item in segment
+    )
+
+
+def _polarity(segment: Sequence[Item]) -> str | None:
+    kinds = {item.kind for item in segment}
+    said = {item.value for item in segment}
+    if kinds & {"doubt", "or", "either"} or said >= {"yes", "no"} or "neither" in said:
+        return "open"
+    denials = sum(item.kind in ("not", "none") for item in segment) + ("bad" in kinds)
+    if denials:
+        return "no" if denials % 2 else "yes"
+    return "yes" if "good" in kinds or "exists" in kinds or kinds >= {"this", "one"} else None
+
+
+def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
+    """What a finding of the answer says about what was asked."""
+    if not topics:
+        return "no" if finding.status == "absent" else "yes"
+    for topic in topics:
+        sides = {finding.laterality, topic.laterality}
+        if not sides & {None, "bilateral"} and len(sides) > 1:
+            continue
+        if finding.status == "absent":
+            if finding.concept in (topic.concept, *ancestors(topic.concept)):
+                return "yes" if topic.status == "absent" else "no"
+        elif topic.concept in (finding.concept, *ancestors(finding.concept)):
+            return "no" if topic.status == "absent" else "yes"
+    return None
+
+
+def _being(prose: str, items: Sequence[Item], topics: Sequence[Finding]) -> list[str]:
+    """Of what the lexicon does not know: whether its being there is asserted."""
+    kinds = [item.kind for item in items]
+    if (topics and extract_text(prose)) or "doubt" in kinds or "or" in kinds:
+        return []
+    if sum(kind in ("not", "bad", "none") for kind in kinds) % 2:
+        return ["no"]
+    return ["yes"] if "good" in kinds or "exists" in kinds else []
