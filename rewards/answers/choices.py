@@ -10,6 +10,7 @@ from reasoner.findings.answers import END, NAME, Entry, Trie, vocabulary, words_
 from reasoner.schema import NO_FINDING
 from rewards.answers.lists import name_at, parse_class_list
 from rewards.answers.reading import Reading, gather, read
+from rewards.answers.spelling import corrected
 from rewards.answers.text import Namer, Token, longest, parse, plain, tokens_of
 from rewards.answers.yes_no import YES_NO, yes_or_no
 
@@ -22,11 +23,29 @@ _GLUED = re.compile(r"[A-H]{2,8}")
 _BETWEEN = frozenset(".):-–,( =")
 #: The options of a question without any.
 _UNKNOWN = dict.fromkeys(LETTERS, "")
-#: What may stand beside a letter that a sentence would not say after the article or in a word.
+#: Words after `A` that make it an option, and no article, and those that do so at the end of a phrase.
 _LETTER_KINDS = frozenset(
-    ("not", "bad", "good", "doubt", "or", "either", "and", "but", "except", "only", "answer", "because", "retract")
-    + ("one", "many", "stop", "final", "allbut", "none", "all")
+    (
+        "not",
+        "doubt",
+        "or",
+        "either",
+        "and",
+        "but",
+        "except",
+        "only",
+        "because",
+        "retract",
+        "one",
+        "many",
+        "verb",
+        "none",
+        "all",
+        "textbook",
+        "than",
+    )
 )
+_CLOSING_KINDS = frozenset(("good", "bad", "answer", "final"))
 
 
 def options_of(question: str) -> tuple[str, ...]:
@@ -108,9 +127,9 @@ class Options:
             return label
         cue = longest(vocabulary().cues, tokens, i + 1)
         own = longest(self.trie, tokens, i + 1)
-        if (cue and cue[0][0] in _LETTER_KINDS) or (own and own[0][1] == label):
-            return label if token.raw.isupper() or token.raw != "a" else None
-        return None
+        closes = cue and (cue[1] >= len(tokens) or not tokens[cue[1]].word.isalnum())
+        kinds = _LETTER_KINDS | _CLOSING_KINDS if closes else _LETTER_KINDS
+        return label if (cue and cue[0][0] in kinds) or (own and own[0][1] == label) else None
 
     def meant(self, tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
         """The option that the words at token i mean without being its own."""
@@ -134,9 +153,9 @@ def chosen(text: str, options: tuple[str, ...], question: str = "") -> Reading:
     text = plain(_RANGE.sub(_run, text))
     if known.known and _GLUED.fullmatch(text) and set(text) <= known.words.keys():
         text = ", ".join(text)
-    tokens = tokens_of(text)
+    tokens = corrected(tokens_of(text))
     items = parse(tokens, known.at)
-    reading = gather(read(items, tokens, reasons=False), known.words)
+    reading = gather(read(items, tokens, options=True), known.words)
     if not known.known:
         return reading
     if not any(item.kind == NAME and tokens[item.first].raw.upper() == item.value for item in items):
@@ -155,7 +174,7 @@ def _by_meaning(text: str, tokens: Sequence[Token], known: Options, question: st
         return Reading(frozenset({means[said]} if said else ()), frozenset(), frozenset())
     if not means:
         return None
-    reading = gather(read(parse(tokens, known.at, known.meant), tokens, reasons=False), known.words)
+    reading = gather(read(parse(tokens, known.at, known.meant), tokens, options=True), known.words)
     if reading.asserted or reading.open:
         return reading
     nothing = NO_FINDING in means and parse_class_list(text).classes == (NO_FINDING,)

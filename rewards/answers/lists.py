@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from reasoner.findings import concept_class, extract_text
-from reasoner.findings.answers import ABNORMAL, NAME, Entry, singular, vocabulary, words_of
+from reasoner.findings.answers import ABNORMAL, NAME, Entry, vocabulary
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
 from rewards.answers.reading import Reading, gather, read
+from rewards.answers.spelling import corrected
 from rewards.answers.text import Item, Token, longest, parse, plain, tokens_of
 
 #: A name that is no class begins with it.
@@ -150,7 +151,7 @@ def impression(text: str) -> str | None:
 def _reading(text: str) -> tuple[Reading, set[str], bool]:
     """The reading of a text, the regions that it calls normal, and whether it excepts anything."""
     text = plain(text)
-    tokens = [_corrected(token) for token in tokens_of(text)]
+    tokens = corrected(tokens_of(text))
     items, normal = _chunked(parse(tokens, name_at), tokens, text)
     excepted = any(item.kind in ("except", "allbut") for item in items)
     return gather(read(items, tokens), _NAMES, excepted=True), normal, excepted
@@ -214,7 +215,7 @@ def _nouns(chunk: Sequence[Item], tokens: Sequence[Token]) -> list[Item]:
     made: list[Item] = []
     for number, part in enumerate(parts):
         named = any(item.kind == NAME for item in part)
-        told = any(item.kind in ("one", "many", "doubt") for item in part)
+        told = any(item.kind in ("one", "many", "verb", "doubt") for item in part)
         if told and not any(other.kind == "exists" for before in parts[:number] for other in before):
             named = True
         strange = [item for item in part if item.kind == "word" and _strange(item.value)]
@@ -238,45 +239,3 @@ def _strange(word: str) -> bool:
 
 
 _ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "anatomy", "verb", "hint", "quality"}
-
-
-@lru_cache(maxsize=1 << 14)
-def _respelled(word: str) -> str:
-    """A long word that is one or two letters away from one word of the official names, as that word."""
-    if len(word) < 8 or not word.isascii() or word in _known_words():
-        return word
-    most = 1 if len(word) < 12 else 2
-    near = [name for name in _official_words() if abs(len(name) - len(word)) <= most and _distance(name, word) <= most]
-    return near[0] if len(near) == 1 else word
-
-
-def _corrected(token: Token) -> Token:
-    word = _respelled(token.word)
-    return token if word == token.word else token._replace(word=word)
-
-
-@cache
-def _official_words() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for name in CLASSES for word in words_of(name) if len(word) >= 8))
-
-
-@cache
-def _known_words() -> frozenset[str]:
-    found: set[str] = set()
-    tries: list[dict] = [vocabulary().classes, vocabulary().cues, load().trie]
-    while tries:
-        for word, node in tries.pop().items():
-            if word:
-                found.add(singular(word))
-                tries.append(node)
-    return frozenset(found | vocabulary().glue)
-
-
-def _distance(a: str, b: str) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
-    return row[-1]

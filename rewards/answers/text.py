@@ -11,7 +11,7 @@ from reasoner.findings.answers import ARTICLES, END, Entry, Trie, singular, voca
 
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
-_TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,40}>|<\|[^<>\n]{0,40}\|>|&nbsp;")
+_TAG = re.compile(r"</?[a-z][^<>\n]{0,40}>|<\|[^<>\n]{0,40}\|>|&nbsp;")
 _LATEX = re.compile(r"\\n(?![a-z])|\\(?:neg|lnot)\b|\\[A-Za-z]{1,20}|\\[^\w\s]")
 _TICKED, _UNTICKED = re.compile(r"\[[xX]\]|[✓✔✅☑]"), re.compile(r"\[ \]|[✗✘❌✖☐¬]")
 _BULLET = re.compile(r"(?m)^[ \t>]*(?:[-*•·‣◦–+]|\(?\d{1,2}[.)])(?=[ \t])")

@@ -113,7 +113,9 @@ def _polarity(segment: Sequence[Item]) -> str | None:
     denials = sum(item.kind in ("not", "none") for item in segment) + ("bad" in kinds)
     if denials:
         return "no" if denials % 2 else "yes"
-    return "yes" if "good" in kinds or "exists" in kinds or kinds >= {"this", "one"} else None
+    return (
+        "yes" if "good" in kinds or "exists" in kinds or kinds >= {"this", "one"} or kinds >= {"this", "verb"} else None
+    )
 
 
 def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
