@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from reasoner.findings import concept_class, extract_text
-from reasoner.findings.answers import ABNORMAL, NAME, Entry, vocabulary
+from reasoner.findings import ancestors, concept_class, extract_text
+from reasoner.findings.answers import ABNORMAL, END, NAME, Entry, vocabulary
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
 from rewards.answers.reading import Reading, gather, read
@@ -125,16 +125,24 @@ def name_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
 def _read(text: str) -> ClassList:
     reading, normal, excepted = _reading(text)
     known = {name for name in reading.clear if name in CLASSES}
-    others = [name for name in reading.clear | reading.vague if name not in known and not name.endswith(ABNORMAL)]
+    named = (reading.clear | reading.vague) - known
+    others = [name for name in named if not name.endswith(ABNORMAL) and known.isdisjoint(_kinds(name))]
     weak = reading.nothing or f"acute {ABNORMAL}" in reading.excluded or normal >= {"lungs", "heart"}
     if (ABNORMAL in reading.excluded and ABNORMAL not in reading.asserted) or (weak and not known and not others):
         known.add(NO_FINDING)
     if excepted and len(known) + len(others) > 1:  # "normal except for"
         known.discard(NO_FINDING)
-    elif NO_FINDING in known and ABNORMAL in reading.asserted:
+    elif NO_FINDING in known and ABNORMAL in reading.asserted and not reading.nothing:
         others.append(ABNORMAL)
     unknown = dict.fromkeys(sorted(name.removeprefix(UNKNOWN).lower() for name in others))
     return ClassList(tuple(name for name in CLASSES if name in known), tuple(unknown))
+
+
+@lru_cache(maxsize=4096)
+def _kinds(name: str) -> frozenset[str | None]:
+    """The classes that a finding outside them belongs to more widely: it backs them, and is no name beside them."""
+    concept = name.removeprefix(UNKNOWN).replace(" ", "_") if name.startswith(UNKNOWN) else ""
+    return frozenset(concept_class(parent) for parent in ancestors(concept))
 
 
 def impression(text: str) -> str | None:
@@ -152,51 +160,73 @@ def _reading(text: str) -> tuple[Reading, set[str], bool]:
     """The reading of a text, the regions that it calls normal, and whether it excepts anything."""
     text = plain(text)
     tokens = corrected(tokens_of(text))
-    items, normal = _chunked(parse(tokens, name_at), tokens, text)
+    items, normal = _chunked(parse(tokens, name_at), tokens)
     excepted = any(item.kind in ("except", "allbut") for item in items)
     return gather(read(items, tokens), _NAMES, excepted=True), normal, excepted
+
+
+def stances(text: str) -> Reading:
+    """What a text asserts, excludes and leaves open, classes and other findings by `name_of`."""
+    return _reading(text)[0]
+
+
+def name_of(concept: str) -> str:
+    """The name under which a concept of the lexicon is read: its class, or itself."""
+    return concept_class(concept) or UNKNOWN + concept.replace("_", " ")
 
 
 _NAMES = tuple(name for name in CLASSES if name != NO_FINDING)
 
 
-def _chunked(items: Sequence[Item], tokens: Sequence[Token], text: str) -> tuple[list[Item], set[str]]:
+def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item], set[str]]:
     """The items with what names no class made a name, too, and the regions that are called normal.
 
-    Between two marks without any name, what an organ is said to be counts (`the heart is enlarged`); of other words a
-    noun is an unknown name, a sentence is prose and names nothing.
+    Between two marks without any name, what an organ is said to be counts (`the heart is enlarged`, `Heart: enlarged`);
+    of other words a noun is an unknown name, a sentence is prose and names nothing.
     """
     made: list[Item] = []
     normal: set[str] = set()
     chunk: list[Item] = []
     for item in (*items, Item("end", "", 0, 0)):
-        if item.kind in _BREAKS:
-            if chunk:
-                found = _organs(chunk, tokens, text, normal)
-                made += _nouns(chunk, tokens) if found is None else found
-            made += [] if item.kind == "end" else [item]
-            chunk = []
-        else:
+        if item.kind == ":" and chunk and chunk[-1].value.endswith(ABNORMAL):  # "Findings:"
+            chunk.pop()
+        if item.kind == ":" and _speaks_of_organ(chunk, tokens):
+            continue
+        if item.kind not in _BREAKS:
             chunk.append(item)
+            continue
+        found = _organs(chunk, tokens, normal)
+        made += _nouns(chunk, tokens) if found is None else found
+        made += [] if item.kind == "end" else [item]
+        chunk = []
     return made, normal
 
 
 _BREAKS = frozenset((",", "stop", "|", ":", "–", "(", ")", "=", "end", "but", "except", "allbut"))
 
 
-def _organs(chunk: Sequence[Item], tokens: Sequence[Token], text: str, normal: set[str]) -> list[Item] | None:
+def _speaks_of_organ(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
+    words = [tokens[item.first].raw.lower() for item in chunk if item.kind == "word"]
+    return len(words) == len(chunk) and any("anatomy" in _roles(word) for word in words)
+
+
+def _roles(word: str) -> dict:
+    return load().trie.get(word, {}).get(END, {})
+
+
+def _organs(chunk: Sequence[Item], tokens: Sequence[Token], normal: set[str]) -> list[Item] | None:
     """What the organs of a chunk are said to be, as items; None where nothing is said of one."""
     names = {item.value for item in chunk if item.kind == NAME}
     if names - {NO_FINDING} or not any(item.kind == "word" for item in chunk):
         return None
-    first, last = chunk[0].first, chunk[-1].last
-    findings = extract_text(text[tokens[first].start : tokens[last - 1].end])
+    spans = [token for item in chunk for token in tokens[item.first : item.last]]
+    findings = extract_text(" ".join(token.raw for token in spans))
     regions = {_region(finding.concept) for finding in findings if finding.status == "absent"}
     if not findings or (names and regions >= {"lungs", "heart", "pleura"}):  # the study is normal, not an organ
         return None
     normal |= regions
-    names = {concept_class(f.concept) or UNKNOWN + f.concept for f in findings if f.status != "absent"}
-    return [Item(NAME, name, first, last) for name in sorted(names)]
+    named = {name_of(finding.concept) for finding in findings if finding.status != "absent"}
+    return [Item(NAME, name, chunk[0].first, chunk[-1].last) for name in sorted(named)]
 
 
 def _region(concept: str) -> str:
@@ -234,8 +264,13 @@ def _strange(word: str) -> bool:
     """Whether a word may name something: it is no word of grammar, side, size or place."""
     if word in vocabulary().glue or word.replace(".", "").isdigit():
         return False
-    node = load().trie.get(word)
-    return not (node and _ATTRIBUTES & node.get("", {}).keys())
+    return not is_attribute(word) and not any(_ORGANS & _roles(form).keys() for form in (word, f"{word}s"))
 
 
-_ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "anatomy", "verb", "hint", "quality"}
+_ORGANS = {"anatomy", "verb", "quality"}
+_ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "hint"}
+
+
+def is_attribute(word: str) -> bool:
+    """Whether a word says which, where or how much, and not what."""
+    return any(_ATTRIBUTES & _roles(form).keys() for form in (word, f"{word}s"))

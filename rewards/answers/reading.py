@@ -163,7 +163,7 @@ class _Reader:
         self.name(k, item._replace(value=ALL))
 
     def none(self, k: int, item: Item) -> None:
-        if self.valued and self.group:
+        if (self.valued and self.group) or self._kind(k + 1) == NAME:  # "Edema: none", "nothing new"
             self.negate(k, item)
         else:
             self.name(k, item._replace(value=NONE))

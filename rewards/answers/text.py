@@ -19,8 +19,10 @@ _NUMBER = re.compile(
     r"(?:(?<=\s)|(?<=[,;:]))\(?\d{1,2}[.)]\s+(?=[^\W\d])|(?<=\s)\(\d{1,2}\)\s*(?=[^\W\d])|^\(\d{1,2}\)\s*"
 )
 _DECORATION = re.compile(r"[*_`#\"“”„«»{}$]|(?<=\w)-(?=\w)|''")
+_SIGN = re.compile(r"\(([+-])\)|(?<=\w)\s?([+-])(?=\s*(?:[,;\n|]|$))")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _SPACED_DASH = re.compile(r"\s[-–—]+\s|[–—]")
-_TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|\n")
+_TOKEN = re.compile(r"\d+[.,]\d+|[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|\n")
 _STOPS = frozenset(".!?;\n•")
 _MARKS = frozenset(",:=|–()/")
 _SPLIT = {"cannot": ("can", "not"), "can't": ("can", "not"), "won't": ("will", "not")}
@@ -49,7 +51,7 @@ Namer = Callable[[Sequence[Token], int], "tuple[Entry, int] | None"]
 
 
 def plain(text: str) -> str:
-    """The text without markup: Markdown, LaTeX, HTML, JSON quotes; check marks become yes and no, list items `•`."""
+    """The text without the markup of Markdown, LaTeX, HTML and JSON; marks and signs become yes and no, bullets `•`."""
     text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
@@ -60,6 +62,9 @@ def plain(text: str) -> str:
     if "\\" in text:
         text = _LATEX.sub(lambda m: "\n" if m[0] == r"\n" else " not " if m[0] in (r"\neg", r"\lnot") else " ", text)
     text = _UNTICKED.sub(" no ", _TICKED.sub(" yes ", text))
+    if "+" in text or "-" in text:
+        text = _SIGN.sub(lambda m: " yes " if "+" in m[0] else " no ", text)
+    text = _CAMEL.sub(" ", text)
     text = _NUMBER.sub("\n• ", _BULLET.sub("•", text))
     return _DECORATION.sub(" ", _SPACED_DASH.sub(" – ", text)).replace("[", " ").replace("]", " ").strip()
 

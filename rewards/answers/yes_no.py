@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from reasoner.findings import ancestors, extract_text
 from reasoner.findings.answers import vocabulary
 from reasoner.schema import Finding
-from rewards.answers.lists import impression
+from rewards.answers.lists import impression, is_attribute, name_of, stances
 from rewards.answers.text import Item, parse, plain, tokens_of
 
 YES_NO = {
@@ -43,7 +44,8 @@ def yes_or_no(text: str, question: str = "") -> str | None:
         if text[start : match.start()].strip():
             votes += _votes(text[start : match.end()], _topics(question), bool(votes))
         start = match.end()
-    return votes[0] if len(set(votes)) == 1 and votes[0] != "open" else None
+    said = set(votes) - {"doubt"}
+    return said.pop() if len(said) == 1 and "open" not in said else None
 
 
 def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
@@ -67,26 +69,27 @@ def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
         return ["open"] if votes else []
     if rest < len(tokens):
         prose = sentence[tokens[rest].start :]
-        votes += _told(prose, segments, topics) or ([] if votes or told else _being(prose, items, topics))
+        votes += _told(prose, topics) or ([] if votes or told else _being(prose, items, topics))
     return votes
 
 
-def _told(prose: str, segments: Sequence[Sequence[Item]], topics: Sequence[Finding]) -> list[str]:
+def _told(prose: str, topics: Sequence[Finding]) -> list[str]:
     """What the findings of some prose say about what was asked."""
     if len(topics) >= _MANY or any(topic.concept == _ANYTHING for topic in topics):
         said = impression(prose)
         normal = all(topic.status == "absent" for topic in topics)
         return [] if said is None else ["yes" if (said == "normal") == normal else "no"]
-    votes = [vote for vote in (_relation(finding, topics) for finding in extract_text(prose)) if vote]
-    value = (
-        _polarity(segments[1]) if len(segments) == 2 and segments[0][-1].kind == ":" and _polar(segments[1]) else None
-    )
-    if votes and value:  # "Pleural effusion: no"
-        return [value if not topics or topics[0].status != "absent" else _OTHER[value]]
+    reading = stances(prose)
+    votes: list[str] = []
+    for finding in extract_text(prose):
+        name = name_of(finding.concept)
+        if name in reading.open:
+            finding = replace(finding, status="uncertain")
+        elif name in reading.clear ^ reading.excluded:
+            finding = replace(finding, status="absent" if name in reading.excluded else "present")
+        vote = _relation(finding, topics)
+        votes += ["open" if vote and name in reading.open else vote] if vote else []
     return list(dict.fromkeys(votes if topics else votes[:1]))
-
-
-_OTHER = {"yes": "no", "no": "yes", "open": "open"}
 
 
 def _segments(items: Sequence[Item]) -> list[list[Item]]:
@@ -106,16 +109,20 @@ def _polar(segment: Sequence[Item]) -> bool:
 
 
 def _polarity(segment: Sequence[Item]) -> str | None:
-    kinds = {item.kind for item in segment}
+    """What a segment without findings says; `doubt` is outweighed by whatever is said beside it."""
+    kinds = [item.kind for item in segment]
     said = {item.value for item in segment}
-    if kinds & {"doubt", "or", "either"} or said >= {"yes", "no"} or "neither" in said:
+    if "or" in kinds or "either" in kinds or said >= {"yes", "no"} or "neither" in said:
         return "open"
-    denials = sum(item.kind in ("not", "none") for item in segment) + ("bad" in kinds)
+    if "doubt" in kinds:
+        return "doubt"
+    if any(is_attribute(item.value) for item in segment if item.kind == "word"):  # "Yes, but not large"
+        return None
+    denials = [item.value for item in segment if item.kind in ("not", "none", "bad")]
     if denials:
-        return "no" if denials % 2 else "yes"
-    return (
-        "yes" if "good" in kinds or "exists" in kinds or kinds >= {"this", "one"} or kinds >= {"this", "verb"} else None
-    )
+        return "no" if len(set(denials)) % 2 else "yes"
+    being = "this" in kinds and ("one" in kinds or "verb" in kinds)
+    return "yes" if "good" in kinds or "exists" in kinds or being else None
 
 
 def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
