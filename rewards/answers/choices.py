@@ -11,7 +11,7 @@ from reasoner.schema import NO_FINDING
 from rewards.answers.lists import name_at, parse_class_list
 from rewards.answers.reading import Reading, gather, read
 from rewards.answers.spelling import corrected
-from rewards.answers.text import Namer, Token, longest, parse, plain, tokens_of
+from rewards.answers.text import Namer, Token, longest, parse, plain, remembered, tokens_of
 from rewards.answers.yes_no import YES_NO, yes_or_no
 
 LETTERS = "ABCDEFGH"
@@ -143,6 +143,7 @@ def compiled(options: tuple[str, ...]) -> Options:
     return Options(options)
 
 
+@remembered
 def chosen(text: str, options: tuple[str, ...], question: str = "") -> Reading:
     """The labels that an answer asserts, excludes and leaves open.
 
@@ -199,6 +200,7 @@ def _change_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
     return longest(vocabulary().changes, tokens, i)
 
 
+@remembered
 def change(text: str) -> str | None:
     """The one change that an answer tells; None where it tells none, several, or leaves it open.
 

@@ -24,6 +24,8 @@ from rewards.answers.yes_no import yes_or_no
 from rewards.registry import Score, reward
 
 LIST_TASK = "abnormality_list"
+#: More characters are no answer.
+_LONGEST = 10_000
 
 
 @reward("answer", settings=("metric", "class_weights"))
@@ -56,6 +58,8 @@ def answer_reward(
         return _abstain(f"no rule grades the answers of task {kind!r}")
     if given is None:
         return _score(0.0, "", gold, "unreadable", why="not exactly one answer block")
+    if len(given) > _LONGEST:
+        return _score(0.0, given[:80], gold, "unreadable", why=f"longer than {_LONGEST} characters")
     if wanted:
         return _grade_list(given, wanted, metric, class_weights or {})
     return _GRADERS[kind](given, gold, options, question)

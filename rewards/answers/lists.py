@@ -13,12 +13,10 @@ from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
 from rewards.answers.reading import Reading, gather, read
 from rewards.answers.spelling import corrected
-from rewards.answers.text import Item, Token, longest, parse, plain, tokens_of
+from rewards.answers.text import Item, Token, longest, parse, plain, remembered, tokens_of
 
 #: A name that is no class begins with it.
 UNKNOWN = "?"
-#: Longer texts are not kept.
-_MOST_KEPT = 2000
 _SEPARATORS = re.compile(r"[,;\n|•]|\band\b", re.IGNORECASE)
 
 
@@ -73,15 +71,11 @@ def gold_list(answer: str | None, labels: Mapping[str, str | None] | None, label
     return GoldList(classes, free, ", ".join(classes))
 
 
+@remembered
 def parse_class_list(text: str) -> ClassList:
     """The classes that a text asserts, be it a list, a table or prose; `unknown` are the names that are no class, or
     are left open (`A or B`), or both asserted and denied. What is denied is not named.
     """
-    return _parsed(text) if len(text) <= _MOST_KEPT else _parsed.__wrapped__(text)
-
-
-@lru_cache(maxsize=8192)
-def _parsed(text: str) -> ClassList:
     names = plain_list(text)
     return ClassList(names, ()) if names else _read(text)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeVar
 
 from reasoner.findings.answers import ARTICLES, END, Entry, Trie, singular, vocabulary
 
@@ -26,6 +27,22 @@ _TOKEN = re.compile(r"\d+[.,]\d+|[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|\n")
 _STOPS = frozenset(".!?;\n•")
 _MARKS = frozenset(",:=|–()/")
 _SPLIT = {"cannot": ("can", "not"), "can't": ("can", "not"), "won't": ("will", "not")}
+
+
+#: Readings of longer texts are not kept.
+_MOST_KEPT = 2000
+Read = TypeVar("Read", bound=Callable[..., object])
+
+
+def remembered(read: Read) -> Read:
+    """A reader of texts (its first argument) that keeps what it read last: answers are short and recur."""
+    kept = lru_cache(maxsize=4096)(read)
+
+    @wraps(read)
+    def reader(text: str, *context: Any) -> object:
+        return kept(text, *context) if len(text) <= _MOST_KEPT else read(text, *context)
+
+    return reader  # type: ignore[return-value]
 
 
 class Token(NamedTuple):

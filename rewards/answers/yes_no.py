@@ -11,7 +11,7 @@ from reasoner.findings import ancestors, extract_text
 from reasoner.findings.answers import vocabulary
 from reasoner.schema import Finding
 from rewards.answers.lists import impression, is_attribute, name_of, stances
-from rewards.answers.text import Item, parse, plain, tokens_of
+from rewards.answers.text import Item, parse, plain, remembered, tokens_of
 
 YES_NO = {
     **dict.fromkeys(("yes", "y", "true", "present"), "yes"),
@@ -33,6 +33,7 @@ def _topics(question: str) -> tuple[Finding, ...]:
     return tuple(extract_text(question.partition("?")[0]))
 
 
+@remembered
 def yes_or_no(text: str, question: str = "") -> str | None:
     """`yes` or `no`, by word or by what is reported of what was asked; None where an answer is unclear or says both."""
     text = plain(text)
