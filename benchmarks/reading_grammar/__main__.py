@@ -33,23 +33,20 @@ def cases(kinds: Iterable[str] = tuple(KINDS)) -> Iterator[Case]:
 
 
 def measure(chosen: Iterable[Case]) -> dict[str, Any]:
-    """Counts of right and all cases per kind and group, and per construction that fails how often, with an example."""
-    right: Counter[tuple[str, str]] = Counter()
-    total: Counter[tuple[str, str]] = Counter()
-    failures: dict[str, list[Any]] = {}
+    """`kinds` and `groups`: name -> (right, all); `failures`: construction -> how often, with the first example."""
+    right: dict[str, Counter[str]] = {"kinds": Counter(), "groups": Counter()}
+    total: dict[str, Counter[str]] = {"kinds": Counter(), "groups": Counter()}
+    failures: dict[str, dict[str, Any]] = {}
     for case in chosen:
-        key = (case.kind, case.group)
-        total[key] += 1
-        if wrong := case.check():
-            failures.setdefault(f"{case.kind} {case.construction}", [0, case.text, wrong])[0] += 1
-        else:
-            right[key] += 1
-    groups = {f"{kind} {group}": (right[kind, group], n) for (kind, group), n in total.items()}
-    sums = {
-        kind: (sum(n for key, n in right.items() if key[0] == kind), sum(n for k, n in total.items() if k[0] == kind))
-        for kind, _ in total
-    }
-    return {"kinds": sums, "groups": groups, "failures": failures}
+        wrong = case.check()
+        for level, name in (("kinds", case.kind), ("groups", f"{case.kind} {case.group}")):
+            total[level][name] += 1
+            right[level][name] += wrong is None
+        if wrong:
+            name = f"{case.kind} {case.construction}"
+            failures.setdefault(name, {"times": 0, "text": case.text, "wrong": wrong})["times"] += 1
+    shares = {level: {name: (right[level][name], n) for name, n in total[level].items()} for level in total}
+    return {**shares, "failures": failures}
 
 
 def main() -> None:
@@ -75,8 +72,8 @@ def main() -> None:
         for name, (right, n) in result.get(level, {}).items():
             print(f"{name:32} {right:5} of {n:5}  {right / n:.3f}")
         print()
-    for construction, (n, text, wrong) in result.get("failures", {}).items():
-        print(f"{construction} ({n}): {text!r}\n    {wrong}")
+    for construction, failed in result.get("failures", {}).items():
+        print(f"{construction} ({failed['times']}): {failed['text']!r}\n    {failed['wrong']}")
 
 
 if __name__ == "__main__":

@@ -21,15 +21,16 @@ _CLAUSE = re.compile(r"^(?:The|There|Both|Heart|Lungs|This|These)\b.* (?:is|are|
 _TRICKY = re.compile(
     r"[,;:?()\"'/\d.]|\b(?:but|however|although|while|which|if|prior|previous|previously|again|history|unchanged|stable"
     r"|interval|longer|may|might|could|possib\w+|likely|suggest\w*|consistent|question\w*|versus|or|new|change\w*|seen"
-    r"|increas\w+|decreas\w+|remain\w*|worse\w*|without|otherwise|except|other|this|these|that|represent\w*|suspect\w*|doubt\w*|status|post|not)\b",
+    r"|increas\w+|decreas\w+|remain\w*|worse\w*|without|otherwise|except|other|this|these|that|represent\w*"
+    r"|suspect\w*|doubt\w*|status|post|not)\b",
     re.IGNORECASE,
 )
 _PAST = {"is": "was", "are": "were", "has": "had", "have": "had", "appear": "appeared", "appears": "appeared"}
+#: Blanks, and sentences without the stop between them.
+_TORN = re.compile(r"XXXX|\s[A-Z][a-z]")
 _COPULA = r"^((?:The|Both|Heart|Lungs)\b[\w\s]* (?:is|are)) "
 #: Two statements run together, of which an edit would change one.
-_TWO = re.compile(
-    r"\band\b|\bno\b.*\bno\b|\b(?:is|are|clear|normal)\b.*\b(?:is|are|clear|normal)\b.*\b(?:clear|normal)\b", re.I
-)
+_TWO = re.compile(r"\band\b|\bno\b.*\bno\b|\b(?:clear|normal)\b.*\b(?:clear|normal|unremarkable)\b", re.IGNORECASE)
 _SIDE = {"left": "right", "right": "left"}
 
 
@@ -44,9 +45,7 @@ def real_sentences() -> tuple[str, ...]:
     with REPORTS.open(encoding="utf-8", newline="") as file:
         texts = [f"{row['findings']} {row['impression']}" for row in csv.DictReader(file)]
     sentences = {part.strip(" .") for text in texts for part in re.split(r"\.\s+|\.$", text)}
-    plain = [
-        one for one in sorted(sentences) if 2 <= len(one.split()) <= 12 and not re.search(r"XXXX|\s[A-Z][a-z]", one)
-    ]
+    plain = [one for one in sorted(sentences) if 2 <= len(one.split()) <= 12 and not _TORN.search(one)]
     return tuple(one for one in plain if not _TRICKY.search(one) and _simple(one))
 
 

@@ -12,7 +12,7 @@ from random import Random
 
 from benchmarks.reading_grammar.cases import Case, table
 from benchmarks.reading_grammar.layouts import Said, fact_sets
-from benchmarks.reading_grammar.sentences import WHOLE, Construction, constructions, fill
+from benchmarks.reading_grammar.sentences import Construction, constructions, fill
 from benchmarks.reading_grammar.words import SIDES, THINGS, Thing, apart, draw, family, shuffled
 from rewards.radrscore import radrscore
 
@@ -48,7 +48,7 @@ def pair_cases() -> Iterator[Case]:
 def _single_claims() -> Iterator[Case]:
     """Every sentence about one finding, beside the plain truth or the plain untruth, at the end of a true reading."""
     for construction in constructions():
-        if construction.says in _RANK and not construction.id.startswith(WHOLE):
+        if construction.alone:
             fit = [thing for thing in THINGS if construction.fits(thing, None)]
             for thing in shuffled(fit, construction.id)[:TIMES]:
                 for there in (True, False):
