@@ -26,6 +26,7 @@ NAME = "name"
 #: The value of a name that speaks of abnormality in general: denied, it is `No Finding`.
 ABNORMAL = "abnormal"
 ARTICLES = frozenset({"a", "an", "the"})
+_ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "hint"}
 _WORD = re.compile(r"[^\W_]+|&|/|\+")
 _GROUP = re.compile(r"\{(\w+)\}")
 
@@ -55,6 +56,17 @@ def singular(word: str) -> str:
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "is", "us")):
         return word[:-1]
     return word
+
+
+@lru_cache(maxsize=1 << 14)
+def roles_of(word: str) -> frozenset[str]:
+    """What a word is in the lexicon, itself or its plural: `side`, `anatomy`, `quality`, ..."""
+    return frozenset(role for form in (word, f"{word}s") for role in load().trie.get(form, {}).get(END, ()))
+
+
+def is_attribute(word: str) -> bool:
+    """Whether a word says which, where or how much, and not what."""
+    return not _ATTRIBUTES.isdisjoint(roles_of(word))
 
 
 def words_of(phrase: str) -> list[str]:

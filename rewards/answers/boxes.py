@@ -12,7 +12,7 @@ _GAP = r"(?:\s{0,3},\s{0,3}|\s{1,3})"
 #: [x1, y1, x2, y2] in any brackets, with blanks or commas; (x1, y1), (x2, y2); x1=.., y1: .., x2 .., y2 ..
 _FORMS = (
     r"[\[(<{]\s{0,3}" + _GAP.join([_NUMBER] * 4) + r"\s{0,3}[\])>}]",
-    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]\s{0,3}(?:,|-|–|to|and)?\s{0,3}"
+    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]\s{0,3}(?:,|;|-|–)?[a-z :-]{0,24}"
     r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]",
     r"[\"']?,?\s{0,3}[\"']?".join(
         rf"\b{name}[\"']?\s{{0,3}}[=:]?\s{{0,3}}{_NUMBER}"
@@ -24,6 +24,7 @@ _BOX = re.compile("|".join(_FORMS), re.IGNORECASE)
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|without|except|but not|rather than|instead of)\b[^.;\n\[\](<]{0,30}$", re.IGNORECASE
 )
+_BARE = re.compile(r"\s*" + _GAP.join([_NUMBER] * 4) + r"\s*\.?\s*")
 _OR = re.compile(r"\s*,?\s*(?:or|vs\.?|versus)\b\s*", re.IGNORECASE)
 
 
@@ -32,6 +33,8 @@ def boxes_of(text: str) -> tuple[list[Box], int]:
 
     A box that is denied (`not [..]`) is not named; alternatives (`[..] or [..]`) are named and none is asserted.
     """
+    if _BARE.fullmatch(text):
+        text = f"[{text.strip(' .')}]"
     found: list[Box | None] = []
     end = 0
     for match in _BOX.finditer(text):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
+from reasoner.findings import extract_text
 from reasoner.findings.answers import END, NAME, Entry, Trie, vocabulary, words_of
 from reasoner.schema import NO_FINDING
 from rewards.answers.lists import name_at, parse_class_list
@@ -18,6 +19,7 @@ LETTERS = "ABCDEFGH"
 _LETTERED = re.compile(r"^\s*\(?([A-Za-z]|\d{1,2})\s*(?:[).:](?!\d)|-\s)\s*(.+)$", re.DOTALL)
 _IN_QUESTION = re.compile(r"(?:^|[\s(])([A-H])[).:]\s*(.+?)(?=\s*(?:[\s(][A-H][).:]\s|\n|$))", re.DOTALL)
 _RANGE = re.compile(r"\b([A-H])\s?(?:-|–|to|through|thru)\s?([A-H])\b")
+_NUMBERED = re.compile(r"\(?\b(\d{1,2})[.)](?=\s|$)")
 _GLUED = re.compile(r"[A-H]{2,8}")
 #: Between a letter and the words of its option, or the other way round.
 _BETWEEN = frozenset(".):-–,( =")
@@ -65,6 +67,7 @@ class Options:
             label, words = (match[1].upper(), match[2]) if match else (LETTERS[position % 8], option)
             self.words[label] = plain(words)
         self.known = bool(self.words)
+        self.numbered = any(label.isdigit() for label in self.words)
         self.trie: Trie = {}
         for label, words in self.words.items():
             node = self.trie
@@ -85,6 +88,15 @@ class Options:
                 if name:
                     found[name] = label if found.get(name, label) == label else None
         return {name: label for name, label in found.items() if label}
+
+    @cached_property
+    def findings(self) -> dict[frozenset, str]:
+        """What the options report, where no two report the same -> label."""
+        found: dict[frozenset, str] = {}
+        for label, words in self.words.items():
+            reported = _findings(words)
+            found[reported] = "" if reported in found else label
+        return {reported: label for reported, label in found.items() if reported and label}
 
     def at(self, tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
         """The option named at token i by its words, its letter, or both, as a reader's `Namer`."""
@@ -151,6 +163,8 @@ def chosen(text: str, options: tuple[str, ...], question: str = "") -> Reading:
     option asserts that one.
     """
     known = compiled(options)
+    if known.numbered:
+        text = _NUMBERED.sub(r" \1 ", text)
     text = plain(_RANGE.sub(_run, text))
     if known.known and _GLUED.fullmatch(text) and set(text) <= known.words.keys():
         text = ", ".join(text)
@@ -161,7 +175,7 @@ def chosen(text: str, options: tuple[str, ...], question: str = "") -> Reading:
         return reading
     if not any(item.kind == NAME and tokens[item.first].raw.upper() == item.value for item in items):
         meant = _by_meaning(text, tokens, known, question)
-        reading = reading if meant is None else meant
+        reading = reading if meant is None or meant.asserted & reading.excluded else meant
     left = known.words.keys() - reading.excluded
     if not (reading.asserted or reading.open) and len(left) == 1 and len(known.words) > 1:
         return reading._replace(asserted=frozenset(left))
@@ -173,13 +187,17 @@ def _by_meaning(text: str, tokens: Sequence[Token], known: Options, question: st
     if {"yes", "no"} <= means.keys():
         said = yes_or_no(text, question)
         return Reading(frozenset({means[said]} if said else ()), frozenset(), frozenset())
-    if not means:
-        return None
     reading = gather(read(parse(tokens, known.at, known.meant), tokens, options=True), known.words)
     if reading.asserted or reading.open:
         return reading
     nothing = NO_FINDING in means and parse_class_list(text).classes == (NO_FINDING,)
-    return Reading(frozenset({means[NO_FINDING]}), frozenset(), frozenset()) if nothing else None
+    label = means[NO_FINDING] if nothing else known.findings.get(_findings(text))
+    return Reading(frozenset({label}), frozenset(), frozenset()) if label else None
+
+
+def _findings(text: str) -> frozenset:
+    """What a text reports: concepts with status, side and severity."""
+    return frozenset((f.concept, f.status, f.laterality, f.severity) for f in extract_text(text))
 
 
 def _run(match: re.Match[str]) -> str:

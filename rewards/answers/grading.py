@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reasoner.errors import UserError
+from reasoner.findings.answers import words_of
 from reasoner.prompts import parse_completion
 from reasoner.schema import NO_FINDING
 from rewards.answers.boxes import boxes_of, overlap
 from rewards.answers.choices import change, chosen, options_of
 from rewards.answers.lists import GoldList, gold_list, parse_class_list, plain_list
+from rewards.answers.text import plain
 from rewards.answers.yes_no import yes_or_no
 from rewards.registry import Score, reward
 
@@ -151,6 +153,8 @@ def _grade_several(given: str, gold: str, options: tuple[str, ...], question: st
 def _grade_names(given: str, gold: str, options: tuple[str, ...], question: str, whole: bool = False) -> Score:
     """F1 of the names: classes by any synonym, others as written; `whole`: all of them or nothing."""
     wanted, named = ({name for part in parse_class_list(text) for name in part} for text in (gold, given))
+    if not wanted:  # a place, say: as it is written
+        return _score(float(words_of(plain(given)) == words_of(plain(gold))), given, gold)
     score = _f1(given, gold, wanted, named, set())
     return score if not whole or score.value == 1.0 else _score(0.0, given, gold)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from reasoner.findings import ancestors, concept_class, extract_text
-from reasoner.findings.answers import ABNORMAL, END, NAME, Entry, vocabulary
+from reasoner.findings.answers import ABNORMAL, NAME, Entry, is_attribute, roles_of, vocabulary
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
 from rewards.answers.reading import Reading, gather, read
@@ -200,12 +200,8 @@ _BREAKS = frozenset((",", "stop", "|", ":", "–", "(", ")", "=", "end", "but", 
 
 
 def _speaks_of_organ(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
-    words = [tokens[item.first].raw.lower() for item in chunk if item.kind == "word"]
-    return len(words) == len(chunk) and any("anatomy" in _roles(word) for word in words)
-
-
-def _roles(word: str) -> dict:
-    return load().trie.get(word, {}).get(END, {})
+    words = [tokens[item.first].word for item in chunk if item.kind == "word"]
+    return len(words) == len(chunk) and any("anatomy" in roles_of(word) for word in words)
 
 
 def _organs(chunk: Sequence[Item], tokens: Sequence[Token], normal: set[str]) -> list[Item] | None:
@@ -258,13 +254,8 @@ def _strange(word: str) -> bool:
     """Whether a word may name something: it is no word of grammar, side, size or place."""
     if word in vocabulary().glue or word.replace(".", "").isdigit():
         return False
-    return not is_attribute(word) and not any(_ORGANS & _roles(form).keys() for form in (word, f"{word}s"))
+    return not is_attribute(word) and _ORGANS.isdisjoint(roles_of(word))
 
 
+#: Words for organs and what is said of them are no names either.
 _ORGANS = {"anatomy", "verb", "quality"}
-_ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "hint"}
-
-
-def is_attribute(word: str) -> bool:
-    """Whether a word says which, where or how much, and not what."""
-    return any(_ATTRIBUTES & _roles(form).keys() for form in (word, f"{word}s"))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reasoner.findings.answers import NAME, vocabulary
+from reasoner.findings.answers import NAME, is_attribute, vocabulary
 from rewards.answers.text import Item, Token
 
 #: The name of all options, of none of them, and of those that are not named.
@@ -311,8 +311,14 @@ class _Reader:
         self.aside = True
 
     def word(self, k: int, item: Item) -> None:
-        if self.nots and not self.verb and not self.valued and item.value not in vocabulary().glue:
-            self.denied, self.used, self.nots = self.nots % 2 == 1, True, 0  # what is denied has no name here
+        """What a denial acts on without being a name: another thing, or a degree or a place of it."""
+        if not self.nots:
+            return
+        degree = is_attribute(item.value)
+        if degree and self.group and (self.verb or self.valued):  # "the effusion is not large"
+            self.nots = 0
+        elif (degree or item.value not in vocabulary().glue) and not self.verb and not self.valued:
+            self.denied, self.used, self.nots = self.nots % 2 == 1, True, 0
 
     def doubt(self, k: int, item: Item) -> None:
         self.doubted = True

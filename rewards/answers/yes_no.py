@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from reasoner.findings import ancestors, extract_text
-from reasoner.findings.answers import vocabulary
+from reasoner.findings.answers import is_attribute, vocabulary
 from reasoner.schema import Finding
-from rewards.answers.lists import impression, is_attribute, name_of, stances
+from rewards.answers.lists import impression, name_of, stances
 from rewards.answers.text import Item, parse, plain, remembered, tokens_of
 
 YES_NO = {
