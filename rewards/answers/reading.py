@@ -209,8 +209,9 @@ class _Reader:
         """Applies the denials that wait to the names before: they are what is said of them."""
         if self.nots % 2:
             targets = self._subjects() if self.group else self.before if self.this and self.predicate else []
+            double = bool(self.verb or self.valued or self.predicate)  # "not A is wrong", but "neither A nor"
             for named in targets:
-                named.excluded = not named.excluded
+                named.excluded = not (named.excluded and double)
         self.nots = 0
 
     def _subjects(self) -> list[Named]:
