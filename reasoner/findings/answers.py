@@ -34,17 +34,18 @@ _GROUP = re.compile(r"\{(\w+)\}")
 @dataclass(frozen=True)
 class Vocabulary:
     """`cues` change what is said of names; `classes` and `changes` name; `glue` names nothing; `fillers` are skipped
-    where changes are read; `adjectives` and `nouns` make `no significant abnormality`, `acute` and `other` mark it."""
+    where changes are read; `qualifiers` of abnormality are `adjectives`, `acute` or `other` ones; no option is a letter
+    after one of `letters`; `yes_no` are whole answers; after `no`, `pronouns` begin a sentence of their own."""
 
     cues: Trie
     classes: Trie
     changes: Trie
     glue: frozenset[str]
     fillers: frozenset[str]
-    adjectives: frozenset[str]
-    acute: frozenset[str]
-    other: frozenset[str]
+    qualifiers: dict[str, str]
     letters: frozenset[str]
+    yes_no: dict[str, str]
+    pronouns: frozenset[str]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -108,10 +109,10 @@ def vocabulary() -> Vocabulary:
         changes,
         glue=_words(data["glue"]),
         fillers=_words(data["fillers"]),
-        adjectives=_words(abnormality["adjectives"]),
-        acute=_words(abnormality["acute"]),
-        other=_words(abnormality["other"]),
+        qualifiers={singular(word): kind for kind in ("adjectives", "acute", "other") for word in abnormality[kind]},
         letters=_words(data["letter_names"]),
+        yes_no={word: said for said, words in data["yes_no"].items() for word in words},
+        pronouns=_words(data["pronouns"]),
     )
 
 

@@ -13,7 +13,7 @@ from rewards.answers.lists import name_at, parse_class_list
 from rewards.answers.reading import Reading, gather, read
 from rewards.answers.spelling import corrected
 from rewards.answers.text import Namer, Token, longest, parse, plain, remembered, tokens_of
-from rewards.answers.yes_no import YES_NO, yes_or_no
+from rewards.answers.yes_no import yes_or_no
 
 LETTERS = "ABCDEFGH"
 _LETTERED = re.compile(r"^\s*\(?([A-Za-z]|\d{1,2})\s*(?:[).:](?!\d)|-\s)\s*(.+)$", re.DOTALL)
@@ -25,29 +25,8 @@ _GLUED = re.compile(r"[A-H]{2,8}")
 _BETWEEN = frozenset(".):-–,( =")
 #: The options of a question without any.
 _UNKNOWN = dict.fromkeys(LETTERS, "")
-#: Words after `A` that make it an option, and no article, and those that do so at the end of a phrase.
-_LETTER_KINDS = frozenset(
-    (
-        "not",
-        "doubt",
-        "or",
-        "either",
-        "and",
-        "but",
-        "except",
-        "only",
-        "because",
-        "retract",
-        "one",
-        "many",
-        "verb",
-        "none",
-        "all",
-        "textbook",
-        "than",
-    )
-)
-_CLOSING_KINDS = frozenset(("good", "bad", "answer", "final"))
+#: Cues that an article may stand before (`A possible ...`): after them `A` is an option only at the end of a phrase.
+_ADJECTIVAL = frozenset(("good", "bad", "answer", "final", "exists", "aside", "others"))
 
 
 def options_of(question: str) -> tuple[str, ...]:
@@ -84,7 +63,11 @@ class Options:
         found: dict[str, str | None] = {}
         for label, words in self.words.items():
             tokens = tokens_of(words)
-            for name in (_whole(tokens, name_at), _whole(tokens, _change_at), YES_NO.get(words.lower().strip(" ."))):
+            for name in (
+                _whole(tokens, name_at),
+                _whole(tokens, _change_at),
+                vocabulary().yes_no.get(words.lower().strip(" .")),
+            ):
                 if name:
                     found[name] = label if found.get(name, label) == label else None
         return {name: label for name, label in found.items() if label}
@@ -137,11 +120,12 @@ class Options:
             return label
         if len(after.raw) == 1 and after.raw.upper() in self.words and after.raw.isupper():
             return label
-        cue = longest(vocabulary().cues, tokens, i + 1)
         own = longest(self.trie, tokens, i + 1)
-        closes = cue and (cue[1] >= len(tokens) or not tokens[cue[1]].word.isalnum())
-        kinds = _LETTER_KINDS | _CLOSING_KINDS if closes else _LETTER_KINDS
-        return label if (cue and cue[0][0] in kinds) or (own and own[0][1] == label) else None
+        if own and own[0][1] == label:
+            return label
+        cue = longest(vocabulary().cues, tokens, i + 1)
+        ends = cue and (cue[1] >= len(tokens) or not tokens[cue[1]].word.isalnum())
+        return label if cue and (ends or cue[0][0] not in _ADJECTIVAL) else None
 
     def meant(self, tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
         """The option that the words at token i mean without being its own."""

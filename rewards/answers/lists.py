@@ -17,6 +17,8 @@ from rewards.answers.text import Item, Token, longest, parse, plain, remembered,
 
 #: A name that is no class begins with it.
 UNKNOWN = "?"
+#: Adjectives that may stand before `abnormality`.
+_MOST_ADJECTIVES = 8
 _SEPARATORS = re.compile(r"[,;\n|•]|\band\b", re.IGNORECASE)
 
 
@@ -102,8 +104,8 @@ def name_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
     if found and found[0][0] == NAME:
         return found
     j, marks = i, set()
-    while j < len(tokens) and j < i + 8 and tokens[j].word in words.adjectives | words.acute | words.other:
-        marks |= {kind for kind in ("acute", "other") if tokens[j].word in getattr(words, kind)}
+    while j < min(i + _MOST_ADJECTIVES, len(tokens)) and (kind := words.qualifiers.get(tokens[j].word)):
+        marks.add(kind)
         j += 1
     noun = longest(words.classes, tokens, j) if j > i else found
     if noun is None or noun[0][0] == NAME:

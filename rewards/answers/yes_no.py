@@ -13,13 +13,6 @@ from reasoner.schema import Finding
 from rewards.answers.lists import impression, name_of, stances
 from rewards.answers.text import Item, parse, plain, remembered, tokens_of
 
-YES_NO = {
-    **dict.fromkeys(("yes", "y", "true", "present"), "yes"),
-    **dict.fromkeys(("no", "n", "false", "absent"), "no"),
-}
-_PARTICLE_FOLLOWS = frozenset(
-    ("there", "it", "i", "this", "that", "he", "she", "they", "these", "we", "not", "you", "is")
-)
 _SENTENCE_END = re.compile(r"[.;!?\n•]+(?=\s|$)|$")
 #: What is asked about in general: any abnormality.
 _ANYTHING = "cardiopulmonary_abnormality"
@@ -37,16 +30,16 @@ def _topics(question: str) -> tuple[Finding, ...]:
 def yes_or_no(text: str, question: str = "") -> str | None:
     """`yes` or `no`, by word or by what is reported of what was asked; None where an answer is unclear or says both."""
     text = plain(text)
-    if text.lower().strip(" .") in YES_NO:
-        return YES_NO[text.lower().strip(" .")]
+    if said := vocabulary().yes_no.get(text.lower().strip(" .")):
+        return said
     votes: list[str] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
         if text[start : match.start()].strip():
             votes += _votes(text[start : match.end()], _topics(question), bool(votes))
         start = match.end()
-    said = set(votes) - {"doubt"}
-    return said.pop() if len(said) == 1 and "open" not in said else None
+    clear = set(votes) - {"doubt"}
+    return clear.pop() if len(clear) == 1 and "open" not in clear else None
 
 
 def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
@@ -63,7 +56,7 @@ def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
         rest = segment[-1].last
     if rest < len(tokens) and not votes:
         follows = tokens[rest + 1].word if rest + 1 < len(tokens) else ""
-        if tokens[rest].word == "yes" or (tokens[rest].word == "no" and follows in _PARTICLE_FOLLOWS):
+        if tokens[rest].word == "yes" or (tokens[rest].word == "no" and follows in vocabulary().pronouns):
             votes.append(tokens[rest].word)
             rest += 1
     if sentence.rstrip().endswith("?"):
