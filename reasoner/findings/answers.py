@@ -72,7 +72,9 @@ def is_attribute(word: str) -> bool:
 
 def words_of(phrase: str) -> list[str]:
     """The words of a phrase as tries hold them: singular, without articles."""
-    return [singular(word) for word in _WORD.findall(phrase) if word.lower() not in ARTICLES]
+    return [
+        singular(word) for word in _WORD.findall(phrase.replace("cannot", "can not")) if word.lower() not in ARTICLES
+    ]
 
 
 def insert(trie: Trie, phrase: str, entry: Entry, replace: bool = True) -> None:
