@@ -16,7 +16,7 @@ import numpy as np
 from eval.bootstrap import Array, Statistics
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES, NO_FINDING
-from rewards.answer import LIST_TASK, GoldList, gold_list, parse_class_list
+from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
 from rewards.radrscore import PARTS
 from rewards.registry import Score
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING, Example
-from rewards.answer import gold_list
+from rewards.answers import gold_list
 
 #: Draws of the label prior for each question, averaged like samples at temperature 1.
 PRIOR_DRAWS = 8

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from benchmarks.reward_attack.edits import EDITS, LOWER, Context, Reading, Said
 from benchmarks.reward_attack.rows import TOTAL, Budget, Reader, Scorer, climb
 from reasoner.findings import concept_class, extract_report, kin
-from reasoner.schema import Example, Step
+from reasoner.schema import Example, Step, verified_labels
 
 #: What gains less is no gain.
 GAIN = 0.01
@@ -35,6 +35,13 @@ class Gain(NamedTuple):
         return any(name in LOWER for name in self.edits)
 
 
+def _holds(step: Step, row: Example) -> bool:
+    """Whether the row's own step is true: where a report is silent, its chain may deny what verified labels know."""
+    known = verified_labels(row.labels, row.label_source)
+    said = {(concept_class(finding.concept), finding.status) for finding in step.findings}
+    return not any(known.get(name or "", status) != status for name, status in said)
+
+
 class Editor:
     """Applies edits to the reference and to what the mediocre reader wrote, and scores what comes of it."""
 
@@ -46,12 +53,16 @@ class Editor:
         self.wrong = [_unsupported(pool, row) for row in rows]
         self.bases: dict[str, list[Reading]] = {"reference": [], "mediocre": []}
         for row in rows:
-            whole = tuple(Said(step.text, step) for step in row.steps)
+            whole = tuple(Said(step.text, step, _holds(step, row)) for step in row.steps)
             self.bases["reference"].append(Reading(whole, row.answer))
             seen = reader.reads(row, rng)
             answer = reader.answer(row, seen, rng)
             self.bases["mediocre"].append(
-                Reading(tuple(Said(s.step.text, s.step, s.own) for s in seen), answer, right=answer == row.answer)
+                Reading(
+                    tuple(Said(s.step.text, s.step, s.own and _holds(s.step, row)) for s in seen),
+                    answer,
+                    right=answer == row.answer,
+                )
             )
         self._before = {
             base: [self._score(i, reading) for i, reading in enumerate(self.bases[base])] for base in self.bases

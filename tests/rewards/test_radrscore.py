@@ -290,7 +290,7 @@ def test_another_process_means_the_same():
         subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout

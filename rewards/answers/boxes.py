@@ -1,0 +1,74 @@
+"""Boxes in answers, in the ways that models write them, and their overlap."""
+
+from __future__ import annotations
+
+import re
+
+Box = tuple[float, float, float, float]
+#: Boxes beyond these are not looked at, though counted: naming many must not take long, and does not pay.
+_MOST_BOXES = 50
+_NUMBER = r"(-?\d{1,6}(?:\.\d{1,6})?)"
+_GAP = r"(?:\s{0,3},\s{0,3}|\s{1,3})"
+#: [x1, y1, x2, y2] in any brackets, with blanks or commas; (x1, y1), (x2, y2); x1=.., y1: .., x2 .., y2 ..
+_FORMS = (
+    r"[\[(<{]\s{0,3}" + _GAP.join([_NUMBER] * 4) + r"\s{0,3}[\])>}]",
+    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]\s{0,3}(?:,|;|-|–)?[a-z :-]{0,24}"
+    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]",
+    r"[\"']?,?\s{0,3}[\"']?".join(
+        rf"\b{name}[\"']?\s{{0,3}}[=:]?\s{{0,3}}{_NUMBER}"
+        for name in ("x_?(?:1|min)", "y_?(?:1|min)", "x_?(?:2|max)", "y_?(?:2|max)")
+    ),
+)
+_BOX = re.compile("|".join(_FORMS), re.IGNORECASE)
+#: What stands right before a box that is denied.
+_DENIED = re.compile(
+    r"\b(?:not|no|never|neither|nor|without|except|but not|rather than|instead of)\b[^.;\n\[\](<]{0,30}$", re.IGNORECASE
+)
+_BARE = re.compile(r"\s*" + _GAP.join([_NUMBER] * 4) + r"\s*\.?\s*")
+_OR = re.compile(r"\s*,?\s*(?:or|vs\.?|versus)\b\s*", re.IGNORECASE)
+
+
+def boxes_of(text: str) -> tuple[list[Box], int]:
+    """The first boxes that a text asserts and that have an area, and how many it names at all.
+
+    A box that is denied (`not [..]`) is not named; alternatives (`[..] or [..]`) are named and none is asserted.
+    """
+    if _BARE.fullmatch(text):
+        text = f"[{text.strip(' .')}]"
+    found: list[Box | None] = []
+    end = 0
+    for match in _BOX.finditer(text):
+        a, b, c, d = (float(value) for value in match.groups() if value is not None)
+        before = text[max(end, match.start() - 60) : match.start()]
+        either = bool(found) and _OR.fullmatch(before) is not None
+        end = match.end()
+        if _DENIED.search(before):
+            continue
+        if either:
+            found[-1] = None
+        found.append((a, b, c, d) if a < c and b < d and not either else None)
+    return [box for box in found if box][:_MOST_BOXES], len(found)
+
+
+def overlap(named: list[Box], wanted: list[Box]) -> float:
+    """The sum of the intersections over union of boxes paired best first."""
+    pairs = sorted(((iou(a, b), i, j) for i, a in enumerate(named) for j, b in enumerate(wanted)), reverse=True)
+    total, used, met = 0.0, set(), set()
+    for value, i, j in pairs:
+        if i not in used and j not in met:
+            total += value
+            used.add(i)
+            met.add(j)
+    return total
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes with an area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / (_area(a) + _area(b) - both)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
