@@ -57,13 +57,8 @@ class Editor:
             self.bases["reference"].append(Reading(whole, row.answer))
             seen = reader.reads(row, rng)
             answer = reader.answer(row, seen, rng)
-            self.bases["mediocre"].append(
-                Reading(
-                    tuple(Said(s.step.text, s.step, s.own and _holds(s.step, row)) for s in seen),
-                    answer,
-                    right=answer == row.answer,
-                )
-            )
+            told = tuple(Said(s.step.text, s.step, s.own and _holds(s.step, row)) for s in seen)
+            self.bases["mediocre"].append(Reading(told, answer, right=answer == row.answer))
         self._before = {
             base: [self._score(i, reading) for i, reading in enumerate(self.bases[base])] for base in self.bases
         }
