@@ -143,12 +143,13 @@ def terms(sentence: str) -> Terms:
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of. A question speaks of nothing. Any other sentence without claims (a plan, history,
-    definition or heading) only of findings that have to do with what is claimed."""
+    """All that a text speaks of. A question speaks of nothing; a plan, definition or heading without claims only of
+    findings that have to do with what is claimed."""
     claimed: set[str] = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
     found = set()
     for sentence in sentences:
         if sentence.claims or not sentence.words.endswith("?"):
             said = terms(sentence.words)
-            found.add(said.single if sentence.claims or not said.concepts else said.about(claimed))
+            states = sentence.claims or not said.concepts or asserts(sentence.words)
+            found.add(said.single if states else said.about(claimed))
     return Spoken(set().union(*found), found)
