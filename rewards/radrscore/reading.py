@@ -90,13 +90,12 @@ _MODAL_CLAUSE = re.compile(
 _NONE = re.compile(
     r"\b(?:none|nothing found"
     r"|no (?:\w+ )?(?:evidence|signs?|trace|indication|hint) of (?:it|this|that|them|these|either|any)"
-    r"|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found"
-    r"|applicable|apparent|"
-    r"there)|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)|(?:is|are|was|were) "
-    r"(?:ruled out|excluded|absent|unlikely|unsupported)|(?:any|of) (?:such|these|this|those)|not (?:show"
-    r"|support|reveal|"
-    r"indicate|suggest|demonstrate|exhibit|display) (?:any )?(?:such|these|this|it|that)|incorrect|unlikely"
-    r"|less likely)\b",
+    r"|no such|not (?:present|seen|observed|noted|evident|visible|supported|identified|found|applicable|apparent|there)"
+    r"|(?:rul\w+|dismiss\w+|exclud\w+|eliminat\w+) (?:out )?(?:this|it|that|these|the)"
+    r"|(?:is|are|was|were) (?:ruled out|excluded|absent|unlikely|unsupported)"
+    r"|(?:no|not|none|neither|without|lack\w*|absen\w+|free)\b[^.;]{0,40}?\b(?:any|of) (?:such|these|this|those)"
+    r"|not (?:show|support|reveal|indicate|suggest|demonstrate|exhibit|display) (?:any )?(?:such|these|this|it|that)"
+    r"|incorrect|unlikely|less likely)\b",
     re.IGNORECASE,
 )
 _SOME = re.compile(

@@ -113,11 +113,11 @@ def test_every_reward_component_is_logged_and_explained(road):
     logged = [row for row in history(road / "grpo") if "reward" in row]
     rows = rollouts(road / "grpo")
     assert len(rows) == 3 * 16
-    for name in ("answer", "process", "format"):
+    for name in ("answer", "skill", "format"):
         assert f"rewards/{name}/mean" in logged[0] and f"rewards/{name}/std" in logged[0]
         assert f"{name}_reward" in rows[0]
     assert {"factuality", "completeness", "effectiveness"} <= set(json.loads(rows[0]["parts"]))
-    assert set(json.loads(rows[0]["evidence"])) >= {"answer", "process", "format"}
+    assert set(json.loads(rows[0]["evidence"])) >= {"answer", "skill", "format"}
     assert list((road / "wandb").glob("offline-run-*")), "W&B writes offline runs below the output"
 
 
