@@ -80,6 +80,7 @@ class BaseRates:
         return self.groups.get(narrow) or self.groups.get(wide) or self.groups.get(_FILM) or Rates()
 
     def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

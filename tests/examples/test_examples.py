@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+#: Without the port that a training run in this very process may have taken.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "MASTER_PORT")}
 
 
 def run(name: str, *arguments: str | Path) -> str:
@@ -21,7 +23,7 @@ def run(name: str, *arguments: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -78,7 +80,7 @@ def test_a_missing_column_is_named_with_those_there_are():
     done = subprocess.run(
         arguments,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         encoding="utf-8",
