@@ -98,7 +98,9 @@ def tokens_of(text: str) -> list[Token]:
             if raw != "a" or (following[:1] == " " and following[1:].isalpha()):
                 article = True
                 continue
-        parts = _SPLIT.get(low) or ((low[:-3], "not") if low.endswith("n't") else (low.partition("'")[0] or low,))
+        parts = _SPLIT.get(low) or (
+            tuple(filter(None, (low[:-3], "not"))) if low.endswith("n't") else (low.partition("'")[0] or low,)
+        )
         for part in parts:
             tokens.append(Token(singular(part), raw, match.start(), match.end(), article))
             article = False
