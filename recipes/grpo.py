@@ -6,7 +6,7 @@ Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,7 @@ def run(recipe: Recipe) -> Path:
         raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
-    with reward_pool(recipe, args, _reward_options(recipe, examples, output)) as pool:
+    with reward_pool(recipe, args, examples, output) as pool:
         bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, grpo.step_credit > 0)
         trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
         trainer.train(resume_from_checkpoint=resume)
@@ -135,7 +135,9 @@ def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -
 
 
 @contextmanager
-def reward_pool(recipe: Recipe, args: GRPOConfig, options: Mapping[str, Any]) -> Iterator[RewardPool | None]:
+def reward_pool(
+    recipe: Recipe, args: GRPOConfig, examples: Sequence[Example], folder: Path
+) -> Iterator[RewardPool | None]:
     """The pool of reward workers, in the main process alone, for as long as the block lasts."""
     grpo = recipe.grpo
     if args.process_index != 0:
@@ -148,7 +150,7 @@ def reward_pool(recipe: Recipe, args: GRPOConfig, options: Mapping[str, Any]) ->
         timeout_s=grpo.reward_timeout_s,
         batch_timeout_s=grpo.reward_batch_timeout_s,
         placement=grpo.reward_placement,
-        options=options,
+        options=_reward_options(recipe, examples, folder),
     ) as pool:
         start_tracking(recipe, "grpo")
         yield pool

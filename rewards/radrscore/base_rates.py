@@ -7,7 +7,7 @@ task. Rows weigh one over their number of findings, as in `skill`.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -141,10 +141,10 @@ class _Weights:
 
     def __init__(self, truths: Sequence[Truth]) -> None:
         self.all = sum(truth.share for truth in truths)
-        self.named: Counter[str] = Counter()
+        self.named: dict[str, float] = defaultdict(float)
         for truth in truths:
             for concept in truth.named:
-                self.named[concept] += truth.share  # type: ignore[assignment]
+                self.named[concept] += truth.share
 
     def of(self, concept: str, named: bool) -> float:
         return self.named[concept] if named else self.all - self.named[concept]

@@ -156,7 +156,7 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...] | None:
 def _told(sentence: str, cut: int) -> tuple[Claim, ...]:
     """What a sentence says of the topic that it opens with: "As for edema, it is present", "Search for edema: none"."""
     said = _answer(sentence[cut:]) or _STATUS.get(answer(sentence[cut:]) or "") if cut else None
-    return tuple(Claim.of([Fact(name, said)], sentence, 0) for name in _named(sentence[:cut])) if said else ()
+    return tuple(Claim.of([Fact(name, said)], sentence, 0) for name in named(sentence[:cut])) if said else ()
 
 
 @lru_cache(maxsize=1 << 15)
@@ -188,9 +188,9 @@ def _reply(sentence: str, before: Sequence[str], announced: bool) -> tuple[Claim
     """ "None is seen": a claim about what one of the sentences or headings just before it announced; "Yes", about what
     the last one announced and did not claim itself."""
     status = _answer(sentence)
-    names = next(filter(None, map(_named, reversed(before))), ()) if status else ()
+    names = next(filter(None, map(named, reversed(before))), ()) if status else ()
     if status is None and announced:
-        status, names = _STATUS.get(answer(sentence) or ""), _named(before[-1])
+        status, names = _STATUS.get(answer(sentence) or ""), named(before[-1])
     if status is None:
         return ()
     return tuple(Claim.of([Fact(name, status)], sentence, 0) for name in names)
@@ -209,7 +209,7 @@ def asserts(sentence: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 15)
-def _named(words: str) -> tuple[str, ...]:
+def named(words: str) -> tuple[str, ...]:
     """The concepts that the words name, asserted or not."""
     return tuple(dict.fromkeys(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles))
 

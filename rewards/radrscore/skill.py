@@ -18,16 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from reasoner.findings import QUALITY, ancestors, concept_class, extract_report, kin, region
-from reasoner.findings.lexicon import load
-from reasoner.findings.text import tokenize
+from reasoner.mining.wording import CLASS_CONCEPT
 from reasoner.schema import NO_FINDING, Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
 from rewards.radrscore.gold import Gold, read_gold
-from rewards.radrscore.reading import read_reasoning
+from rewards.radrscore.reading import named, read_reasoning
 from rewards.radrscore.verdicts import HEDGED, Match, apart, classes_below
 from rewards.registry import Deferred, Score
 
@@ -248,7 +247,7 @@ def truth_of(
     asked_for = {fact.concept for fact in wanted.findings}
     beside = tuple((fact, words) for fact, words in every.findings.items() if fact.concept not in asked_for)
     there = {name for fact in every.findings for name in (fact.concept, *ancestors(fact.concept))}
-    return Truth(bare.gold, findings, beside, frozenset(chain.absent - there), _named(asked))
+    return Truth(bare.gold, findings, beside, frozenset(chain.absent - there), _asked_about(asked))
 
 
 class _Stated(NamedTuple):
@@ -291,24 +290,14 @@ def _add_class(findings: dict[Fact, str], name: str, status: Status) -> None:
     """A class that is verified and that no finding of the report belongs to; classes know no sides."""
     narrower = classes_below().get(name, ())
     if not any(concept_class(fact.concept) in (name, *narrower) for fact in findings):
-        findings[Fact(class_concepts()[name], status)] = f"verified: {name} {status}"
-
-
-@cache
-def class_concepts() -> dict[str, str]:
-    """For each CheXpert class the concept that stands for it: the first of the lexicon that has it."""
-    found: dict[str, str] = {}
-    for name, concept in load().concepts.items():
-        if concept.label:
-            found.setdefault(concept.label, name)
-    return found
+        findings[Fact(CLASS_CONCEPT[name], status)] = f"verified: {name} {status}"
 
 
 @lru_cache(maxsize=4096)
-def _named(words: str) -> frozenset[str]:
+def _asked_about(words: str) -> frozenset[str]:
     """The concepts that a question names, with their kin: what it is about is known without the image."""
     if not words:
         return frozenset()
-    found = {item.roles["concept"] for item in load().match(tokenize(words)) if "concept" in item.roles}
-    found |= {concept for name, concept in class_concepts().items() if name.lower() in words.lower()}
+    found = set(named(words))
+    found |= {concept for name, concept in CLASS_CONCEPT.items() if name.lower() in words.lower()}
     return frozenset().union(*map(kin, found))
