@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes import memory, stages
+from reasoner.runtime import memory
+from recipes import stages
 from recipes.cli import HELP, main
 from recipes.load import load_recipe
 

@@ -116,7 +116,7 @@ def test_every_reward_component_is_logged_and_explained(road):
     for name in ("answer", "skill", "format"):
         assert f"rewards/{name}/mean" in logged[0] and f"rewards/{name}/std" in logged[0]
         assert f"{name}_reward" in rows[0]
-    assert {"factuality", "completeness", "effectiveness"} <= set(json.loads(rows[0]["parts"]))
+    assert {"found", "false_alarms", "ruled_out", "denied"} <= set(json.loads(rows[0]["parts"]))
     assert set(json.loads(rows[0]["evidence"])) >= {"answer", "skill", "format"}
     assert list((road / "wandb").glob("offline-run-*")), "W&B writes offline runs below the output"
 
