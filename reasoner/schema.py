@@ -14,7 +14,7 @@ from reasoner.errors import UserError
 Status = Literal["present", "absent", "uncertain"]
 Laterality = Literal["left", "right", "bilateral"]
 Change = Literal["new", "worse", "stable", "improved", "resolved"]
-Split = Literal["train", "val", "test", "site_b"]
+Split = Literal["train", "val", "test", "site_b", "site_c"]
 #: Whose labels they are: `verified` ones do not depend on the report (experts read the image, or it was drawn with
 #: them) and may overrule it; `mined` ones were made from the report by a program, and may not.
 LabelSource = Literal["verified", "mined"]

@@ -103,6 +103,17 @@ class Augmentation(Section):
     """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
 
 
+class Weights(Section):
+    """How much the words that depend on the image weigh in the loss of SFT; all others weigh 1."""
+
+    openings: Float = Field(1.0, ge=0, le=1000)
+    """The first word of each sentence of the reasoning, which often decides what it says."""
+    findings: Float = Field(1.0, ge=0, le=1000)
+    """The words of findings that are present or uncertain."""
+    answers: Float = Field(1.0, ge=0, le=1000)
+    """The words of the answer."""
+
+
 class Sft(Section):
     """Supervised warm-up (`sft`)."""
 
@@ -112,6 +123,8 @@ class Sft(Section):
     """Use at most so many examples."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
+    token_weights: Weights = Weights()
+    """Weights of words in the loss."""
     trainer: Options = {}
     """Any field of trl.SFTConfig."""
 

@@ -1,22 +1,26 @@
-"""TRL: a GRPO trainer that samples a Qwen-VL from vLLM, and one whose advantages may differ from token to token."""
+"""TRL: an SFT trainer whose tokens may weigh differently, a GRPO trainer that samples a Qwen-VL from vLLM, and one
+whose advantages may differ from token to token."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTTrainer
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from reasoner.compat.vllm import collapse_runs, forget_images
 
 WRITTEN_FOR = "1.16"
+#: The label of a token that has no loss.
+IGNORED = -100
 
 
 def free_port() -> int:
@@ -114,3 +118,50 @@ class TokenAdvantageTrainer(GRPOTrainer):
         if added is not None:
             output["advantages"] = output["advantages"].unsqueeze(1) + added
         return output
+
+
+class WeighingCollator(DataCollatorForVisionLanguageModeling):
+    """TRL's collator for prompts with completions, which adds the weight of each token as `token_weights`.
+
+    Args:
+        weigh: from the text of a completion to one weight for each of its tokens.
+    """
+
+    def __init__(self, *args: Any, weigh: Callable[[str], list[float]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.weigh = weigh
+
+    def torch_call(self, examples: list[Any]) -> dict[str, Any]:
+        texts = [example["completion"][0]["content"] for example in examples]
+        batch = super().torch_call(examples)
+        weights = torch.ones_like(batch["labels"], dtype=torch.float32)
+        for row, labels, text in zip(weights, batch["labels"], texts, strict=True):
+            places = (labels != IGNORED).nonzero()[:, 0]  # the completion, then the end of its turn
+            found = self.weigh(text)
+            row[places[: len(found)]] = torch.tensor(found)
+        batch["token_weights"] = weights
+        return batch
+
+
+class WeighingTrainer(SFTTrainer):
+    """TRL's SFT trainer on the batches of a `WeighingCollator`: the weighted mean of the tokens' losses.
+
+    Why: TRL's `compute_loss_func` sees neither the batch nor the fused log-probabilities, and costs a second forward.
+    Guard: tests/reasoner/training/test_weights.py.
+    """
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        weights = inputs.pop("token_weights")[:, 1:]
+        counted = inputs["labels"][:, 1:] != IGNORED
+        weights = weights / weights[counted].mean()
+
+        def weigh(module: Any, given: Any, output: Any) -> Any:
+            if output.get("log_probs") is not None:
+                output.log_probs = output.log_probs * weights
+            return output
+
+        hook = model.register_forward_hook(weigh)
+        try:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        finally:
+            hook.remove()

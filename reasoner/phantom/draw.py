@@ -69,7 +69,7 @@ class Anatomy:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, site: str) -> Anatomy:
-        stout = site == "b"
+        stout = {"b": 1.0, "c": -0.6}.get(site, 0.0)  # of the site's patients
         dome = rng.uniform(0.36, 0.46) - 0.06 * stout
         return cls(
             cage_width=rng.uniform(0.68, 0.76) + 0.03 * stout,
@@ -339,7 +339,7 @@ def attenuation(body: _Body, signs: Sequence[Sign], rng: np.random.Generator) ->
 
 
 def draw(anatomy: Anatomy, signs: Sequence[Sign], site: str, size: int, key: Sequence[int]) -> NDArray[np.uint8]:
-    """One image, (size, size) grey levels; `key` seeds its pose, markings and noise, `site` is `a` or `b`."""
+    """One image, (size, size) grey levels; `key` seeds its pose, markings and noise, `site` is `a`, `b` or `c`."""
     rng = np.random.default_rng(list(key))
     exposure = Exposure.sample(rng, site)
     return expose(attenuation(_Body(anatomy, exposure, size), signs, rng), exposure, rng)

@@ -48,6 +48,19 @@ class Exposure:
                 collimation=tuple(rng.uniform(0.01, 0.06, size=4)),
                 marker=str(rng.choice(["L", "R"])),
             )
+        if site == "c":  # a flat, dark scan of a film, a little turned
+            return cls(
+                shift=(rng.uniform(-0.07, 0.07), rng.uniform(-0.06, 0.06)),
+                scale=rng.uniform(0.94, 1.08),
+                angle=rng.uniform(-0.07, 0.07),
+                low=rng.uniform(0.06, 0.14),
+                high=rng.uniform(0.98, 1.12),
+                gamma=rng.uniform(1.10, 1.45),
+                noise=rng.uniform(0.012, 0.022),
+                grain=0.6,
+                cloud=0.05,
+                marker=str(rng.choice(["L", "R"])),
+            )
         return cls(
             shift=(rng.uniform(-0.06, 0.06), rng.uniform(-0.05, 0.05)),
             scale=rng.uniform(0.92, 1.06),

@@ -15,8 +15,12 @@ ORDER = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Fracture", "Car
 TRANSIENT = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Consolidation")  # what a later image may lack
 PATCHES = ("Consolidation", "Lung Lesion")
 #: Probability of 0, 1, 2, 3 findings, and the relative frequency of each class in `ORDER`.
-COUNTS = {"a": (0.27, 0.29, 0.27, 0.17), "b": (0.15, 0.30, 0.30, 0.25)}
-WEIGHTS = {"a": (1.15, 1.0, 1.0, 0.9, 1.05, 1.0, 0.95), "b": (1.9, 0.7, 1.9, 0.7, 1.2, 0.9, 0.7)}
+COUNTS = {"a": (0.27, 0.29, 0.27, 0.17), "b": (0.15, 0.30, 0.30, 0.25), "c": (0.35, 0.35, 0.20, 0.10)}
+WEIGHTS = {
+    "a": (1.15, 1.0, 1.0, 0.9, 1.05, 1.0, 0.95),
+    "b": (1.9, 0.7, 1.9, 0.7, 1.2, 0.9, 0.7),
+    "c": (0.8, 1.2, 0.6, 1.5, 0.9, 1.3, 1.3),
+}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The embedded default source: procedurally drawn chest phantoms with free-text reports.
 
-Two sites: `train`, `val` and `test` share one drawing style; `site_b` has another habitus, film, noise and label prior,
-to measure generalisation. Findings are sampled in `sample`, drawn in `draw` and worded in `report`. Everything follows
-from `seed`; each study has a random stream of its own, so partitions are independent.
+Three sites: `train`, `val` and `test` share one drawing style; `site_b` and `site_c` have another habitus, film, noise
+and label prior each, to measure generalisation: `site_c` while settings are chosen, `site_b` after. Findings are
+sampled in `sample`, drawn in `draw` and worded in `report`. Everything follows from `seed`; each study has a random
+stream of its own, so partitions are independent.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ class PhantomSource:
     Args:
         input: unused; the source makes its own data.
         output: folder that receives `images/{split}/{study_id}.png` (8-bit grey).
-        train, val, test, site_b: how many studies of each split.
+        train, val, test, site_b, site_c: how many studies of each split.
         image_size: pixels along each edge.
         seed: fixes everything.
         omit_rate, hedge_rate: share of the findings that reports of `train` and `val` leave out, or hedge; reports of
-            `test` and `site_b` are complete, as if read twice. Labels are complete everywhere.
+            the others are complete, as if read twice. Labels are complete everywhere.
         prior_rate: share of the studies that come with an earlier image of the same patient.
     """
 
@@ -52,6 +53,7 @@ class PhantomSource:
         val: int = 200,
         test: int = 1_000,
         site_b: int = 1_000,
+        site_c: int = 0,
         image_size: int = 112,
         seed: int = 0,
         omit_rate: float = 0.25,
@@ -59,7 +61,7 @@ class PhantomSource:
         prior_rate: float = 0.15,
     ) -> None:
         self.output = Path(output)
-        self.counts = {"train": train, "val": val, "test": test, "site_b": site_b}
+        self.counts = {"train": train, "val": val, "test": test, "site_b": site_b, "site_c": site_c}
         self.image_size, self.seed = image_size, seed
         self.omit_rate, self.hedge_rate, self.prior_rate = omit_rate, hedge_rate, prior_rate
         for name, value in (("omit_rate", omit_rate), ("hedge_rate", hedge_rate), ("prior_rate", prior_rate)):
@@ -103,7 +105,7 @@ class PhantomSource:
         rng = np.random.default_rng(self._key(split, index))
         site = _site(split)
         case = sample_case(rng, site, self.prior_rate)
-        complete = split in ("test", "site_b")
+        complete = split not in ("train", "val")
         written = write_report(
             rng,
             case.signs,
@@ -151,4 +153,4 @@ class PhantomSource:
 
 
 def _site(split: str) -> str:
-    return "b" if split == "site_b" else "a"
+    return {"site_b": "b", "site_c": "c"}.get(split, "a")

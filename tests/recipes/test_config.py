@@ -79,7 +79,11 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", [f"seed={2**32}"], "seed: input should be less than"),
         ("phantom", ["eval.samples=1e30"], "eval.samples: "),
         ("phantom", ["eval.splits=[]"], "eval.splits: list should have at least 1 item"),
-        ("phantom", ["eval.splits=[nope]"], "eval.splits.0: input should be 'train', 'val', 'test' or 'site_b'"),
+        (
+            "phantom",
+            ["eval.splits=[nope]"],
+            "eval.splits.0: input should be 'train', 'val', 'test', 'site_b'",
+        ),
         ("phantom", ["eval.tasks=[nope]"], "eval.tasks.0: input should be 'abnormality_list'"),
         ("phantom", ["sft.tasks=[nope]"], "sft.tasks.0: input should be 'abnormality_list'"),
         ("phantom", ["grpo.tasks=[]"], "grpo.tasks: list should have at least 1 item"),

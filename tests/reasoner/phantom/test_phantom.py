@@ -31,7 +31,7 @@ WORDS = {
 
 
 def small(output: Path, **options: object) -> PhantomSource:
-    return PhantomSource(None, output, **{"train": 12, "val": 3, "test": 4, "site_b": 4, **options})  # type: ignore[arg-type]
+    return PhantomSource(None, output, **{"train": 12, "val": 3, "test": 4, "site_b": 4, "site_c": 4, **options})  # type: ignore[arg-type]
 
 
 def studies(source: PhantomSource) -> list[Study]:
@@ -52,7 +52,7 @@ def cases(split: str, count: int, **options: object):
 
 def test_studies_carry_what_the_pipeline_needs(tmp_path: Path) -> None:
     rows = studies(small(tmp_path, prior_rate=0.5))
-    assert [sum(row.split == split for row in rows) for split in SPLITS] == [12, 3, 4, 4]
+    assert [sum(row.split == split for row in rows) for split in SPLITS] == [12, 3, 4, 4, 4]
     assert len({row.study_id for row in rows}) == len(rows)
     for row in rows:
         assert row.source == "phantom" and row.labels is not None and set(row.labels) == set(CLASSES)
@@ -83,7 +83,7 @@ def test_partitions_are_independent_and_cover_each_study_once(tmp_path: Path) ->
 
 
 def test_splits_never_share_an_image(tmp_path: Path) -> None:
-    rows = studies(small(tmp_path, train=30, val=30, test=30, site_b=30, image_size=48))
+    rows = studies(small(tmp_path, train=30, val=30, test=30, site_b=30, site_c=30, image_size=48))
     pixels = [Path(path).read_bytes() for row in rows for path in row.images]
     assert len(set(pixels)) == len(pixels)
 
@@ -107,7 +107,7 @@ def test_reports_leave_out_and_hedge_at_the_given_rates_and_only_in_training() -
         hedged += len(reading.hedged)
     assert abs(omitted / drawn - 0.25) < 0.03
     assert abs(hedged / (drawn - omitted) - 0.08) < 0.02
-    for split in ("test", "site_b"):
+    for split in ("test", "site_b", "site_c"):
         assert all(not reading.omitted and not reading.hedged for _, reading in cases(split, 300))
 
 
@@ -135,7 +135,7 @@ def test_every_finding_that_is_not_omitted_is_named_with_its_side() -> None:
                 assert sign.side is None or sign.side in sentence or sign.side in body(reading.report)
 
 
-@pytest.mark.parametrize("split", ["test", "site_b"])
+@pytest.mark.parametrize("split", ["test", "site_b", "site_c"])
 def test_the_miner_reads_the_truth_from_complete_reports(split: str) -> None:
     decisions = wrong = 0
     for case, reading in cases(split, 300, prior_rate=0.3):

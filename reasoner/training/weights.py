@@ -1,0 +1,57 @@
+"""What each token of a reference completion weighs in the loss of SFT.
+
+Most words of a chain are its template; what depends on the image hangs on few of them: how a sentence opens ("There is
+no ..." or "There is a ..."), the words that name a finding, and the answer. Weighing these more lets small models learn
+the rare findings too, in the same steps (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from reasoner.findings import extract_text, split_sentences
+from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+
+
+@dataclass(frozen=True)
+class TokenWeights:
+    """Weights of tokens, where all others weigh 1; of several that concern a token the largest counts."""
+
+    openings: float = 1.0
+    """The first word of each sentence of the reasoning."""
+    findings: float = 1.0
+    """The words of findings that are present or uncertain."""
+    answers: float = 1.0
+    """The words of the answer."""
+
+    @property
+    def even(self) -> bool:
+        """Whether all tokens weigh the same."""
+        return set(astuple(self)) == {1.0}
+
+
+def token_weights(tokenizer: Any, completion: str, weights: TokenWeights) -> list[float]:
+    """One weight for each token of `completion`, as `tokenizer` (a fast one) divides it without special tokens."""
+    offsets = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    found = list(_weighed(completion, weights))
+    return [
+        max((weight for first, last, weight in found if start < last and first < end), default=1.0)
+        for start, end in offsets
+    ]
+
+
+def _weighed(completion: str, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
+    """The stretches `completion[first:last]` that have a weight of their own."""
+    first, last = _inside(completion, THINK_OPEN, THINK_CLOSE)
+    for start, end in split_sentences(completion, first, last):
+        yield start, start + len(completion[start:end].split(maxsplit=1)[0]), weights.openings
+    for finding in extract_text(completion[first:last]):
+        if finding.evidence and finding.status != "absent":
+            yield first + finding.evidence.start, first + finding.evidence.end, weights.findings
+    yield *_inside(completion, ANSWER_OPEN, ANSWER_CLOSE), weights.answers
+
+
+def _inside(completion: str, opening: str, closing: str) -> tuple[int, int]:
+    return completion.index(opening) + len(opening), completion.index(closing)
