@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
-from reasoner.findings.answers import ARTICLES, END, Entry, Trie, singular, vocabulary
+from reasoner.findings.answers import ARTICLES, END, Entry, Trie, is_attribute, singular, vocabulary
 
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
+_FENCE = re.compile(r"```[a-z]*")
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
-_TAG = re.compile(r"</?[a-z][^<>\n]{0,40}>|<\|[^<>\n]{0,40}\|>|&nbsp;")
+_TAG = re.compile(r"</?[a-z][^<>\n]{0,40}>|<\|[^<>\n]{0,40}\|>")
 _LATEX = re.compile(r"\\n(?![a-z])|\\(?:neg|lnot)\b|\\[A-Za-z]{1,20}|\\[^\w\s]")
 _TICKED, _UNTICKED = re.compile(r"\[[xX]\]|[✓✔✅☑]"), re.compile(r"\[ \]|[✗✘❌✖☐¬]")
+#: A line whose marks stand after what they are about.
+_MARKED_AFTER = re.compile(r"(?m)^[^\n|✓✔✅☑✗✘❌✖☐]*[A-Za-z][^\n|✓✔✅☑✗✘❌✖☐]*[✓✔✅☑✗✘❌✖☐][^\n|]*$")
+_TICK_AFTER = re.compile(r"([✓✔✅☑✗✘❌✖☐])\ufe0f?")
 _BULLET = re.compile(r"(?m)^[ \t>]*(?:[-*•·‣◦–+]|\(?\d{1,2}[.)])(?=[ \t])")
 _NUMBER = re.compile(
     r"(?:(?<=\s)|(?<=[,;:]))\(?\d{1,2}[.)]\s+(?=[^\W\d])|(?<=\s)\(\d{1,2}\)\s*(?=[^\W\d])|^\(\d{1,2}\)\s*"
@@ -22,13 +27,20 @@ _NUMBER = re.compile(
 _DECORATION = re.compile(r"[*_`#\"“”„«»{}$]|(?<=\w)-(?=\w)|''")
 _SIGN = re.compile(r"\(([+-])\)|(?<=\w)\s?([+-])(?=\s*(?:[,;\n|]|$))")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z*]{1,20}\}")
+_SHORTHAND = re.compile(r"\b[a-z]/[a-z]\b", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"\b(?:i\. ?e|e\. ?g)\b\.?,?")
+_ARROW = re.compile(r"[-=]{1,2}>|[→⇒]")
+_LEADERS = re.compile(r"[ .]*\.{4,}\s*(?=(?:yes|no|present|absent|positive|negative)\b)", re.IGNORECASE)
 _SPACED_DASH = re.compile(r"\s[-–—]+\s|[–—]")
-_TOKEN = re.compile(r"\d+[.,]\d+|[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|\n")
+_TOKEN = re.compile(r"\d+[.,]\d+|[^\W_]+(?:['’][^\W_]+)*|\.{2,}|[^\w\s]|\n")
 _STOPS = frozenset(".!?;\n•")
 _MARKS = frozenset(",:=|–()/")
 _SPLIT = {"cannot": ("can", "not"), "can't": ("can", "not"), "won't": ("will", "not")}
 
 
+#: In names of more words nothing is skipped.
+_LONGEST_NAME = 8
 #: Readings of longer texts are not kept.
 _MOST_KEPT = 2000
 Read = TypeVar("Read", bound=Callable[..., object])
@@ -72,12 +84,24 @@ def plain(text: str) -> str:
     text = _INVISIBLE.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
+    if "```" in text:
+        text = _FENCE.sub(" ", text)
     if "~~" in text:
         text = _STRUCK.sub(" ", text)
     if "<" in text or "&" in text:
-        text = _TAG.sub(" ", text).replace("&amp;", "&")
+        text = html.unescape(_TAG.sub(" ", text))
+    if "...." in text:
+        text = _LEADERS.sub(": ", text)
+    if ">" in text or "→" in text or "⇒" in text:
+        text = _ARROW.sub(" : ", text)
     if "\\" in text:
+        text = _ENVIRONMENT.sub(" ", text).replace("\\item", "\n• ")
         text = _LATEX.sub(lambda m: "\n" if m[0] == r"\n" else " not " if m[0] in (r"\neg", r"\lnot") else " ", text)
+    text = _ABBREVIATION.sub(",", text)
+    if "/" in text:
+        text = _SHORTHAND.sub(lambda m: vocabulary().shorthand.get(m[0].lower(), m[0]), text)
+    if not text.isascii():
+        text = _MARKED_AFTER.sub(lambda m: _TICK_AFTER.sub(r": \1, ", m[0]), text)
     text = _UNTICKED.sub(" no ", _TICKED.sub(" yes ", text))
     if "+" in text or "-" in text:
         text = _SIGN.sub(lambda m: " yes " if "+" in m[0] else " no ", text)
@@ -107,13 +131,19 @@ def tokens_of(text: str) -> list[Token]:
     return tokens
 
 
-def longest(trie: Trie, tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
-    """The longest phrase of the trie that starts at token i, and the token after it."""
+def longest(
+    trie: Trie, tokens: Sequence[Token], i: int, skipped: Callable[[str], bool] | None = None
+) -> tuple[Entry, int] | None:
+    """The longest phrase of the trie that starts at token i, and the token after it; words that are `skipped` may stand
+    in it."""
     node, found = trie, None
     for j in range(i, len(tokens)):
-        node = node.get(tokens[j].word)  # type: ignore[assignment]
-        if node is None:
+        following = node.get(tokens[j].word)
+        if following is None:
+            if skipped and i < j < i + _LONGEST_NAME and skipped(tokens[j].word):
+                continue
             break
+        node = following
         if END in node:
             found = node[END], j + 1
     return found
@@ -130,13 +160,15 @@ def parse(tokens: Sequence[Token], *namers: Namer) -> list[Item]:
             found = namer(tokens, i)
             if found and (best is None or found[1] > best[1]):
                 best = found
-        if tokens[i].word[0].isalnum() or tokens[i].word in "&/+":
+        if tokens[i].word[0].isalnum() or tokens[i].word in "&/+<>":
             found = longest(cues, tokens, i)
+            if found and found[1] == i + 1 and tokens[i].article and is_attribute(tokens[i].word):
+                found = None  # "on the right"
             if found and (best is None or found[1] > best[1]):
                 best = found
         if best is None:
             word = tokens[i].word
-            kind = "stop" if word in _STOPS else word if word in _MARKS else "word" if word[0].isalnum() else "mark"
+            kind = "stop" if word[0] in _STOPS else word if word in _MARKS else "word" if word[0].isalnum() else "mark"
             items.append(Item(kind, word, i, i + 1))
             i += 1
         else:
