@@ -37,11 +37,12 @@ class Vocabulary:
 
     `cues` change what is said of names; `classes` and `changes` name; `glue` names nothing; `fillers` are skipped where
     changes are read; `qualifiers` of abnormality are `adjectives`, `acute` or `other` ones; no option is a letter after
-    one of `letters`; `yes_no` are whole answers; after `no`, `pronouns` begin a sentence of their own; `noes` are words
-    for it, `interjections` may stand before; `concessive` words grant what does not count; after a comma, `relatives`
-    go on about what stands before; `surest` and `possible` tell how likely a choice is. Options are counted by
-    `ordinals` and `last` before one of `option_nouns`, and by `cardinals` after one of `counted_nouns`. After a denial,
-    `steady` (`no change in A`) leaves what is there. `shorthand` stands for words.
+    one of `letters`, and a capital one is before `no_nouns`, which follow no article; `yes_no` are whole answers; after
+    `no`, `pronouns` begin a sentence of their own; `noes` are words for it, `interjections` may stand before;
+    `concessive` words grant what does not count; after a comma, `relatives` go on about what stands before; `surest`
+    and `possible` tell how likely a choice is. Options are counted by `ordinals` and `last` before one of
+    `option_nouns`, and by `cardinals` after one of `counted_nouns`. After a denial, `steady` (`no change in A`) leaves
+    what is there. `shorthand` stands for words.
     """
 
     cues: Trie
@@ -54,6 +55,7 @@ class Vocabulary:
     yes_no: dict[str, str]
     pronouns: frozenset[str]
     relatives: frozenset[str]
+    no_nouns: frozenset[str]
     concessive: frozenset[str]
     interjections: frozenset[str]
     noes: frozenset[str]
@@ -140,6 +142,7 @@ def vocabulary() -> Vocabulary:
         yes_no={word: said for said, words in data["yes_no"].items() for word in words},
         pronouns=_words(data["pronouns"]),
         relatives=_words(data["relatives"]),
+        no_nouns=_words(data["no_nouns"]),
         concessive=_words(data["concessive"]),
         interjections=_words(data["interjections"]),
         noes=_words(data["noes"]),

@@ -173,6 +173,8 @@ class Options:
         if own and own[0][1] == label:
             return label
         cue = longest(vocabulary().cues, tokens, i + 1)
+        if token.raw.isupper() and after.word in vocabulary().no_nouns:  # "A for sure"
+            return label
         if cue and cue[0][1] in vocabulary().yes_no:  # "A yes, B no"
             return label
         ends = cue and (cue[1] >= len(tokens) or not tokens[cue[1]].word.isalnum())
@@ -218,14 +220,19 @@ def chosen(text: str, options: tuple[str, ...], question: str = "", one: bool = 
         return reading
     written = [(tokens[item.first].raw.upper(), item.value) for item in items if item.kind == NAME]
     if not any(raw == label or raw.isdecimal() for raw, label in written):
-        reading = _by_meaning(text, tokens, known, question, one) or reading
+        reading = _by_meaning(text, tokens, known, question, one, reading.asserted)
     left = known.words.keys() - reading.excluded
-    if not (reading.asserted or reading.open) and len(left) == 1 and len(known.words) > 1:
+    if reading.asserted or reading.open:
+        return reading
+    if len(left) == 1 and len(known.words) > 1:
         return reading._replace(asserted=frozenset(left))
-    return reading
+    return _by_meaning(text, tokens, known, question, one, reading.asserted) if reading.excluded else reading
 
 
-def _by_meaning(text: str, tokens: Sequence[Token], known: Options, question: str, one: bool) -> Reading | None:
+def _by_meaning(
+    text: str, tokens: Sequence[Token], known: Options, question: str, one: bool, named: frozenset[str]
+) -> Reading:
+    """The reading of an answer that names the options `named` by their words, and others by what these mean."""
     means = known.meanings
     if {"yes", "no"} <= means.keys():
         return _only(means.get(yes_or_no(text, question) or ""))
@@ -234,6 +241,9 @@ def _by_meaning(text: str, tokens: Sequence[Token], known: Options, question: st
         return _only(label)
     items = parse(tokens, known.at, known.meant)
     reading = known.gathered(ranked(read(items, tokens, options=True), one))
+    normal = means.get(NO_FINDING, "")
+    if normal in reading.asserted - named and NO_FINDING not in parse_class_list(text).classes:  # "heart: normal"
+        reading = reading._replace(asserted=reading.asserted - {normal})
     if reading.asserted or reading.open:
         return reading
     chosen_none = any(item.kind == "none" and " " in item.value for item in items)
@@ -283,7 +293,7 @@ def _past(tokens: Sequence[Token], j: int, step: int, counts: Mapping[str, int])
 
 def _run(match: re.Match[str]) -> str:
     first, last = LETTERS.index(match[1]), LETTERS.index(match[2])
-    return ", ".join(LETTERS[first : last + 1]) if first < last else match[0]
+    return f"{', '.join(LETTERS[first:last])} and {match[2]}" if first < last else match[0]
 
 
 def _whole(tokens: Sequence[Token], namer: Namer) -> str | None:
@@ -315,15 +325,15 @@ def change(text: str) -> str | None:
     tokens = [t for n, t in enumerate(tokens) if t.word != "," or [u.word for u in tokens[n + 1 : n + 2]] != ["now"]]
     items = parse(tokens, _change_at)
     items = [item for n, item in enumerate(items) if n == 0 or items[n - 1].kind != "beyond"]  # "not just improved"
-    reading = gather(read(items, tokens))
+    reading = gather(ranked(read(items, tokens), True))
     if reading.vague:
         return None
     said = set(reading.clear)
     if len(said) > 1:
-        said -= {"remaining"}
+        said -= {"remaining", "ended"}
     if not said and {"worsening", "improving"} <= reading.excluded:
         said = {"stable"}
-    if not said and reading.excluded == {"ended"}:  # "no effusion any more"
+    if not said and reading.excluded and reading.excluded <= {"ended", "remaining"}:  # "no effusion any more"
         said = {"resolved"}
     if len(said) != 1:
         return None

@@ -16,6 +16,10 @@ VALUES = frozenset(":=|–")
 _SHARE = re.compile(r"0[.,]\d+")
 
 
+_AFTER_ANSWERS = frozenset(("stop", ",", "and", "–", "("))
+_PREDICATES = frozenset(("good", "bad", "one", "many", "modal", "verb"))
+
+
 class Clauses:
     """The state of one walk over the items, and a step for each kind of item that acts within a clause.
 
@@ -32,6 +36,7 @@ class Clauses:
         self.hushed = ""  # up to where nothing is chosen: the end of the clause, sentence or text
         self.listed = self.heading = False  # the denial in force goes on after commas, and after lines
         self.segment = 0
+        self.last_out = False  # the last predicate denied
         self.replied = False  # the sentence answers a question
         self.former: list[Named] = []  # what was said before it was taken back
         self.flat = False  # it was taken back by `no`
@@ -49,6 +54,7 @@ class Clauses:
         self.valued = self.either = self.this = False  # met: a colon after a name, `either`, `this`
         self.verb = self.joined = self.predicate = ""  # last met, since the last name
         self.quantified: list[Named] = []  # `all` of this clause
+        self.unreal = False  # `would` was met
         self.conceding = False  # the clause says what is granted
         self.second = False  # the next name comes second
         self.steady = False  # what is named is there as before
@@ -100,7 +106,8 @@ class Clauses:
         self.names.append(named)
 
     def all(self, k: int, item: Item) -> None:
-        if self.group and self.verb == "many":  # "they are all wrong"
+        floats = self.group and self._kind(k - 1) == NAME and self._kind(k + 1) in _PREDICATES  # "A and B all apply"
+        if floats or (self.group and self.verb == "many"):  # "they are all wrong"
             return
         self.name(k, item._replace(value=ALL))
         self.quantified = self.names[-1:]
@@ -135,7 +142,9 @@ class Clauses:
             self.nots, self.withdrawing = 1, True
 
     def than(self, k: int, item: Item) -> None:
-        """`A rather than B`: B is denied."""
+        """`A over B`, `more likely A than B`: B is denied."""
+        if item.value == "than" and not (self.group and self.group[-1].rank > 0):
+            return
         if self.group and self._kind(k + 1) == NAME and (item.value != ">" or self.options):
             self._settle()
             self.group, self.denied, self.used, self.verb, self.predicate = [], True, False, "", ""
@@ -159,6 +168,12 @@ class Clauses:
             self.nots = 1 - self.nots % 2
             self.predicate = "met"
             self.turn(k, item)
+
+    def too(self, k: int, item: Item) -> None:
+        """`A is wrong, B too`."""
+        if self.group and self.last_out and not self.verb and self.group[-1].segment == self.segment:
+            self.nots, self.predicate = 1, "met"
+            self._settle()
 
     def bad(self, k: int, item: Item) -> None:
         self.polar(k, 1)
@@ -189,6 +204,7 @@ class Clauses:
         self.predicate = "met"
         said = self.verb or self.valued or (self.group and self.group[-1].segment == self.segment)
         if self.group and said and (self.verb or not self.nots - bad or self._kind(k + 1) != NAME):
+            self.last_out = self.nots % 2 == 1
             self._settle()
             self.denied = self.used = self.valued = False
             self.verb, self.predicate = "", "said"
@@ -225,9 +241,12 @@ class Clauses:
 
     def modal(self, k: int, item: Item) -> None:
         self.verb = self.verb or "modal"
+        self.unreal = True
         if item.value in vocabulary().possible and self.group and self.group[-1].segment == self.segment:
             self.group[-1].rank = -1
             self.group[-1].void = self.group[-1].void or self.conceding
+        elif item.value in vocabulary().possible and not self.group:  # "could be A"
+            self.rank = -1
 
     def refer(self, k: int, item: Item) -> None:
         self.this = True
@@ -254,6 +273,9 @@ class Clauses:
 
     def part(self, k: int, item: Item) -> None:
         """`or`: the names on both sides are open; with `either` or a comma before, all of the list."""
+        if not self.group and not self.names and self.former:  # "A, wait, or B"
+            self.names, self.former = self.former, []
+            self.group = self.names[-1:]
         if not self.group:
             return
         self.joined = "and" if self.steady else "or"
@@ -299,8 +321,11 @@ class Clauses:
             self.hushed = ""
 
     def so(self, k: int, item: Item) -> None:
-        if self._kind(k - 1) not in ("not", "one", "many", "verb", "modal", "doubt"):
-            self.turn(k, item)
+        if self._kind(k - 1) in ("not", "one", "many", "verb", "modal", "doubt"):
+            return
+        self.turn(k, item)
+        if self.options and self._kind(k + 1) == NAME and self._kind(k + 2) in _AFTER_ANSWERS:  # "..., so A."
+            self.begun = len(self.names)
 
     def exist(self, k: int, item: Item) -> None:
         if self.used and not self.listed:
@@ -319,12 +344,19 @@ class Clauses:
             self._weigh(float(item.value.replace(",", ".")))
         self._rank(item.value)
         if not self.nots:
+            self._say_else(item)
             return
         degree = is_attribute(item.value)
         if degree and self.group and (self.verb or self.valued):  # "the effusion is not large"
             self.nots = 0
         elif (degree or item.value not in vocabulary().glue) and not self.verb and not self.valued:
             self.denied, self.used, self.nots = self.nots % 2 == 1, True, 0
+
+    def _say_else(self, item: Item) -> None:
+        """`A is tempting`: something else than that it is right."""
+        said = self.group and self.verb in ("one", "many") and not self.predicate
+        if said and self.group[-1].rank == 0 and item.value not in vocabulary().glue and not is_attribute(item.value):
+            self.group[-1].rank = -1
 
     def among(self, k: int, item: Item) -> None:
         self.chosen_from = end_of_choices(self.items, k)
@@ -334,6 +366,8 @@ class Clauses:
             self.hushed = self.hushed or "case"
         else:
             self.doubted = True
+            for named in self.group if self.verb == "modal" or self.unreal else ():  # "A would be right if ..."
+                named.void = True
 
     def doubt(self, k: int, item: Item) -> None:
         self.doubted = True

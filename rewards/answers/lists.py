@@ -11,6 +11,7 @@ from reasoner.findings import ancestors, concept_class, extract_text
 from reasoner.findings.answers import ABNORMAL, NAME, Entry, is_attribute, roles_of, vocabulary
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
+from rewards.answers.phrases import kind_at
 from rewards.answers.reading import read
 from rewards.answers.spelling import corrected
 from rewards.answers.stances import Reading, gather
@@ -18,6 +19,8 @@ from rewards.answers.text import Item, Token, longest, parse, plain, remembered,
 
 #: A name that is no class begins with it.
 UNKNOWN = "?"
+#: A list of organs has no more items.
+_MOST_LISTED = 40
 #: Adjectives that may stand before `abnormality`.
 _MOST_ADJECTIVES = 8
 _SEPARATORS = re.compile(r"[,;\n|•]|\band\b", re.IGNORECASE)
@@ -177,7 +180,7 @@ def _reading(text: str) -> tuple[Reading, set[str], bool]:
     tokens = corrected(tokens_of(text))
     items, normal = _chunked(parse(tokens, name_at, _steady_at), tokens)
     excepted = any(item.kind in ("except", "allbut") for item in items)
-    return gather(read(items, tokens), _NAMES, excepted=True), normal, excepted
+    return gather(read(items, tokens), _NAMES, excepted=True, normal=NO_FINDING), normal, excepted
 
 
 def stances(text: str) -> Reading:
@@ -202,14 +205,17 @@ def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item]
     made: list[Item] = []
     normal: set[str] = set()
     chunk: list[Item] = []
-    for item in (*items, Item("end", "", 0, 0)):
+    for n, item in enumerate((*items, Item("end", "", 0, 0))):
         if item.kind == ":" and chunk and _heads(chunk[-1], item, tokens):
             chunk.pop()
         if item.kind in (":", "–") and _speaks_of_organ(chunk, tokens):
             continue
         related = item.kind == "," and item.last < len(tokens) and tokens[item.last].word in vocabulary().relatives
         several = item.kind == "," and _lists_organs(chunk, tokens)
-        if item.kind not in _BREAKS or related or several:  # "the heart, which is large", "heart, lungs and bones are"
+        clause = item.kind == "and" and kind_at(items, n + 1) == "exists"  # "the heart is large and there is ..."
+        if not clause and (
+            item.kind not in _BREAKS or related or several
+        ):  # "the heart, which is large", "heart, lungs and bones are"
             chunk.append(item)
             continue
         found = _organs(chunk, tokens, normal)
@@ -230,12 +236,16 @@ def _heads(name: Item, mark: Item, tokens: Sequence[Token]) -> bool:
 
 
 def _lists_organs(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
-    """Whether a chunk names organs and says nothing of them yet."""
+    """Whether a chunk names organs, not many, and says nothing of them yet."""
+    if len(chunk) > _MOST_LISTED:
+        return False
     words = [tokens[item.first].word for item in chunk if item.kind == "word"]
     return _speaks_of_organ(chunk, tokens) and all("anatomy" in roles_of(word) or is_attribute(word) for word in words)
 
 
 def _speaks_of_organ(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
+    if len(chunk) > _MOST_LISTED:
+        return False
     words = [tokens[item.first].word for item in chunk if item.kind in ("word", "among", ",")]
     return len(words) == len(chunk) and any("anatomy" in roles_of(word) for word in words)
 

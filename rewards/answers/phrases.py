@@ -13,6 +13,7 @@ _MOST_AHEAD = 40
 _LISTED = frozenset((NAME, "all", ",", "word", "among", "good", "noun"))
 #: What a clause may begin after.
 _BEFORE_CLAUSES = frozenset(("stop", ",", "–", ":", "(", "but", "so"))
+_WITHDRAWALS = frozenset(("retract", "rethink", "not"))
 #: A reply is no longer, and of these besides polar words.
 _MOST_IN_REPLY = 8
 _IN_REPLIES = frozenset(("one", "many", "modal", "verb", "this"))
@@ -78,6 +79,8 @@ def is_no(items: Sequence[Item], k: int) -> bool:
 
 def withdraws(items: Sequence[Item], k: int) -> bool:
     """Whether item k takes back what stands before it."""
+    if items[k].kind not in _WITHDRAWALS:
+        return False
     if items[k].kind == "rethink":
         return kind_at(items, k - 1) in _BEFORE_CLAUSES or (k > 0 and items[k - 1].value in vocabulary().noes)
     return items[k].kind == "retract" or is_no(items, k)

@@ -102,9 +102,11 @@ class _Reader(Clauses):
         if self.group and (self.group[-1].segment == self.segment or not self._is_key(k)):
             self._settle()
             self.valued = True
+            if self.used and self._kind(k + 1) == NAME:  # "not A: B"
+                self.group, self.denied, self.used, self.valued = [], False, False, False
         elif self.replied:  # "A? No: B"
             self.nots = 0
-        elif item.kind == ":":  # "Absent: A, B"
+        elif item.kind == ":" or (item.kind == "–" and self.predicate):  # "Absent: A, B"
             self.denied = self.listed = self.heading = self.nots % 2 == 1
             self.nots, self.used, self.group = 0, False, []
 
@@ -156,6 +158,7 @@ _STEPS: dict[str, Callable[[_Reader, int, Item], None]] = {
     "not": _Reader.negate,
     "than": _Reader.than,
     "less": _Reader.less,
+    "too": _Reader.too,
     "withdraw": _Reader.withdraw,
     "bad": _Reader.bad,
     "good": _Reader.good,

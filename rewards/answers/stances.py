@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 #: The name of all options, of none of them, and of those that are not named.
@@ -73,6 +73,8 @@ def gather(
         names, excepted = [named for named in names if named.value != normal], True
     quantified = {value: [n for n in names if n.value == value and not n.open] for value in (ALL, NONE, OTHERS)}
     nothing = any(not n.excluded for n in quantified[NONE])
+    if any(named.value == normal and named.chosen for named in names):  # "everything is normal"
+        quantified[ALL] = []
     some = any(not n.excluded for n in quantified[ALL])
     turned = some or not (excepted or nothing or quantified[ALL])  # whether `except A` excludes A
     asserted: set[str] = set()
@@ -110,4 +112,5 @@ def ranked(names: Sequence[Named], one: bool) -> list[Named]:
         kept = set()
     if not kept or (one and len(kept) > 1):
         return list(names)
-    return [named for named in names if named.value in kept or not named.chosen]
+    left = [named for named in names if named.value in kept or not named.chosen]
+    return [replace(named, open=False) if named.chosen else named for named in left]

@@ -17,19 +17,18 @@ _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 _TAG = re.compile(r"</?[a-z][^<>\n]{0,40}>|<\|[^<>\n]{0,40}\|>")
 _LATEX = re.compile(r"\\n(?![a-z])|\\(?:neg|lnot)\b|\\[A-Za-z]{1,20}|\\[^\w\s]")
 _TICKED, _UNTICKED = re.compile(r"\[[xX]\]|[✓✔✅☑]"), re.compile(r"\[ \]|[✗✘❌✖☐¬]")
-#: A line whose marks stand after what they are about.
-_MARKED_AFTER = re.compile(r"(?m)^[^\n|✓✔✅☑✗✘❌✖☐]*[A-Za-z][^\n|✓✔✅☑✗✘❌✖☐]*[✓✔✅☑✗✘❌✖☐][^\n|]*$")
-_TICK_AFTER = re.compile(r"([✓✔✅☑✗✘❌✖☐])\ufe0f?")
+_MARK = re.compile(r"([✓✔✅☑✗✘❌✖☐])\ufe0f?")
 _BULLET = re.compile(r"(?m)^[ \t>]*(?:[-*•·‣◦–+]|\(?\d{1,2}[.)])(?=[ \t])")
 _NUMBER = re.compile(
     r"(?:(?<=\s)|(?<=[,;:]))\(?\d{1,2}[.)]\s+(?=[^\W\d])|(?<=\s)\(\d{1,2}\)\s*(?=[^\W\d])|^\(\d{1,2}\)\s*"
 )
 _DECORATION = re.compile(r"[*_`#\"“”„«»{}$]|(?<=\w)-(?=\w)|''")
-_SIGN = re.compile(r"\(([+-])\)|(?<=\w)\s?([+-])(?=\s*(?:[,;\n|]|$))")
+_SIGN = re.compile(r"\(([+-])\)|(?<=[\w:=])\s?([+-])(?=\s*(?:[,;\n|]|$))")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-z*]{1,20}\}")
 _SHORTHAND = re.compile(r"\b[a-z]/[a-z]\b", re.IGNORECASE)
 _ABBREVIATION = re.compile(r"\b(?:i\. ?e|e\. ?g)\b\.?,?")
+_VERSUS = re.compile(r"\b(vs)\.", re.IGNORECASE)
 _ARROW = re.compile(r"[-=]{1,2}>|[→⇒]")
 _LEADERS = re.compile(r"[ .]*\.{4,}\s*(?=(?:yes|no|present|absent|positive|negative)\b)", re.IGNORECASE)
 _SPACED_DASH = re.compile(r"\s[-–—]+\s|[–—]")
@@ -97,17 +96,25 @@ def plain(text: str) -> str:
     if "\\" in text:
         text = _ENVIRONMENT.sub(" ", text).replace("\\item", "\n• ")
         text = _LATEX.sub(lambda m: "\n" if m[0] == r"\n" else " not " if m[0] in (r"\neg", r"\lnot") else " ", text)
-    text = _ABBREVIATION.sub(",", text)
+    text = _VERSUS.sub(r"\1", _ABBREVIATION.sub(",", text))
     if "/" in text:
         text = _SHORTHAND.sub(lambda m: vocabulary().shorthand.get(m[0].lower(), m[0]), text)
     if not text.isascii():
-        text = _MARKED_AFTER.sub(lambda m: _TICK_AFTER.sub(r": \1, ", m[0]), text)
+        text = "\n".join(map(_with_values, text.split("\n")))
     text = _UNTICKED.sub(" no ", _TICKED.sub(" yes ", text))
     if "+" in text or "-" in text:
         text = _SIGN.sub(lambda m: " yes " if "+" in m[0] else " no ", text)
     text = _CAMEL.sub(" ", text)
     text = _NUMBER.sub("\n• ", _BULLET.sub("•", text))
     return _DECORATION.sub(" ", _SPACED_DASH.sub(" – ", text)).replace("[", " ").replace("]", " ").strip()
+
+
+def _with_values(line: str) -> str:
+    """A line whose marks stand after what they are about: `A ✓ B ✗`, with a colon before each."""
+    mark = _MARK.search(line)
+    if mark is None or "|" in line or not any(map(str.isalpha, line[: mark.start()])):
+        return line
+    return _MARK.sub(r": \1, ", line)
 
 
 def tokens_of(text: str) -> list[Token]:

@@ -24,7 +24,8 @@ _PREDICATE = re.compile(
 _SENTENCE_END = re.compile(r"[.;!?\n•]+(?=\s|$)|$")
 #: What is asked about in general: any abnormality.
 _ANYTHING = "cardiopulmonary_abnormality"
-_WORDS = frozenset(("yes", "no"))
+_OTHER = {"yes": "no", "no": "yes"}
+_PLAIN = re.compile(r"(?:yes|no)\b", re.I)
 #: What a clause without a verb is made of, as far as it matters.
 _NO_VERB = frozenset(("word", "among", "good", "bad", "not", "none", "and", "or", "mark", "stop", *",:–()"))
 _VALUES = frozenset(("good", "bad", "not"))
@@ -49,18 +50,29 @@ def yes_or_no(text: str, question: str = "") -> str | None:
     text = plain(text)
     if said := vocabulary().yes_no.get(text.lower().strip(" .")):
         return said
+    topics = _topics(question)
     for part in reversed(_parts(text)):
-        votes: list[str] = []
-        start = 0
-        for match in _SENTENCE_END.finditer(part):
-            if part[start : match.start()].strip():
-                votes += _votes(part[start : match.end()], _topics(question), bool(votes))
-            start = match.end()
-        votes = votes or _told(_completed(part, question), _topics(question))
+        votes = _part_votes(part, topics) or _told(_completed(part, question), topics)
         if votes:
             clear = set(votes) - {"doubt"}
             return clear.pop() if len(clear) == 1 and "open" not in clear else None
     return None
+
+
+def _part_votes(part: str, topics: Sequence[Finding]) -> list[str]:
+    """What the sentences of a text say."""
+    votes: list[str] = []
+    asked: list[str] = []  # what the question before would say of the topics
+    start = 0
+    for match in _SENTENCE_END.finditer(part):
+        if sentence := part[start : match.end()].strip():
+            vote = _votes(sentence, topics, bool(votes))
+            if asked == ["no"] and _PLAIN.match(sentence):  # "Normal? Yes."
+                vote = [_OTHER.get(said, said) for said in vote[:1]] + vote[1:]
+            votes += vote
+            asked = _told(sentence.rstrip("?"), topics) if sentence.endswith("?") else []
+        start = match.end()
+    return votes
 
 
 def _completed(text: str, question: str) -> str:
@@ -77,11 +89,11 @@ def _parts(text: str) -> list[str]:
     """The text in parts, each of which takes back those before it."""
     tokens = tokens_of(text)
     items = parse(tokens)
-    cuts = [
-        tokens[item.first].start if is_no(items, k) else tokens[item.last - 1].end
-        for k, item in enumerate(items)
-        if withdraws(items, k)
-    ]
+    cuts: list[int] = []
+    for k, item in enumerate(items):
+        if withdraws(items, k):
+            cuts += [tokens[item.first].start] if is_no(items, k) else []
+            cuts.append(tokens[item.last - 1].end)
     return [text[start:end].lstrip(" .,:–") for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
@@ -110,9 +122,7 @@ def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
         return whole
     if rest < len(tokens):
         prose = sentence[tokens[rest].start :]
-        turns = [item.last for item in items if item.kind == "but" and rest <= item.last < len(tokens)]
-        # "it looks like A, but it is B, so no"
-        weighed = sentence[tokens[turns[-1]].start :] if concluded and turns else prose
+        weighed = (concluded and _after_but(prose)) or prose  # "it looks like A, but it is B, so no"
         votes += _told(weighed, topics, bool(concluded))
         votes += [] if votes or told or concluded else _being(prose, items, topics)
         votes += concluded
@@ -124,7 +134,7 @@ def _concluded(segments: Sequence[Sequence[Item]]) -> list[str]:
     found = [_polarity(segment) for segment in segments if _concludes(segment)]
     if len(segments) > 1 and not _NO_VERB.issuperset(item.kind for item in segments[-2]):
         plain_words = [item.value for item in segments[-1] if item.kind != "stop"]
-        found += [_polarity(segments[-1])] if len(plain_words) == 1 and plain_words[0] in _WORDS else []
+        found += [_polarity(segments[-1])] if len(plain_words) == 1 and plain_words[0] in _OTHER else []
     return [vote for vote in found if vote]
 
 
@@ -144,7 +154,7 @@ def _general(topics: Sequence[Finding]) -> bool:
 def _told(prose: str, topics: Sequence[Finding], surely: bool = False) -> list[str]:
     """What the findings of some prose say about what was asked; `surely`: uncertain ones do not count."""
     if _general(topics):
-        said = impression(prose)
+        said = impression(prose) or impression(_after_but(prose))
         normal = all(topic.status == "absent" for topic in topics)
         return [] if said is None else ["yes" if (said == "normal") == normal else "no"]
     reading = stances(prose)
@@ -160,6 +170,13 @@ def _told(prose: str, topics: Sequence[Finding], surely: bool = False) -> list[s
         vote = _relation(finding, topics)
         votes += ["open" if vote and name in reading.open else vote] if vote else []
     return list(dict.fromkeys(votes if topics else votes[:1]))
+
+
+def _after_but(text: str) -> str:
+    """What follows the last `but` of a text; "" without one."""
+    tokens = tokens_of(text)
+    turns = [item.last for item in parse(tokens) if item.kind == "but" and item.last < len(tokens)]
+    return text[tokens[turns[-1]].start :] if turns else ""
 
 
 def _segments(items: Sequence[Item]) -> list[list[Item]]:
@@ -194,9 +211,9 @@ def _polarity(segment: Sequence[Item]) -> str | None:
         return "doubt"
     if "aside" in kinds:  # "at first I thought no"
         return None
-    if any(is_attribute(item.value) for item in segment if item.kind == "word"):  # "Yes, but not large"
-        return None
     denials = [item.value for item in segment if item.kind in ("not", "none", "bad")]
+    if denials and any(is_attribute(item.value) for item in segment if item.kind == "word"):  # "but not large"
+        return None
     if denials:
         return "no" if len(set(denials)) % 2 else "yes"
     being = "this" in kinds and not {"one", "verb", "modal"}.isdisjoint(kinds)
