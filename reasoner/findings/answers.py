@@ -40,9 +40,9 @@ class Vocabulary:
     one of `letters`, and a capital one is before `no_nouns`, which follow no article; `yes_no` are whole answers; after
     `no`, `pronouns` begin a sentence of their own; `noes` are words for it, `interjections` may stand before;
     `concessive` words grant what does not count; after a comma, `relatives` go on about what stands before; `surest`
-    and `possible` tell how likely a choice is. Options are counted by `ordinals` and `last` before one of
-    `option_nouns`, and by `cardinals` after one of `counted_nouns`. After a denial, `steady` (`no change in A`) leaves
-    what is there. `shorthand` stands for words.
+    and `possible` tell how likely a choice is, `certain` how sure one is. Options are counted by `ordinals` and `last`
+    before one of `option_nouns`, and by `cardinals` after one of `counted_nouns`. After a denial, `steady` (`no change
+    in A`) leaves what is there. `shorthand` stands for words.
     """
 
     cues: Trie
@@ -61,6 +61,7 @@ class Vocabulary:
     noes: frozenset[str]
     surest: frozenset[str]
     possible: frozenset[str]
+    certain: frozenset[str]
     ordinals: dict[str, int]
     last: frozenset[str]
     cardinals: dict[str, int]
@@ -135,7 +136,7 @@ def vocabulary() -> Vocabulary:
         cues,
         _classes(data),
         changes,
-        glue=_words(data["glue"]),
+        glue=_words(data["glue"]) | _words(data["interjections"]),
         fillers=_words(data["fillers"]),
         qualifiers={singular(word): kind for kind in ("adjectives", "acute", "other") for word in abnormality[kind]},
         letters=_words(data["letter_names"]),
@@ -148,6 +149,7 @@ def vocabulary() -> Vocabulary:
         noes=_words(data["noes"]),
         surest=frozenset(data["surest"]),
         possible=_words(data["possible"]),
+        certain=_words(data["certain"]),
         ordinals=_counts(data["ordinals"]),
         last=_words(data["last"]),
         cardinals=_counts(data["cardinals"]),

@@ -240,7 +240,8 @@ def _by_meaning(
     if told and (label := means.get(told) or means.get(_NEXT_CHANGE[told])):
         return _only(label)
     items = parse(tokens, known.at, known.meant)
-    reading = known.gathered(ranked(read(items, tokens, options=True), one))
+    names = read(items, tokens, options=True)
+    reading = known.gathered(ranked(names, one))
     normal = means.get(NO_FINDING, "")
     if normal in reading.asserted - named and NO_FINDING not in parse_class_list(text).classes:  # "heart: normal"
         reading = reading._replace(asserted=reading.asserted - {normal})
@@ -249,7 +250,8 @@ def _by_meaning(
     chosen_none = any(item.kind == "none" and " " in item.value for item in items)
     nothing = NO_FINDING in means and not chosen_none and parse_class_list(text).classes == (NO_FINDING,)
     label = means[NO_FINDING] if nothing else known.reported(text) or _by_words(items, tokens, known)
-    return _only(label) if label and label not in reading.excluded else reading
+    spoken_of = {item.value for item in items if item.kind == NAME}  # it was read what is said of these
+    return _only(label) if label and label not in spoken_of else reading
 
 
 def _by_words(items: Sequence[Item], tokens: Sequence[Token], known: Options) -> str | None:

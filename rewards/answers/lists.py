@@ -169,7 +169,8 @@ def impression(text: str) -> str | None:
     reading, normal, _ = _reading(text)
     if NO_FINDING in classes or reading.vague:
         return None
-    if classes or unknown or ABNORMAL in reading.clear or NO_FINDING in reading.excluded:
+    findings = any(name[1:].replace(" ", "_") in load().concepts for name in reading.clear if name.startswith(UNKNOWN))
+    if classes or findings or ABNORMAL in reading.clear or NO_FINDING in reading.excluded:
         return "abnormal"
     return "normal" if "lungs" in normal and not reading.asserted else None
 
@@ -180,7 +181,7 @@ def _reading(text: str) -> tuple[Reading, set[str], bool]:
     tokens = corrected(tokens_of(text))
     items, normal = _chunked(parse(tokens, name_at, _steady_at), tokens)
     excepted = any(item.kind in ("except", "allbut") for item in items)
-    return gather(read(items, tokens), _NAMES, excepted=True, normal=NO_FINDING), normal, excepted
+    return gather(read(items, tokens), excepted=True, normal=NO_FINDING), normal, excepted
 
 
 def stances(text: str) -> Reading:
@@ -191,9 +192,6 @@ def stances(text: str) -> Reading:
 def name_of(concept: str) -> str:
     """The name under which a concept of the lexicon is read: its class, or itself."""
     return concept_class(concept) or UNKNOWN + concept.replace("_", " ")
-
-
-_NAMES = tuple(name for name in CLASSES if name != NO_FINDING)
 
 
 def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item], set[str]]:

@@ -11,12 +11,14 @@ ALL, NONE, OTHERS = "*", "-", "+"
 
 
 class Reading(NamedTuple):
-    """The names of an answer. One that is both asserted and excluded stands in both; `nothing`: it says `none`."""
+    """The names of an answer. One that is both asserted and excluded stands in both; `nothing`: it says `none`; of the
+    `silent` ones nothing is said (`history of A`)."""
 
     asserted: frozenset[str]
     excluded: frozenset[str]
     open: frozenset[str]
     nothing: bool = False
+    silent: frozenset[str] = frozenset()
 
     @property
     def clear(self) -> frozenset[str]:
@@ -68,6 +70,8 @@ def gather(
         excepted: whether `except A`, of nothing that is said, asserts A.
         normal: the name of normality: `normal except A` asserts A alone.
     """
+    names = list(names)
+    silent = {named.value for named in names if not named.counts}
     names = [named for named in names if named.counts]
     if any(named.excepted for named in names) and any(named.value == normal for named in names):
         names, excepted = [named for named in names if named.value != normal], True
@@ -89,7 +93,8 @@ def gather(
     others = set(universe) - asserted - excluded - left_open
     for named in quantified[OTHERS] + quantified[ALL]:
         (excluded if named.excluded else asserted).update(others)
-    return Reading(frozenset(asserted), frozenset(excluded), frozenset(left_open), nothing)
+    silent -= asserted | excluded | left_open
+    return Reading(frozenset(asserted), frozenset(excluded), frozenset(left_open), nothing, frozenset(silent))
 
 
 def ranked(names: Sequence[Named], one: bool) -> list[Named]:

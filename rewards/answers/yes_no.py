@@ -29,6 +29,8 @@ _PLAIN = re.compile(r"(?:yes|no)\b", re.I)
 #: What a clause without a verb is made of, as far as it matters.
 _NO_VERB = frozenset(("word", "among", "good", "bad", "not", "none", "and", "or", "mark", "stop", *",:–()"))
 _VALUES = frozenset(("good", "bad", "not"))
+#: What says something of what was asked.
+_SAYING = frozenset(("good", "bad", "not", "none", "exists", "answer", "final", "or", "doubt"))
 #: A question whose answer would deny so many findings asks whether all is normal.
 _MANY = 5
 
@@ -101,6 +103,9 @@ def _votes(sentence: str, topics: Sequence[Finding], told: bool) -> list[str]:
     """What one sentence says: by its opening words, and by its findings."""
     tokens = tokens_of(sentence)
     items = parse(tokens)
+    if items and items[0].kind == "if":  # "if there were one, I would see it, but ..."
+        after = _after_but(sentence)
+        return _votes(after, topics, told) if after else []
     votes: list[str] = []
     rest = 0
     segments = _segments(items)
@@ -160,9 +165,9 @@ def _told(prose: str, topics: Sequence[Finding], surely: bool = False) -> list[s
     reading = stances(prose)
     votes: list[str] = []
     for finding in extract_text(prose):
-        if surely and finding.status == "uncertain":
-            continue
         name = name_of(finding.concept)
+        if name in reading.silent or (surely and finding.status == "uncertain"):
+            continue
         if name in reading.open:
             finding = replace(finding, status="uncertain")
         elif name in reading.clear ^ reading.excluded:
@@ -209,7 +214,7 @@ def _polarity(segment: Sequence[Item]) -> str | None:
         return "open"
     if "doubt" in kinds or "if" in kinds:
         return "doubt"
-    if "aside" in kinds:  # "at first I thought no"
+    if "aside" in kinds or _assures(segment):  # "at first I thought no"
         return None
     denials = [item.value for item in segment if item.kind in ("not", "none", "bad")]
     if denials and any(is_attribute(item.value) for item in segment if item.kind == "word"):  # "but not large"
@@ -218,6 +223,12 @@ def _polarity(segment: Sequence[Item]) -> str | None:
         return "no" if len(set(denials)) % 2 else "yes"
     being = "this" in kinds and not {"one", "verb", "modal"}.isdisjoint(kinds)
     return "yes" if "good" in kinds or "exists" in kinds or being else None
+
+
+def _assures(items: Sequence[Item]) -> bool:
+    """`I am 90% sure`: how sure one is of what is said elsewhere."""
+    said = [item.value for item in items if item.kind in _SAYING]
+    return any(item.value == "i" for item in items) and bool(said) and vocabulary().certain.issuperset(said)
 
 
 def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
@@ -239,7 +250,7 @@ def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
 def _being(prose: str, items: Sequence[Item], topics: Sequence[Finding]) -> list[str]:
     """Of what the lexicon does not know: whether its being there is asserted."""
     kinds = [item.kind for item in items]
-    if (topics and extract_text(prose)) or not {"doubt", "if", "or"}.isdisjoint(kinds):
+    if _assures(items) or (topics and extract_text(prose)) or not {"doubt", "if", "or"}.isdisjoint(kinds):
         return []
     if sum(kind in ("not", "bad", "none") for kind in kinds) % 2:
         return ["no"]

@@ -246,6 +246,18 @@ DENIALS = [
     "The answer is not {}.",
     "{} can be ruled out.",
     "{} is not correct.",
+    "{}... no.",
+    "{}. Actually not {}.",
+    "{} ✗",
+    "{}: 0. Thanks.",
+    "I almost chose {}.",
+    "At first I thought {}.",
+    "History of {}.",
+    "{} would be right if it were larger.",
+    "scratch {}",
+    "{} is less likely.",
+    "{} hardly",
+    "I would not choose {}.",
 ]
 PAIRS = [
     "{} or {}",
@@ -258,6 +270,15 @@ PAIRS = [
     "{}\n{}",
     "{} vs. {}",
     "{} & {}",
+    "{} unless {}",
+    "{} with {}",
+    "{}, wait, or {}",
+    "{} (50%), {} (50%)",
+    "{}, also {}",
+    "{} and then {}",
+    "possibly {}, possibly {}",
+    "{} is as likely as {}",
+    "1. {}\n2. {}",
 ]
 MARKS = (", ", "; ", " and ", "\n- ", "\n2. ", " | ", " + ")
 
@@ -271,7 +292,7 @@ def test_a_frame_changes_nothing(letter, gold, frame):
 @given(letters, st.sampled_from(DENIALS), st.booleans())
 def test_denying_the_right_option_never_earns(letter, negation, spelled):
     named = OPTIONS[LETTERS.index(letter)][3:].lower() if spelled and letter != "D" else letter
-    assert value(negation.format(named), letter, "single", options=OPTIONS) == 0
+    assert value(negation.replace("{}", named), letter, "single", options=OPTIONS) == 0
 
 
 @given(st.lists(letters, min_size=2, max_size=2, unique=True), st.sampled_from(PAIRS), letters)
