@@ -179,16 +179,17 @@ class Clauses:
         self.polar(k, 1)
 
     def good(self, k: int, item: Item) -> None:
+        subjects = self._subjects() if self.group else []
         self.polar(k, 0)
-        self._rank(item.value)
+        self._rank(item.value, subjects if self.predicate == "said" else [])
 
-    def _rank(self, value: str) -> None:
+    def _rank(self, value: str, subjects: Sequence[Named] = ()) -> None:
         words = vocabulary()
         rank = 1 if value in words.surest else -1 if value in words.possible else 0
-        if rank and self.group and self.predicate == "said":
-            self.group[-1].rank = rank
-            self.group[-1].void = self.group[-1].void or (self.conceding and rank < 0)
-        elif rank:
+        for named in subjects if rank else ():
+            named.rank = rank
+            named.void = named.void or (self.conceding and rank < 0)
+        if rank and not subjects:
             self.rank = rank
 
     def _weigh(self, share: float) -> None:

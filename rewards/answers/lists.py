@@ -14,7 +14,7 @@ from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_label
 from rewards.answers.phrases import kind_at
 from rewards.answers.reading import read
 from rewards.answers.spelling import corrected
-from rewards.answers.stances import Reading, gather
+from rewards.answers.stances import Reading, gather, ranked
 from rewards.answers.text import Item, Token, longest, parse, plain, remembered, tokens_of
 
 #: A name that is no class begins with it.
@@ -181,7 +181,7 @@ def _reading(text: str) -> tuple[Reading, set[str], bool]:
     tokens = corrected(tokens_of(text))
     items, normal = _chunked(parse(tokens, name_at, _steady_at), tokens)
     excepted = any(item.kind in ("except", "allbut") for item in items)
-    return gather(read(items, tokens), excepted=True, normal=NO_FINDING), normal, excepted
+    return gather(ranked(read(items, tokens), False), excepted=True, normal=NO_FINDING), normal, excepted
 
 
 def stances(text: str) -> Reading:
@@ -217,7 +217,8 @@ def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item]
             chunk.append(item)
             continue
         found = _organs(chunk, tokens, normal)
-        made += _nouns(chunk, tokens) if found is None else found
+        taken_back = [i for i in chunk if i.kind in ("retract", "rethink")]
+        made += _nouns(chunk, tokens) if found is None else taken_back + found
         made += [] if item.kind == "end" else [item]
         chunk = []
     return made, normal

@@ -7,8 +7,9 @@ said of them) and gives every name a stance:
                                                      after on the names that it is said of; two make an assertion
     A or B; A?; unsure whether A                     open
     all except A; none but A                         the other way round than the rest
-    ... the answer is A; ... wait, A                 what stands before led there, or is withdrawn
-    A would show ...; history of A                   says nothing about A
+    ... the answer is A; ..., so A; B... no, A       what stands before led there, or is withdrawn; what only denies
+                                                     (A, B. Actually, not B) leaves the rest of it
+    A would show ...; history of A; if it were A     says nothing about A
     A because ...                                    what explains an option chooses none
 
 All is linear in the length of the text.

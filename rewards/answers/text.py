@@ -33,6 +33,8 @@ _ARROW = re.compile(r"[-=]{1,2}>|[→⇒]")
 _LEADERS = re.compile(r"[ .]*\.{4,}\s*(?=(?:yes|no|present|absent|positive|negative)\b)", re.IGNORECASE)
 _SPACED_DASH = re.compile(r"\s[-–—]+\s|[–—]")
 _TOKEN = re.compile(r"\d+[.,]\d+|[^\W_]+(?:['’][^\W_]+)*|\.{2,}|[^\w\s]|\n")
+_FOLLOWING = re.compile(r" ([^\W\d_]+)")
+_WHOLE = re.compile(r"(\d+)[.,]0+")
 _STOPS = frozenset(".!?;\n•")
 _MARKS = frozenset(",:=|–()/")
 _SPLIT = {"cannot": ("can", "not"), "can't": ("can", "not"), "won't": ("will", "not")}
@@ -125,13 +127,15 @@ def tokens_of(text: str) -> list[Token]:
         raw = match[0].replace("’", "'")
         low = raw.lower()
         if low in ARTICLES and (len(raw) > 1 or raw == "a"):
-            following = text[match.end() : match.end() + 2]
-            if raw != "a" or (following[:1] == " " and following[1:].isalpha()):
+            following = _FOLLOWING.match(text, match.end())
+            if raw != "a" or (following and following[1].lower() not in vocabulary().no_nouns):
                 article = True
                 continue
         parts = _SPLIT.get(low) or (
             tuple(filter(None, (low[:-3], "not"))) if low.endswith("n't") else (low.partition("'")[0] or low,)
         )
+        if whole := _WHOLE.fullmatch(raw):  # "1.0"
+            parts = (whole[1],)
         for part in parts:
             tokens.append(Token(singular(part), raw, match.start(), match.end(), article))
             article = False
