@@ -14,6 +14,13 @@ from rewards.registry import RewardSet
 #: Questions per construction and possible answer.
 TIMES, LETTERS = 6, "ABCDE"
 CHANGES = ("new", "worsening", "stable", "improving", "resolved")
+#: The possible answers of the tasks that have a few.
+_GOLDS = {
+    "binary": ("yes", "no"),
+    "temporal": CHANGES,
+    "anomaly": ("normal", "abnormal"),
+    "anything": ("yes", "no"),
+}
 
 
 class Label(NamedTuple):
@@ -64,7 +71,7 @@ def answer_cases() -> Iterator[Case]:
 
 def _rows(task: str, name: str, worth: str, text: str) -> Iterator[tuple[dict[str, Any], float]]:
     """The columns of a row with the answer given, and what it is worth."""
-    if task in ("binary", "temporal", "anomaly"):
+    if task in _GOLDS:
         yield from _decided(task, name, worth, text)
         return
     for number in range(TIMES):
@@ -114,20 +121,22 @@ def _lettered(task: str, key: str, labels: list[Label], text: str) -> dict[str, 
 
 def _decided(task: str, name: str, worth: str, text: str) -> Iterator[tuple[dict[str, Any], float]]:
     """The same text where each possible answer is the right one."""
-    golds = {"binary": ("yes", "no"), "temporal": CHANGES, "anomaly": ("normal", "abnormal")}[task]
+    golds = _GOLDS[task]
     assert worth in (*golds, "none"), name
     things = [thing for thing in THINGS if thing.moves and (thing.severities or "{xv}" not in text)]
     for number in range(1 if task == "anomaly" else 3):
         slots = fillings(things[draw(name + str(number), len(things))], name + str(number))
-        row: dict[str, Any] = {"task": task, "given": text.format(**slots)}
+        row: dict[str, Any] = {"task": "anomaly" if task == "anything" else task, "given": text.format(**slots)}
         if task == "binary":
             row["question"] = f"Is there {slots['x']}?"
+        elif task == "anything":
+            row["question"] = "Is there any abnormality in this chest X-ray?"
         elif task == "temporal":
             row["question"] = f"How has the {slots['xn']} changed? Answer with {', '.join(CHANGES)}."
         else:
             row |= {"question": "How is this chest X-ray best described?", "options": ("A) Normal", "B) Abnormal")}
         for gold in golds:
-            answer = {"normal": "A", "abnormal": "B"}.get(gold, gold.capitalize() if task == "binary" else gold)
+            answer = {"normal": "A", "abnormal": "B"}.get(gold, gold.capitalize() if "yes" in golds else gold)
             yield {**row, "answer": answer}, float(gold == worth)
 
 

@@ -27,15 +27,23 @@ NAME = "name"
 ABNORMAL = "abnormal"
 ARTICLES = frozenset({"a", "an", "the"})
 _ATTRIBUTES = {"side", "severity", "location", "change", "acuity", "hint"}
-_WORD = re.compile(r"[^\W_]+|&|/|\+")
+_WORD = re.compile(r"[^\W_]+|[&/+<>]")
 _GROUP = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`cues` change what is said of names; `classes` and `changes` name; `glue` names nothing; `fillers` are skipped
-    where changes are read; `qualifiers` of abnormality are `adjectives`, `acute` or `other` ones; no option is a letter
-    after one of `letters`; `yes_no` are whole answers; after `no`, `pronouns` begin a sentence of their own."""
+    """The words by what they do.
+
+    `cues` change what is said of names; `classes` and `changes` name; `glue` names nothing; `fillers` are skipped where
+    changes are read; `qualifiers` of abnormality are `adjectives`, `acute` or `other` ones; no option is a letter after
+    one of `letters`, and a capital one is before `no_nouns`, which follow no article; `yes_no` are whole answers; after
+    `no`, `pronouns` begin a sentence of their own; `noes` are words for it, `interjections` may stand before;
+    `concessive` words grant what does not count; after a comma, `relatives` go on about what stands before; `surest`
+    and `possible` tell how likely a choice is, `certain` how sure one is. Options are counted by `ordinals` and `last`
+    before one of `option_nouns`, and by `cardinals` after one of `counted_nouns`. After a denial, `steady` (`no change
+    in A`) leaves what is there. `shorthand` stands for words.
+    """
 
     cues: Trie
     classes: Trie
@@ -46,6 +54,21 @@ class Vocabulary:
     letters: frozenset[str]
     yes_no: dict[str, str]
     pronouns: frozenset[str]
+    relatives: frozenset[str]
+    no_nouns: frozenset[str]
+    concessive: frozenset[str]
+    interjections: frozenset[str]
+    noes: frozenset[str]
+    surest: frozenset[str]
+    possible: frozenset[str]
+    certain: frozenset[str]
+    ordinals: dict[str, int]
+    last: frozenset[str]
+    cardinals: dict[str, int]
+    option_nouns: frozenset[str]
+    counted_nouns: frozenset[str]
+    steady: Trie
+    shorthand: dict[str, str]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -98,23 +121,42 @@ def vocabulary() -> Vocabulary:
     cues: Trie = {}
     for kind, phrases in data["cues"].items():
         for phrase in phrases:
-            insert(cues, phrase, (kind, phrase))
+            for form in _expanded(phrase, data["groups"]):
+                insert(cues, form, (kind, form))
     changes: Trie = {}
     for change, phrases in data["changes"].items():
         for phrase in phrases:
             for form in _expanded(phrase, data["groups"]):
                 insert(changes, form, (NAME, change), replace=False)
+    steady: Trie = {}
+    for noun, of in product(data["steady"]["nouns"], data["steady"]["of"]):
+        insert(steady, f"{noun} {of}", ("steady", noun))
     abnormality = data["abnormality"]
     return Vocabulary(
         cues,
         _classes(data),
         changes,
-        glue=_words(data["glue"]),
+        glue=_words(data["glue"]) | _words(data["interjections"]),
         fillers=_words(data["fillers"]),
         qualifiers={singular(word): kind for kind in ("adjectives", "acute", "other") for word in abnormality[kind]},
         letters=_words(data["letter_names"]),
         yes_no={word: said for said, words in data["yes_no"].items() for word in words},
         pronouns=_words(data["pronouns"]),
+        relatives=_words(data["relatives"]),
+        no_nouns=_words(data["no_nouns"]),
+        concessive=_words(data["concessive"]),
+        interjections=_words(data["interjections"]),
+        noes=_words(data["noes"]),
+        surest=frozenset(data["surest"]),
+        possible=_words(data["possible"]),
+        certain=_words(data["certain"]),
+        ordinals=_counts(data["ordinals"]),
+        last=_words(data["last"]),
+        cardinals=_counts(data["cardinals"]),
+        option_nouns=_words(data["option_nouns"]),
+        counted_nouns=_words(data["counted_nouns"]),
+        steady=steady,
+        shorthand=dict(data["shorthand"]),
     )
 
 
@@ -122,18 +164,28 @@ def _words(words: Iterable[str]) -> frozenset[str]:
     return frozenset(map(singular, words))
 
 
+def _counts(forms: Iterable[Iterable[str]]) -> dict[str, int]:
+    """Each word -> the number whose form it is, from 1."""
+    return {singular(word): number for number, words in enumerate(forms, 1) for word in words}
+
+
 def _classes(data: dict[str, Any]) -> Trie:
-    """Names of classes, of findings that belong to none (named as themselves, `?` before them), and of nothing."""
+    """Names of classes, of findings that belong to none (named as themselves, `?` before them), and of nothing; what
+    is said of the image's quality names nothing."""
     trie: Trie = {}
     for concept, terms in load().terms.items():
         name = concept_class(concept) or f"?{concept.replace('_', ' ')}"
+        kind = "quality" if load().concepts[concept].region == "quality" else NAME
         for term in terms:
-            insert(trie, term, (NAME, name), replace=False)
+            insert(trie, term, (kind, name), replace=False)
     for name, phrases in data["classes"].items():
         if name not in CLASSES:
             raise ValueError(f"{PATH.name}: unknown class {name}")
         for phrase in phrases:
-            insert(trie, phrase, (NAME, name))
+            for form in _expanded(phrase, data["groups"]):
+                insert(trie, form, (NAME, name))
+    for phrase in data["harmless"]:
+        insert(trie, phrase, ("quality", phrase))
     for noun in data["abnormality"]["nouns"]:
         insert(trie, noun, ("noun", noun))
     for term in load().terms["cardiopulmonary_abnormality"]:

@@ -1,8 +1,9 @@
 """The answer reward and its rule for each task.
 
 abnormality_list    Jaccard (or F1) of the named CheXpert classes, each with its weight (NV-Reason-CXR, 2510.23968)
-single, anomaly     one option: its letter, its words, or both
+single              one option: its letter, its words, or both
 binary              yes or no
+anomaly             one option; without options yes or no: whether anything is abnormal
 temporal            new, worsening, stable, improving, resolved
 multiple            several letters, else open names: F1 of the sets
 detection           boxes [x1, y1, x2, y2]: intersection over union of the best pairs
@@ -22,12 +23,14 @@ from rewards.answers.boxes import boxes_of, overlap
 from rewards.answers.choices import change, chosen, options_of
 from rewards.answers.lists import GoldList, gold_list, parse_class_list, plain_list
 from rewards.answers.text import plain
-from rewards.answers.yes_no import yes_or_no
+from rewards.answers.yes_no import asks, yes_or_no
 from rewards.registry import Score, reward
 
 LIST_TASK = "abnormality_list"
 #: More characters are no answer.
 _LONGEST = 10_000
+#: What a row asks that has no question about anything.
+_ANY_ABNORMALITY = "Is there any abnormality?"
 
 
 @reward("answer", settings=("metric", "class_weights"))
@@ -119,7 +122,7 @@ def _grade_option(given: str, gold: str, options: tuple[str, ...], question: str
     wanted = chosen(gold, options, question).clear
     if not options and not wanted:
         return _grade_names(given, gold, options, question, whole=True)
-    reading = chosen(given, options, question)
+    reading = chosen(given, options, question, True)
     right = reading.clear == wanted and len(wanted) == 1 and not reading.vague
     found = len(reading.asserted | reading.open)
     why = {} if found == 1 else {"why": f"{found or 'no'} options chosen"}
@@ -132,6 +135,12 @@ def _grade_binary(given: str, gold: str, options: tuple[str, ...], question: str
     said = yes_or_no(given, question)
     why = {} if said else {"why": "neither yes nor no, or both"}
     return _score(float(said is not None and said == yes_or_no(gold, question)), given, gold, **why)
+
+
+def _grade_anomaly(given: str, gold: str, options: tuple[str, ...], question: str) -> Score:
+    question = question if asks(question) else _ANY_ABNORMALITY
+    grade = _grade_option if options or not yes_or_no(gold, question) else _grade_binary
+    return grade(given, gold, options, question)
 
 
 def _grade_temporal(given: str, gold: str, options: tuple[str, ...], question: str) -> Score:
@@ -176,7 +185,7 @@ def _grade_boxes(given: str, gold: str, options: tuple[str, ...], question: str)
 _GRADERS = {
     "detection": _grade_boxes,
     "single": _grade_option,
-    "anomaly": _grade_option,
+    "anomaly": _grade_anomaly,
     "binary": _grade_binary,
     "temporal": _grade_temporal,
     "multiple": _grade_several,

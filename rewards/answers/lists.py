@@ -11,12 +11,16 @@ from reasoner.findings import ancestors, concept_class, extract_text
 from reasoner.findings.answers import ABNORMAL, NAME, Entry, is_attribute, roles_of, vocabulary
 from reasoner.findings.lexicon import load
 from reasoner.schema import CLASSES, NO_FINDING, present_classes, verified_labels
-from rewards.answers.reading import Reading, gather, read
+from rewards.answers.phrases import kind_at
+from rewards.answers.reading import read
 from rewards.answers.spelling import corrected
+from rewards.answers.stances import Reading, gather, ranked
 from rewards.answers.text import Item, Token, longest, parse, plain, remembered, tokens_of
 
 #: A name that is no class begins with it.
 UNKNOWN = "?"
+#: A list of organs has no more items.
+_MOST_LISTED = 40
 #: Adjectives that may stand before `abnormality`.
 _MOST_ADJECTIVES = 8
 _SEPARATORS = re.compile(r"[,;\n|•]|\band\b", re.IGNORECASE)
@@ -100,7 +104,7 @@ def name_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
     `no significant abnormality`: adjectives may stand between, and are part of the name.
     """
     words = vocabulary()
-    found = longest(words.classes, tokens, i)
+    found = longest(words.classes, tokens, i, _is_side)
     if found and found[0][0] == NAME:
         return found
     j, marks = i, set()
@@ -110,12 +114,28 @@ def name_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
     noun = longest(words.classes, tokens, j) if j > i else found
     if noun is None or noun[0][0] == NAME:
         return found
-    if noun[0][0] == "otherwise":
+    if noun[0][0] in ("otherwise", "quality"):
         return noun
     if noun[0][1].startswith(("acute", "active")):
         marks.add("acute")
     mark = "other" if "other" in marks else "acute" if "acute" in marks else ""
     return (NAME, f"{mark} {ABNORMAL}".strip()), noun[1]
+
+
+def _is_side(word: str) -> bool:
+    return "side" in roles_of(word)
+
+
+def _steady_at(tokens: Sequence[Token], i: int) -> tuple[Entry, int] | None:
+    """`no significant change in` what is there all the same, as a reader's `Namer`."""
+    words = vocabulary()
+    denial = longest(words.cues, tokens, i)
+    if denial is None or denial[0][0] != "not":
+        return None
+    j = denial[1]
+    while j < min(i + _MOST_ADJECTIVES, len(tokens)) and tokens[j].word in words.fillers:
+        j += 1
+    return longest(words.steady, tokens, j)
 
 
 def _read(text: str) -> ClassList:
@@ -146,19 +166,22 @@ def impression(text: str) -> str | None:
     classes, unknown = parse_class_list(text)
     if classes == (NO_FINDING,):
         return None if unknown else "normal"
-    reading, _, _ = _reading(text)
+    reading, normal, _ = _reading(text)
     if NO_FINDING in classes or reading.vague:
         return None
-    return "abnormal" if classes or unknown or ABNORMAL in reading.clear or NO_FINDING in reading.excluded else None
+    findings = any(name[1:].replace(" ", "_") in load().concepts for name in reading.clear if name.startswith(UNKNOWN))
+    if classes or findings or ABNORMAL in reading.clear or NO_FINDING in reading.excluded:
+        return "abnormal"
+    return "normal" if "lungs" in normal and not reading.asserted else None
 
 
 def _reading(text: str) -> tuple[Reading, set[str], bool]:
     """The reading of a text, the regions that it calls normal, and whether it excepts anything."""
     text = plain(text)
     tokens = corrected(tokens_of(text))
-    items, normal = _chunked(parse(tokens, name_at), tokens)
+    items, normal = _chunked(parse(tokens, name_at, _steady_at), tokens)
     excepted = any(item.kind in ("except", "allbut") for item in items)
-    return gather(read(items, tokens), _NAMES, excepted=True), normal, excepted
+    return gather(ranked(read(items, tokens), False), excepted=True, normal=NO_FINDING), normal, excepted
 
 
 def stances(text: str) -> Reading:
@@ -171,9 +194,6 @@ def name_of(concept: str) -> str:
     return concept_class(concept) or UNKNOWN + concept.replace("_", " ")
 
 
-_NAMES = tuple(name for name in CLASSES if name != NO_FINDING)
-
-
 def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item], set[str]]:
     """The items with what names no class made a name, too, and the regions that are called normal.
 
@@ -183,16 +203,22 @@ def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item]
     made: list[Item] = []
     normal: set[str] = set()
     chunk: list[Item] = []
-    for item in (*items, Item("end", "", 0, 0)):
-        if item.kind == ":" and chunk and chunk[-1].value.endswith(ABNORMAL):  # "Findings:"
+    for n, item in enumerate((*items, Item("end", "", 0, 0))):
+        if item.kind == ":" and chunk and _heads(chunk[-1], item, tokens):
             chunk.pop()
-        if item.kind == ":" and _speaks_of_organ(chunk, tokens):
+        if item.kind in (":", "–") and _speaks_of_organ(chunk, tokens):
             continue
-        if item.kind not in _BREAKS:
+        related = item.kind == "," and item.last < len(tokens) and tokens[item.last].word in vocabulary().relatives
+        several = item.kind == "," and _lists_organs(chunk, tokens)
+        clause = item.kind == "and" and kind_at(items, n + 1) == "exists"  # "the heart is large and there is ..."
+        if not clause and (
+            item.kind not in _BREAKS or related or several
+        ):  # "the heart, which is large", "heart, lungs and bones are"
             chunk.append(item)
             continue
         found = _organs(chunk, tokens, normal)
-        made += _nouns(chunk, tokens) if found is None else found
+        taken_back = [i for i in chunk if i.kind in ("retract", "rethink")]
+        made += _nouns(chunk, tokens) if found is None else taken_back + found
         made += [] if item.kind == "end" else [item]
         chunk = []
     return made, normal
@@ -201,8 +227,25 @@ def _chunked(items: Sequence[Item], tokens: Sequence[Token]) -> tuple[list[Item]
 _BREAKS = frozenset((",", "stop", "|", ":", "–", "(", ")", "=", "end", "but", "except", "allbut"))
 
 
-def _speaks_of_organ(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
+def _heads(name: Item, mark: Item, tokens: Sequence[Token]) -> bool:
+    """Whether a name before a colon is a heading: `Findings: ...`, `Normal: lungs, heart`."""
+    after = tokens[mark.last].word if mark.last < len(tokens) else ""
+    normal = name.value == NO_FINDING and name.last - name.first == 1
+    return name.value.endswith(ABNORMAL) or (normal and "anatomy" in roles_of(after))
+
+
+def _lists_organs(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
+    """Whether a chunk names organs, not many, and says nothing of them yet."""
+    if len(chunk) > _MOST_LISTED:
+        return False
     words = [tokens[item.first].word for item in chunk if item.kind == "word"]
+    return _speaks_of_organ(chunk, tokens) and all("anatomy" in roles_of(word) or is_attribute(word) for word in words)
+
+
+def _speaks_of_organ(chunk: Sequence[Item], tokens: Sequence[Token]) -> bool:
+    if len(chunk) > _MOST_LISTED:
+        return False
+    words = [tokens[item.first].word for item in chunk if item.kind in ("word", "among", ",")]
     return len(words) == len(chunk) and any("anatomy" in roles_of(word) for word in words)
 
 
@@ -237,7 +280,7 @@ def _nouns(chunk: Sequence[Item], tokens: Sequence[Token]) -> list[Item]:
     made: list[Item] = []
     for number, part in enumerate(parts):
         named = any(item.kind == NAME for item in part)
-        told = any(item.kind in ("one", "many", "verb", "doubt") for item in part)
+        told = any(item.kind in ("one", "many", "verb", "modal", "doubt", "if") for item in part)
         if told and not any(other.kind == "exists" for before in parts[:number] for other in before):
             named = True
         strange = [item for item in part if item.kind == "word" and _strange(item.value)]

@@ -48,10 +48,13 @@ def _known_words() -> frozenset[str]:
 
 
 def _distance(a: str, b: str) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(b) + 1))
+    """The least number of letters put in, left out, changed or swapped with the next."""
+    rows = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):
-        corner, row[0] = row[0], i
+        above, row = rows[-1], [i]
         for j, y in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (x != y))
-    return row[-1]
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+            if i > 1 and j > 1 and (x, a[i - 2]) == (b[j - 2], y):
+                row[j] = min(row[j], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]

@@ -12,15 +12,16 @@ from rewards.answers import answer_reward, parse_class_list
 
 OPTIONS = ("A) Atelectasis", "B) Pleural effusion", "C) Pneumothorax", "D) No pneumothorax")
 LETTERS = "ABCD"
+AS_WRITTEN = "answers_as_written.txt"
 
 
 def value(text, gold, task, **columns):
     return answer_reward(format_completion("Because.", text), answer=gold, task=task, **columns).value
 
 
-def cases(section):
-    """The rows `text -> meaning` of a section of `answer_cases.txt`."""
-    text = Path(__file__).with_name("answer_cases.txt").read_text(encoding="utf-8")
+def cases(section, file="answer_cases.txt"):
+    """The rows `text -> meaning` of a section of a file of cases."""
+    text = Path(__file__).with_name(file).read_text(encoding="utf-8")
     table = text.partition(f"[{section}]\n")[2].partition("\n\n")[0]
     rows = [line.rpartition(" ->")[::2] for line in table.splitlines()]
     return [(text.replace("\\n", "\n"), meaning.strip()) for text, meaning in rows]
@@ -100,12 +101,72 @@ def test_changes(text, meaning):
     assert found == ([] if meaning == "none" else [meaning])
 
 
-@pytest.mark.parametrize(("text", "meaning"), cases("list"))
+@pytest.mark.parametrize(("text", "meaning"), cases("list") + cases("list", AS_WRITTEN))
 def test_lists(text, meaning):
     classes, unknown = parse_class_list(text)
     names = [name.strip() for name in meaning.split(",") if name.strip()]
     assert set(classes) == {name for name in names if "?" not in name}
     assert len(unknown) == sum(name.count("?") for name in names)
+
+
+CHOICES = {
+    "choice": ("A) Cardiomegaly", "B) Pleural Effusion", "C) Pneumothorax", "D) No Finding"),
+    "described": (
+        "A) Left lower lobe consolidation",
+        "B) Right pleural effusion",
+        "C) Left pneumothorax",
+        "D) Normal chest X-ray",
+    ),
+    "place": ("A) Left upper lobe", "B) Left lower lobe", "C) Right upper lobe", "D) Right lower lobe"),
+    "degree": ("A) Mild", "B) Moderate", "C) Severe", "D) None"),
+}
+#: Section -> the task, the possible answers and the columns of its rows.
+DECIDED = {
+    "binary": ("binary", ("yes", "no"), {"question": "Is there a pleural effusion?"}),
+    "anything": ("anomaly", ("yes", "no"), {"question": "Is there any abnormality in this chest X-ray?"}),
+    "temporal": (
+        "temporal",
+        ("new", "worsening", "stable", "improving", "resolved"),
+        {"question": "How has the effusion changed?"},
+    ),
+    "change among options": (
+        "temporal",
+        ("improved", "stable", "worsened"),
+        {
+            "question": "Has the effusion improved, stayed stable or worsened?",
+            "options": ("improved", "stable", "worsened"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("section", "text", "meaning"), [(s, *case) for s in CHOICES for case in cases(s, AS_WRITTEN)])
+def test_one_option_as_written(section, text, meaning):
+    found = [letter for letter in LETTERS if value(text, letter, "single", options=CHOICES[section])]
+    assert found == ([] if meaning == "none" else [meaning])
+
+
+@pytest.mark.parametrize(("text", "meaning"), cases("several", AS_WRITTEN))
+def test_several_options_as_written(text, meaning):
+    options = ("A) Atelectasis", "B) Pleural effusion", "C) Pneumothorax", "D) Fracture")
+    for gold in (["A", "C"], ["B"], ["D"], ["A", "B", "C", "D"]):
+        hits = len(set(meaning) & set(gold))
+        assert value(text, ", ".join(gold), "multiple", options=options) == pytest.approx(
+            2 * hits / (len(meaning) + len(gold))
+        ), gold
+
+
+@pytest.mark.parametrize(("section", "text", "meaning"), [(s, *case) for s in DECIDED for case in cases(s, AS_WRITTEN)])
+def test_one_of_a_few_as_written(section, text, meaning):
+    task, golds, columns = DECIDED[section]
+    assert [gold for gold in golds if value(text, gold, task, **columns)] == ([] if meaning == "none" else [meaning])
+
+
+@pytest.mark.parametrize(("text", "meaning"), cases("asked", AS_WRITTEN))
+def test_yes_or_no_as_asked(text, meaning):
+    question, text = text.split(" || ")
+    found = [gold for gold in ("yes", "no") if value(text, gold, "binary", question=question)]
+    assert found == ([] if meaning == "none" else [meaning])
 
 
 @pytest.mark.parametrize(
@@ -185,6 +246,18 @@ DENIALS = [
     "The answer is not {}.",
     "{} can be ruled out.",
     "{} is not correct.",
+    "{}... no.",
+    "{}. Actually not {}.",
+    "{} ✗",
+    "{}: 0. Thanks.",
+    "I almost chose {}.",
+    "At first I thought {}.",
+    "History of {}.",
+    "{} would be right if it were larger.",
+    "scratch {}",
+    "{} is less likely.",
+    "{} hardly",
+    "I would not choose {}.",
 ]
 PAIRS = [
     "{} or {}",
@@ -197,6 +270,15 @@ PAIRS = [
     "{}\n{}",
     "{} vs. {}",
     "{} & {}",
+    "{} unless {}",
+    "{} with {}",
+    "{}, wait, or {}",
+    "{} (50%), {} (50%)",
+    "{}, also {}",
+    "{} and then {}",
+    "possibly {}, possibly {}",
+    "{} is as likely as {}",
+    "1. {}\n2. {}",
 ]
 MARKS = (", ", "; ", " and ", "\n- ", "\n2. ", " | ", " + ")
 
@@ -210,7 +292,7 @@ def test_a_frame_changes_nothing(letter, gold, frame):
 @given(letters, st.sampled_from(DENIALS), st.booleans())
 def test_denying_the_right_option_never_earns(letter, negation, spelled):
     named = OPTIONS[LETTERS.index(letter)][3:].lower() if spelled and letter != "D" else letter
-    assert value(negation.format(named), letter, "single", options=OPTIONS) == 0
+    assert value(negation.replace("{}", named), letter, "single", options=OPTIONS) == 0
 
 
 @given(st.lists(letters, min_size=2, max_size=2, unique=True), st.sampled_from(PAIRS), letters)
