@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from reasoner.findings.discourse import kind_of_heading
 from reasoner.findings.lexicon import load
-from reasoner.findings.replies import answer, governs, names, speaks, subject
+from reasoner.findings.replies import answer, governs, names, speaks, subject, title_of
 from reasoner.findings.text import split_sentences
 
 #: Without any of these a text is plain prose.
-_STRUCTURE = re.compile(r"[\n|?#{]|\*\*|__")
+_STRUCTURE = re.compile(r"[\n|?#{:]|\*\*|__")
 _RULE = re.compile(r"[\s|:\-=+*_#~>{}\[\],]+")
 _UNDERLINE = re.compile(r"={3,}|-{3,}|~{3,}")
 _BULLET = re.compile(r"[-*•+>–—☐-☒✓-✘✅❌\[]|$")
@@ -93,6 +94,7 @@ class _Page:
         self.lines = lines
         self.heads: list[_Head] = []
         self.keyed = False  # whether that is such a value
+        self.label = ""  # stands over what a semicolon joins to its own words: "History: cough; fever"
         self.once = ""  # stands over the next sentence alone: a question, or the value of "finding"
         self.columns: list[str] = []
 
@@ -128,7 +130,11 @@ class _Page:
         title, value = self._title(n)
         if title is None and self.keyed:
             self.once, self.keyed = "", False
+        label = title_of(words)
         head = self._over()
+        self.label = label if kind_of_heading(label) else self.label
+        if not words.endswith(";"):
+            self.label = ""
         if title == "subject":
             self.once, self.keyed = value, True
         elif title is None:
@@ -164,7 +170,8 @@ class _Page:
             return True
         bold = _BOLD.fullmatch(words)
         if bold:
-            return not _BOLD.fullmatch(after.words) and not governs(bold["words"])
+            known = kind_of_heading(bold["words"]) is not None
+            return not _BOLD.fullmatch(after.words) and (known or not governs(bold["words"]))
         # "Lungs" on a line of its own, and what is said of them on the next
         level = line.indent // 2 == after.indent // 2 and not line.indent % 2
         return level and len(words) < MAX_NAME and (names(words) or answer(after.words) is not None)
@@ -183,11 +190,10 @@ class _Page:
         """The words that what comes next stands under."""
         for head in self.heads:
             head.used = True
-        words = [*(head.words for head in self.heads), self.once, *more]
+        words = [*(head.words for head in self.heads), self.label, self.once, *more]
         inner = next((n for n in range(len(words) - 1, -1, -1) if speaks(words[n])), len(words))
-        return ": ".join(w for n, w in enumerate(words) if w and (n >= inner or (governs(w) and not speaks(w))))[
-            -MAX_HEAD:
-        ]
+        above = (w for n, w in enumerate(words) if n >= inner or kind_of_heading(w) or (governs(w) and not speaks(w)))
+        return ": ".join(filter(None, above))[-MAX_HEAD:]
 
     def _row(self, n: int, line: _Line) -> Iterator[Span]:
         cells = list(_cells(line))

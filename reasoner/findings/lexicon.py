@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,8 +59,11 @@ class Term:
 @dataclass(frozen=True)
 class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
-    of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence; `titles` which
-    keys and columns name a subject, which a value; `corrections` are the words that take back what was said."""
+    of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence, `pointing`
+    those that may stand for a finding, `function` others without a meaning of their own, `linking` verbs that say what
+    something is; `titles` which
+    keys and columns name a subject, which a value; `corrections` are the words that take back what was said;
+    `operators` are the classes of verbs and adjectives that a denial turns."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
@@ -68,8 +72,12 @@ class Lexicon:
     terms: dict[str, tuple[str, ...]]
     opposites: dict[str, str]
     existence: frozenset[str]
+    pointing: frozenset[str]
+    function: frozenset[str]
+    linking: frozenset[str]
     titles: dict[str, str]
     corrections: dict[str, tuple[str, ...]]
+    operators: dict[str, dict[str, Any]]
 
     def match(self, tokens: list[Token]) -> list[Term]:
         """The longest terms from left to right, without overlap."""
@@ -98,6 +106,19 @@ def _plural(term: str) -> str | None:
     if term.endswith(("s", "x", "is", "ed", "ing")) or not term[-1:].isalpha():
         return None
     return re.sub("y$", "ie", term) + "s" if re.search("[^aeiou]y$", term) else term + "s"
+
+
+def _forms(verb: str) -> Iterator[tuple[str, bool]]:
+    """The forms of a verb given as "see saw seen" or "rule | out", and whether each is a past form or participle."""
+    stem, _, particle = verb.partition(" | ")
+    base, *past = stem.split()
+    soft = re.sub("(?<=[^aeiou])y$", "i", base)
+    short = re.sub("(?<=[^eoy])e$", "", base)
+    hissing = soft != base or base.endswith(("s", "x", "z", "ch", "sh", "o"))
+    for form in (base, soft + "es" if hissing else base + "s", short + "ing"):
+        yield f"{form} {particle}".strip(), False
+    for form in past or [re.sub("e$", "", soft) + "ed"]:
+        yield f"{form} {particle}".strip(), True
 
 
 class _Builder:
@@ -148,7 +169,16 @@ def load() -> Lexicon:
         for value, words in data[group].items():
             for term in words:
                 builder.add(term, kind, value)
-    existence = frozenset(data["cues"].pop("existence"))
+    for kind, entry in data["operators"].items():
+        for verb in entry.pop("verbs", ()):
+            for form, past in _forms(verb):
+                builder.add(form, "operator", kind)
+                builder.add(form, "past form" if past else "active form", True)
+        for word in entry.pop("words", ()):
+            builder.add(word, "operator", kind)
+    plain: dict[str, Any] = {
+        kind: frozenset(data["cues"].pop(kind)) for kind in ("existence", "pointing", "function", "linking")
+    }
     for kind, terms in data["cues"].items():
         for term in terms:
             builder.add(term, kind, True, plural=kind == "speaker")
@@ -157,7 +187,7 @@ def load() -> Lexicon:
         for anatomy, entry in data["frames"].items()
     }
     _check(concepts, regions, frames)
-    return Lexicon(concepts, frames, regions, builder.trie, names, existence=existence, **_discourse(data))
+    return Lexicon(concepts, frames, regions, builder.trie, names, **plain, **_discourse(data))
 
 
 def _discourse(data: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +195,7 @@ def _discourse(data: dict[str, Any]) -> dict[str, Any]:
         "opposites": data["opposites"],
         "titles": {word: kind for kind, words in data["titles"].items() for word in words},
         "corrections": {kind: tuple(words) for kind, words in data["corrections"].items()},
+        "operators": data["operators"],
     }
 
 

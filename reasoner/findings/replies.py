@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Literal, TypeVar
 
+from reasoner.findings.discourse import kind_of_heading
 from reasoner.findings.lexicon import Roles, kin, load
 from reasoner.findings.sentence import read_sentence
 from reasoner.findings.text import tokenize
@@ -88,7 +89,21 @@ def _read(words: str) -> tuple[Finding, ...]:
     """A sentence by itself; a subject that it opens with ("Pneumonia: ...") asserts nothing on its own."""
     found = read_sentence(words)
     body = body_of(words) if found else words
-    return found if body == words else _answered(found, words, len(words) - len(body), body)
+    if body == words:
+        return found
+    return _titled(_answered(found, words, len(words) - len(body), body), title_of(words), body)
+
+
+def _titled(found: Sequence[Finding], title: str, body: str) -> tuple[Finding, ...]:
+    """Findings of a line as its heading lets them count: not at all under "Indication", denied under "Absent"."""
+    kind = kind_of_heading(title)
+    if kind == "withhold" or (kind == "agenda" and fragment(body)):
+        return ()
+    if kind == "doubt":
+        return tuple(replace(f, status="uncertain") if f.status == "present" else f for f in found)
+    if kind == "deny" and fragment(body):
+        return tuple(replace(f, status="absent", severity=None, change=None) for f in found)
+    return tuple(found)
 
 
 @lru_cache(maxsize=1 << 15)
@@ -98,9 +113,18 @@ def body_of(words: str) -> str:
     return words if match is None or clausal(match["head"]) else words[match.end() :]
 
 
+@lru_cache(maxsize=1 << 15)
+def title_of(words: str) -> str:
+    """The subject that a line opens with: "Lungs" of "Lungs: clear"; empty without one."""
+    match = _HEAD.match(words)
+    return "" if match is None or clausal(match["head"]) else match["head"]
+
+
 @lru_cache(maxsize=1 << 14)
 def _under(words: str, head: str) -> tuple[Finding, ...]:
     own = _read(words)
+    if kind_of_heading(head) not in (None, "say"):
+        return _titled(own, head, words)
     if own and not (governs(head) and fragment(words)) and not _sided(head, words):
         return own
     prefix = f"{head}: "
@@ -135,26 +159,26 @@ def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple
             kept.append(replace(finding, status="absent", severity=None, change=None))
         elif said == "maybe":
             kept.append(replace(finding, status="uncertain"))
-        elif said is not None:
+        elif said is not None or load().concepts[finding.concept].region == "devices":  # "Drain: well placed"
             kept.append(finding)
     return tuple(kept)
 
 
 @lru_cache(maxsize=1 << 14)
-def answer(words: str) -> Answer | None:
-    """What a line answers to what stands above it; None where it is no answer."""
+def answer(words: str, most_strange: int = STRANGE) -> Answer | None:
+    """What a line answers to what stands above it; None where it is no answer. So many of its words may be unknown."""
     tokens = tokenize(words)
     items = load().match(tokens)
     known = {i for item in items for i in range(item.first, item.last)}
     strange = sum(i not in known and t.text not in _FILLERS and not t.text[0].isdigit() for i, t in enumerate(tokens))
-    if strange > STRANGE or len(tokens) > LONG:
+    if strange > most_strange or len(tokens) > LONG:
         return None
     details = any(token.text in ("cm", "mm") for token in tokens)
     named = any("concept" in item.roles for item in items)
     replies = [said for item in items if item.first < EARLY and (said := _reply(item.roles))]
     if items and replies and items[0].first == 0 and _reply(items[0].roles) and tokens[0].text not in _WEAK:
         ends = items[0].last == len(tokens) or tokens[items[0].last].text in ",(;."
-        if ends or not named:
+        if ends or not (named or (tokens[0].text == "no" and strange)):  # "no report issued" is no answer
             return replies[0]
     for item in items:
         roles = item.roles

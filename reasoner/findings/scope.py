@@ -18,14 +18,46 @@ from reasoner.schema import Status
 ADJECTIVE_REACH = 4
 #: A backward walk never goes further, which keeps the whole linear.
 MAX_WALK = 40
+#: What a denial was about.
+_SPENT = frozenset(("concept", "quality"))
 _SMALL = {"trace", "small", "minimal", "mild", "moderate", "severe", "borderline"}
-_KINDS = ("hypothetical", "negation", "hedge")
+_FORWARD = tuple((kind, f"{kind}_forward") for kind in ("hypothetical", "negation", "hedge"))
 
 _MARKS = frozenset(",;:()?-")
 #: Their scope goes on over "and there is": "if there is an effusion and there is a nodule".
-_CONDITIONS = frozenset(("if", "whether", "when", "unless", "that", "were", "had", "provided", "suppose", "assume"))
+_CONDITIONS = frozenset(
+    ("should", "in", "if", "whether", "when", "unless", "that", "were", "had", "provided", "suppose", "assume")
+)
 _AUXILIARY = frozenset(["is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could"])
-_SMALL_WORDS = frozenset(["a", "an", "the", "to", "i", "we", "at", "on", "in", "my", "this", "it", "what", "that"])
+#: A sentence that begins with these has its main clause behind a comma.
+_SUBORDINATE = frozenset(("although", "though", "even", "while", "whereas", "since", "because", "as", "given", "if"))
+#: A clause of its own begins with one of these behind a comma.
+_OPENING = frozenset(
+    (
+        "just",
+        "only",
+        "merely",
+        "simply",
+        "rather",
+        "instead",
+        "the",
+        "there",
+        "it",
+        "this",
+        "these",
+        "that",
+        "i",
+        "we",
+        "my",
+        "his",
+        "her",
+        "their",
+        "so",
+    )
+)
+_DEFINITE = frozenset(("the", "this", "these", "those", "his", "her", "their", "its", "known", "such"))
+#: "This" and "it" begin a clause unless they stand behind one of these.
+_INSIDE = frozenset(("on", "in", "of", "at", "from", "with", "to", "for", "by", "about"))
 #: A denial that something is there takes no more words.
 _FEW = 8
 
@@ -35,26 +67,39 @@ Mark = tuple[str, Term]
 class Scopes:
     """Forward and backward cues of one sentence, resolved for each of its items.
 
-    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it, `outer[k]`
-    what is done to the clause around it.
+    `forward[k]` is the cue in force at item k as (kind, cue item), `backward[k]` one that comes after it, `answers[k]`
+    a later clause that says whether it is so, `outer[k]` what is done to the clause around it.
     """
 
     def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
         self.tokens, self.items = tokens, items
-        self.existence = load().existence
+        self.lexicon = load()
         self.forward: list[Mark | None] = [None] * len(items)
         self.backward: list[Mark | None] = [None] * len(items)
+        self.answers: list[Term | None] = [None] * len(items)
         self.adversative = {mark.first for mark in marks if "adversative" in mark.roles}
         self.outer: list[Outer] = outer(tokens, items, marks)
         self._run()
 
     def status(self, k: int) -> tuple[Status | None, list[Term]]:
         """The status of the mention at item k and the cues that give it; None for one that is not asserted at all."""
+        own, cues = self._own(k)
+        answer = self.answers[k]
+        if answer is None or answer.roles["answers on"]:
+            return own, cues
+        said = answer.roles["answer"]
+        stays = own == said or (own == "absent" and said == "present" and not answer.roles["turns"])
+        return (own, cues) if stays else (said, [answer])
+
+    def _own(self, k: int) -> tuple[Status | None, list[Term]]:
+        """The status that the clause of the mention at item k gives it."""
         before, after = self.forward[k], self.backward[k]
         kinds = {mark[0]: mark[1] for mark in (before, after) if mark}
         around = self.outer[k]
         if after and after[0] == "outcome_yes":  # "the absence of an effusion is confirmed"
-            denied = before is not None and before[0] == "negation" and "privative" in before[1].roles
+            if around.doubt:
+                return "uncertain", [around.doubt]
+            denied = before is not None and before[0] == "negation" and before[1].roles.get("operator") == "lack"
             return ("absent", [before[1]]) if before and denied else ("present", [])
         if after and after[0] == "outcome_no":
             return "absent", [after[1]]
@@ -63,7 +108,13 @@ class Scopes:
         if after and after[0] == "hedge":
             return "uncertain", [after[1]]
         negation = kinds.get("negation")
-        if before and after and after[0] == "negation" and "privative" in after[1].roles and self._undoes(before, k):
+        if (
+            before
+            and after
+            and after[0] == "negation"
+            and after[1].roles.get("operator") == "lack"
+            and self._undoes(before, k)
+        ):
             negation = None  # "by no means is it absent"
         cues = [*([negation] if negation else ()), *around.reversals]
         if around.doubt:
@@ -73,6 +124,11 @@ class Scopes:
         if "hedge" in kinds and not negation:
             return "uncertain", [kinds["hedge"]]
         return "present", cues
+
+    def presupposed(self, k: int) -> bool:
+        """Whether the mention at item k is taken to be there: "the cause of the effusion is unclear"."""
+        before = self.forward[k]
+        return before is not None and before[0] == "presupposed"
 
     def punctuation(self, a: int, b: int, marks: str = ",;:()") -> bool:
         """Whether a punctuation mark lies between tokens a and b."""
@@ -84,20 +140,36 @@ class Scopes:
             roles = item.roles
             if active and self._ends(active, k):
                 active = None
+            if "answer" in roles:
+                self._mark_back(k, "answer", elliptic=True)
+                active = None
+                continue
+            if self.outer[k].aside:
+                self.forward[k] = active
+                continue
+            if (
+                "presupposes" in roles
+                and (active or _forward(roles) in (None, "hypothetical"))
+                and self._definite(item.last)
+            ):
+                active = ("presupposed", item)
+                continue
             sought = active is not None and active[0] == "hypothetical"
             if "reply_no" in roles and self._answers(k) and self._mark_back(k, "outcome_no" if sought else "negation"):
                 continue
             outcome = next((kind for kind in ("outcome_no", "outcome_yes") if kind in roles), None)
-            if outcome and self._mark_back(k, outcome, elliptic=True):
+            if outcome and not self._supposed(active) and self._mark_back(k, outcome, elliptic=True):
                 continue
             if "negator" in roles and self._stands_alone(k) and self._mark_back(k, "negation", elliptic=True):
                 continue
             backward = next(
                 (kind for kind in ("negation", "hedge", "hypothetical") if kind + "_backward" in roles), None
             )
-            forward = next((kind for kind in _KINDS if kind + "_forward" in roles), None)
-            if forward == "negation" and "privative" in roles and active and self._undoes(active, k):
+            forward = _forward(roles)
+            if forward == "negation" and roles.get("operator") == "lack" and active and self._undoes(active, k):
                 active = None  # "never is the chest without ..."
+                continue
+            if forward == "hedge" and not backward and self._closes_clause(k) and self._mark_back(k, "hedge"):
                 continue
             if backward == "hypothetical":
                 self._mark_back(k, backward)
@@ -106,7 +178,7 @@ class Scopes:
                 if not (ahead and (forward or self._after_colon(k))) and self._mark_back(k, backward):
                     continue
                 hedged = k + 1 < len(self.items) and "hedge_forward" in self.items[k + 1].roles
-                if not forward and ((ahead and not hedged) or self._opens(k)):
+                if not forward and ((ahead and not hedged) or self._opens(k) or self._inverts(k)):
                     forward = backward
             if (
                 forward
@@ -121,6 +193,19 @@ class Scopes:
                 )
             self.forward[k] = active
 
+    def _definite(self, at: int) -> bool:
+        """Whether what begins at a token is taken to be there: "the effusion", "this known effusion"."""
+        return at < len(self.tokens) and self.tokens[at].text in _DEFINITE
+
+    def _closes_clause(self, k: int) -> bool:
+        """Whether nothing follows the cue at item k that it could act on: "an effusion, possibly"."""
+        last = self.items[k].last
+        return k > 0 and (last == len(self.tokens) or self.tokens[last].text in _MARKS)
+
+    def _supposed(self, active: Mark | None) -> bool:
+        """Whether a condition is in force: "whether it is real"."""
+        return active is not None and self.tokens[active[1].first].text in _CONDITIONS
+
     def _undoes(self, cue: Mark, k: int) -> bool:
         """Whether a cue turns an absence at item k into a presence: "not without", but neither "no ..., without" nor
         "does not show an opacity, suggesting the absence of"."""
@@ -131,7 +216,7 @@ class Scopes:
         return (
             cue[0] == "negation"
             and "negator" in cue[1].roles
-            and "privative" not in cue[1].roles
+            and cue[1].roles.get("operator") != "lack"
             and "reply_no" not in cue[1].roles
         )
 
@@ -139,6 +224,11 @@ class Scopes:
         """Whether the cue at item k heads a list: "The following are absent: ..."."""
         last = self.items[k].last
         return last < len(self.tokens) and self.tokens[last].text == ":"
+
+    def _inverts(self, k: int) -> bool:
+        """Whether the subject of the cue at item k comes behind it: "what is not seen is an effusion"."""
+        after = self.items[k + 1].roles if k + 1 < len(self.items) else {}
+        return "verb" in after and not any("concept" in item.roles for item in self.items[max(k - MAX_WALK, 0) : k])
 
     def _stands_alone(self, k: int) -> bool:
         """Whether "not" at item k denies just that its subject is there: "a nodule is not", "is not a finding"."""
@@ -148,7 +238,7 @@ class Scopes:
         for token in self.tokens[last : last + _FEW]:
             if token.text in _MARKS:
                 return True
-            if token.text not in self.existence and token.text not in _SMALL_WORDS:
+            if token.text not in self.lexicon.existence and token.text not in self.lexicon.function:
                 return False
         return len(self.tokens) <= last + _FEW
 
@@ -186,16 +276,23 @@ class Scopes:
         item, previous = self.items[k], self.items[k - 1]
         if self.adversative and any(i in self.adversative for i in range(previous.last, item.last)):
             return True
+        if "seeming" in active[1].roles and "verb" in item.roles:  # "what looks like an effusion is ..."
+            return True
+        comma = self.punctuation(previous.last, item.first, ",")
+        if comma and "contrast" in active[1].roles and active[1].first == 0:
+            return True
+        if (active[0] == "negation" or not self._supposed(active)) and self._opens_clause(active[1], k):
+            return True
         if active[0] == "hypothetical":
             if self.tokens[item.first].text == "there" and self.tokens[item.first - 1].text == "and":
                 return self.tokens[active[1].first].text not in _CONDITIONS
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()
         if "terminator" in item.roles:
+            if self._goes_on(active[1], k) or item.first == active[1].last:  # "could be due to"
+                return False
             inverted = item.first > 0 and self.tokens[item.first - 1].text in ("is", "was", "are", "were")
             return not (inverted and self.tokens[item.first].text in ("this", "it"))  # "in no way is this ..."
         if self._turns(active[1], k):
-            return True
-        if "contrast" in active[1].roles and active[1].first == 0 and self.punctuation(previous.last, item.first, ","):
             return True
         if self.punctuation(previous.last, item.first, ":") and not self._heads(active[1], k):
             return True
@@ -207,12 +304,39 @@ class Scopes:
             )
         return False
 
+    def _opens_clause(self, cue: Term, k: int) -> bool:
+        """Whether item k is in a clause of its own: "since there is no effusion, the cause must be ...". What is denied
+        in a list begins with "the" only if its first part does."""
+        first, last = max(self.items[k - 1].last, cue.last), self.items[k].first
+        comma = next((i for i in range(first, last) if self.tokens[i].text == ","), last)
+        if comma == last or self._definite(cue.last):
+            return False
+        ruled = self.tokens[0].text in _SUBORDINATE and "verb" in (
+            self.items[k + 1].roles if k + 1 < len(self.items) else ()
+        )
+        return ruled or self.tokens[comma + 1].text in _OPENING
+
+    def _goes_on(self, cue: Term, k: int) -> bool:
+        """Whether item k ends nothing: "nothing on this film", "neither view shows"."""
+        first = self.items[k].first
+        if self.tokens[first].text in ("this", "it") and self.tokens[first - 1].text in _INSIDE:
+            return not self.punctuation(cue.last, first, ",")
+        if self.items[k].roles.get("operator") != "show" or "negator" not in cue.roles:
+            return False
+        between = self.items[max(k - MAX_WALK, 0) : k]
+        return not any(_SPENT & item.roles.keys() for item in between if item.first >= cue.last)
+
+    def _links(self, j: int) -> bool:
+        """Whether item j ties a predicate to what stands before it: "an effusion which is not", "but is not"."""
+        return self.tokens[self.items[j].first].text in ("which", "but")
+
     def _heads(self, cue: Term, k: int) -> bool:
         """Whether the cue heads what comes after the colon before item k: "Negative for: effusion"."""
-        for item in reversed(self.items[max(k - MAX_WALK, 0) : k]):
-            if item.first <= cue.first:
+        for i in range(cue.last, self.items[k].first):
+            word = self.tokens[i].text
+            if word == ":":
                 return True
-            if not item.roles.keys().isdisjoint(("concept", "anatomy", "quality")):
+            if word not in self.lexicon.function and word not in self.lexicon.existence:
                 return False
         return False
 
@@ -240,15 +364,15 @@ class Scopes:
                 break
             if "concept" in roles:
                 found = True
-                self.backward[j] = (kind, self.items[k])
+                if kind == "hypothetical" and self.items[j].first and self._definite(self.items[j].first - 1):
+                    continue  # "the effusion is caused by ..." is about this one
+                if kind == "answer":
+                    self.answers[j] = self.items[k]
+                else:
+                    self.backward[j] = (kind, self.items[k])
             elif "anatomy" in roles and "quality" in self.items[k].roles and not found:
                 break  # "heart within normal limits" is about the heart
-            elif (
-                not found
-                and j == k - 1
-                and kind != "hypothetical"
-                and self.tokens[self.items[j].first].text in ("which", "but")
-            ):
+            elif not found and (kind == "answer" or (j == k - 1 and kind != "hypothetical" and self._links(j))):
                 continue
             elif ("terminator" in roles and not (elliptic and not found and j >= k - 2)) or (found and _closes(roles)):
                 break
@@ -257,4 +381,11 @@ class Scopes:
 
 def _closes(roles: Roles) -> bool:
     """Whether an item ends the list of mentions that a backward cue acts on."""
-    return "verb" in roles or "explains" in roles or any(kind.endswith("ward") for kind in roles)
+    return not roles.keys().isdisjoint(("verb", "explains", "operator")) or any(kind.endswith("ward") for kind in roles)
+
+
+def _forward(roles: Roles) -> str | None:
+    for kind, name in _FORWARD:
+        if name in roles:
+            return kind
+    return None

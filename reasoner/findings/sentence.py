@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from reasoner.findings.clauses import settle
 from reasoner.findings.compose import compose
+from reasoner.findings.frames import ATTRIBUTES, Frames
 from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
 from reasoner.findings.measures import with_sizes
-from reasoner.findings.scope import ADJECTIVE_REACH, MAX_WALK, Scopes
+from reasoner.findings.scope import MAX_WALK, Scopes
 from reasoner.findings.text import Token, tokenize
-from reasoner.schema import Evidence, Finding, Status
+from reasoner.schema import Evidence, Finding
 
 #: Where a side is carried from one mention to another.
 CHEST = ("lungs", "pleura")
-_ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
-_KINDS = frozenset((*_ATTRIBUTES, "hint"))
+_KINDS = frozenset((*ATTRIBUTES, "hint"))
+#: What stands between two mentions that are no alternatives: "an effusion, or rather a mass".
+_PARTS = frozenset(("verb", "terminator", "pseudo"))
 _OR = frozenset(("or", "versus", "vs"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
@@ -32,8 +35,9 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     if not items:
         return ()
     items, marks = compose(tokens, with_sizes(sentence, tokens, items))
-    reader = _Sentence(tokens, items, marks, lexicon)
-    named, framed = list(reader.mentions()), list(reader.framed())
+    items = settle(tokens, items, marks)
+    reader = Mentions(tokens, items, marks, lexicon)
+    named, framed = list(reader.mentions()), list(Frames(reader).read())
     found = [*named, *framed]
     if any("exception" in mark.roles for mark in marks):
         found = _excepted(found)
@@ -51,7 +55,7 @@ def _excepted(findings: Sequence[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.status != "absent" or finding.concept not in there]
 
 
-class _Sentence:
+class Mentions:
     def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term], lexicon: Lexicon) -> None:
         self.tokens, self.items, self.lexicon = tokens, items, lexicon
         self.scopes = Scopes(tokens, items, marks)
@@ -66,11 +70,29 @@ class _Sentence:
             finding, side = self._mention(n, side)
             found.append(finding)
         for n, finding in enumerate(self._joined(found)):
+            concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
+            for said in self._answered(n, concept.name, finding):
+                for name in concept.denies if said.status == "absent" else concept.implies:
+                    yield replace(said, concept=name)
+                yield said
+
+    def _answered(self, n: int, concept: str, finding: Finding | None) -> Iterator[Finding]:
+        """The n-th mention, and what a later clause says of it on one side: "resolved on the left, persists on the
+        right"."""
+        answer = self.scopes.answers[self.at[n]]
+        side = answer.roles["answers on"] if answer else None
+        if answer is None or side is None:
             if finding is not None:
-                concept = self.lexicon.concepts[self.items[self.at[n]].roles["concept"]]
-                for name in concept.denies if finding.status == "absent" else concept.implies:
-                    yield replace(finding, concept=name)
                 yield finding
+            return
+        said = answer.roles["answer"]
+        span = self.span([self.items[self.at[n]], answer])
+        other = Finding(concept, said, laterality=side, change="resolved" if said == "absent" else None, evidence=span)
+        if finding is not None and (
+            finding.laterality not in (None, side) or (finding.status, said) == ("present", "absent")
+        ):
+            yield finding
+        yield other
 
     def _joined(self, found: list[Finding | None]) -> list[Finding | None]:
         """The mentions, those of which one or the other is so ("a nodule or mass") with the words of all as evidence:
@@ -95,7 +117,7 @@ class _Sentence:
         if one is None or other is None or "absent" in (one.status, other.status):
             return False
         a, b = self.at[n - 1], self.at[n]
-        if any("verb" in item.roles or "terminator" in item.roles for item in self.items[a + 1 : b]):
+        if any(not _PARTS.isdisjoint(item.roles) for item in self.items[a + 1 : b]):
             return False
         words = {token.text for token in self.tokens[self.items[a].last : self.items[b].first]}
         if not words.isdisjoint(_OR):
@@ -111,9 +133,13 @@ class _Sentence:
         status, cues = self.scopes.status(k)
         if status is None:
             return None, None
-        values, used = self._attributes(self._window(n), k)
+        values, used = self.attributes(self._window(n), k)
         for kind, value in self._shared(n).items():
             values.setdefault(kind, value)
+        if (
+            self.scopes.presupposed(k) and values.get("change") == "resolved"
+        ):  # "to document resolution of the effusion"
+            values.pop("change", None)
         resolved = "resolved" in (values.get("change"), *(cue.roles.get("change") for cue in cues))
         if resolved:
             status = "absent"
@@ -135,7 +161,7 @@ class _Sentence:
             location=values.get("location"),
             severity=values.get("severity"),
             change=values.get("change"),  # type: ignore[arg-type]
-            evidence=self._span([item, *used, *cues]),
+            evidence=self.span([item, *used, *cues]),
             size=None if device else values.get("size"),
             acuity=values.get("acuity"),
             tip=self._tip(n) if device and status != "absent" else None,
@@ -184,9 +210,9 @@ class _Sentence:
 
     def _attribute(self, k: int, kind: str = "") -> bool:
         roles = self.items[k].roles
-        return kind in roles if kind else any(name in roles for name in _ATTRIBUTES)
+        return kind in roles if kind else any(name in roles for name in ATTRIBUTES)
 
-    def _attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Term]]:
+    def attributes(self, window: range, k: int) -> tuple[dict[str, str], list[Term]]:
         """The attributes in a window, nearest to item k first; left and right make bilateral, except for devices."""
         values: dict[str, str] = {}
         used: list[Term] = []
@@ -268,150 +294,7 @@ class _Sentence:
             return regions <= {*CHEST}
         return any("conjunction" in roles for roles in between)
 
-    # Concepts that an anatomy and a quality make together
-
-    def framed(self) -> Iterator[Finding]:
-        """What organs and adjectives assert, unless the sentence names the same finding, or a narrower one."""
-        named = {self.items[k].roles["concept"] for k in self.at}
-        named |= {parent for name in named for parent in ancestors(name)}
-        for k, item in enumerate(self.items):
-            quality = item.roles.get("quality")
-            if quality is None or self._belongs_to_concept(k):
-                continue
-            for j in self._anatomies(k):
-                claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality)
-                if claims:
-                    yield from self._claims(claims, named, k, j)
-
-    def _claims(
-        self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
-    ) -> Iterator[Finding]:
-        """What the quality at item k of the organ at item j claims."""
-        around = self.scopes.outer[k]
-        cue = self._near_cue(k, j)
-        kind = cue[0] if cue else None
-        if kind == "hypothetical" or around.void:
-            return
-        denied = (kind == "negation") != len(around.reversals) % 2
-        if denied and (opposite := self.lexicon.opposites.get(self.items[k].roles["quality"])):
-            claims = self.lexicon.frames[self.items[j].roles["anatomy"]].get(opposite, ())
-            denied = False
-        low, high = min(j, k), max(j, k)
-        values, _ = self._attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
-        evidence = self._span([self.items[low], self.items[high], *([cue[1]] if cue else []), *around.reversals])
-        change = values.get("change")
-        for name, claimed in claims:
-            if claimed == "present" and name in named:
-                continue
-            status: Status = claimed
-            if denied:
-                if claimed == "absent":
-                    continue
-                status = "absent"
-            elif around.doubt and claimed == "absent":
-                continue
-            elif (kind == "hedge" or around.doubt) and claimed == "present":
-                status = "uncertain"
-            present = status != "absent"
-            yield Finding(
-                concept=name,
-                status=status,
-                laterality=values.get("side") if self.lexicon.concepts[name].sided else None,  # type: ignore[arg-type]
-                severity=values.get("severity") if present else None,
-                change=change if present and change != "resolved" else None,  # type: ignore[arg-type]
-                evidence=evidence,
-            )
-
-    def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
-        """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""
-        cue = self.scopes.forward[k]
-        if cue is None:
-            return None
-        if cue[0] == "hypothetical":
-            return cue
-        first = self.items[k].first
-        for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1):  # "no effusion bones intact": the cue is spent
-            roles = self.items[m].roles
-            if "conjunction" in roles or self.items[m].first < cue[1].last:
-                break
-            if "concept" in roles:
-                return None
-        if first - cue[1].last > ADJECTIVE_REACH or self.scopes.punctuation(cue[1].last, first):
-            return self._shared_cue(k, j)
-        return cue
-
-    def _shared_cue(self, k: int, j: int) -> tuple[str, Term] | None:
-        """The cue on the quality that "or" joins to the one at item k: "not calcified or tortuous"."""
-        linked = (k > 1 and self.tokens[self.items[k].first - 1].text in ("or", "nor")) or (
-            k > 1
-            and "conjunction" in self.items[k - 1].roles
-            and self.tokens[self.items[k - 1].first].text in ("or", "nor")
-        )
-        before = next(
-            (m for m in range(k - 1, max(k - ADJECTIVE_REACH, -1), -1) if "quality" in self.items[m].roles), None
-        )
-        return self._near_cue(before, j) if linked and before is not None else None
-
-    def _belongs_to_concept(self, k: int) -> bool:
-        """ "Large effusion": the adjective describes the finding, not an organ."""
-        if "concept" in self.items[k].roles:
-            return False
-        end = self.items[k].last
-        for item in self.items[k + 1 : k + 5]:
-            if item.first - end > 2 or self.scopes.punctuation(end, item.first):
-                return False
-            if "concept" in item.roles:
-                return True
-            if "anatomy" in item.roles or not any(name in item.roles for name in _ATTRIBUTES):
-                return False
-            end = item.last
-        return False
-
-    def _anatomies(self, k: int) -> list[int]:
-        """Items of the organs that the quality at item k describes: those right after it, else those before it."""
-        terse = k > 0 and "anatomy" in self.items[k - 1].roles and self.items[k - 1].last == self.items[k].first
-        if k > 1 and "verb" in self.items[k - 1].roles and "anatomy" in self.items[k - 2].roles:
-            # "The heart is normal in size lungs are clear"; but "normal heart size is prominent ventricle" is spent.
-            spent = k > 2 and "quality" in self.items[k - 3].roles
-            terse = terse or (not spent and self.items[k - 1].last == self.items[k].first)
-        ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
-        if ahead:
-            return ahead
-        found: list[int] = []
-        for j in range(k - 1, max(k - MAX_WALK, -1), -1):
-            roles = self.items[j].roles
-            if found and self.scopes.punctuation(self.items[j].last, self.items[j + 1].first, ":"):
-                break
-            if "anatomy" in roles:
-                found.append(j)
-            elif "concept" in roles or ("quality" in roles and found):
-                break
-        return found
-
-    def _ahead(self, k: int) -> list[int]:
-        found: list[int] = []
-        end = self.items[k].last
-        for j in range(k + 1, min(k + 1 + MAX_WALK, len(self.items))):
-            item, roles = self.items[j], self.items[j].roles
-            gap = item.first - end
-            comma = self.scopes.punctuation(end, item.first, ",;:()" if found else ",;()")
-            if gap > 3 or (comma and not found):
-                break
-            if "anatomy" in roles:
-                if found and j + 1 < len(self.items) and self._predicate_follows(j):
-                    break
-                found.append(j)
-            elif not any(name in roles for name in (*_ATTRIBUTES, "conjunction")) or (
-                not found and "conjunction" in roles
-            ):
-                break
-            end = item.last
-        return found
-
-    def _predicate_follows(self, j: int) -> bool:
-        return any("quality" in item.roles for item in self.items[j + 1 : j + 3])
-
-    def _span(self, items: list[Term]) -> Evidence:
+    def span(self, items: list[Term]) -> Evidence:
         first = min(item.first for item in items)
         last = max(item.last for item in items)
         return Evidence("text", self.tokens[first].start, self.tokens[last - 1].end)

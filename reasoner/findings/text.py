@@ -34,7 +34,7 @@ _LINE = (
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
 #: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?;,|\n0-9•<](?:(?<=[.!?])[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"[.!?;,|\n0-9•<](?:(?<=[.!?])(?<!\A\?)(?<![\n(]\?)[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
     rf"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:{_LINE})))"
     r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z])"
     r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b))"
@@ -45,20 +45,20 @@ _ABBREVIATION = re.compile(
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
-    rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
+    rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[+−–-]ve\b|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
     rf"|{_TOKEN.pattern}",
     re.IGNORECASE,
 )
 _YES, _NO, _DASH = "☑", "☐", "-"
 _WHOLE = {
     "n't": "not", "n’t": "not", "ca": "can", "wo": "will", "—": _DASH, "–": _DASH, "--": _DASH, "|": ":",
-    **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "☒"), _YES),
-    **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)"), _NO),
+    **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "+ve", "☒"), _YES),
+    **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)", "-ve", "−ve", "–ve"), _NO),
 }  # fmt: skip
 #: "It's" is "it is"; "patient's" is not.
 _PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 _CLOSING = re.compile(r"</[^<>\n]{1,60}>")
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200

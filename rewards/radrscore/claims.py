@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from reasoner.findings import ancestors
+from reasoner.findings import ancestors, region
 from reasoner.schema import Finding, Status
+from rewards.radrscore.details import further_details, vaguer, written
+
+DEVICES = "devices"
+NONE: Mapping[str, str] = {}
 
 
 class Fact(NamedTuple):
-    """What of a finding the rewards compare; a hashable key of it, too."""
+    """What of a finding the rewards compare; a hashable key of it, too. `details` are the finer ones, as
+    `rewards.radrscore.details` writes them."""
 
     concept: str
     status: Status
     laterality: str | None = None
     severity: str | None = None
     change: str | None = None
+    details: str | None = None
 
     @classmethod
-    def of(cls, finding: Finding) -> Fact:
-        return cls(finding.concept, finding.status, finding.laterality, finding.severity, finding.change)
+    def of(cls, finding: Finding, more: Mapping[str, str] = NONE) -> Fact:
+        """With what `further_details` tells of it. An absence has an age and a place at most."""
+        place = finding.location
+        if place and region(finding.concept) == DEVICES:  # a device is where its tip is
+            place = None
+        details: Mapping[str, str | None] = {"acuity": finding.acuity, "location": place}
+        if finding.status != "absent":
+            details = {**more, **details, "size": finding.size, "tip": finding.tip or more.get("tip")}
+        where = finding.concept, finding.status, finding.laterality
+        return cls(*where, finding.severity, finding.change, written(details))
 
 
 class Meaning(NamedTuple):
@@ -81,11 +95,14 @@ class Claim:
 
 def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
     """Findings of `text`, grouped by the words that make them, in the order of the text."""
+    findings = tuple(findings)
+    more = further_details(text, findings)
     groups: dict[tuple[int, int, str], list[Fact]] = {}
-    for finding in findings:
+    for n, finding in enumerate(findings):
         span = finding.evidence
         if span is not None:
-            groups.setdefault((span.start, span.end, finding.status), []).append(Fact.of(finding))
+            fact = Fact.of(finding, more.get(n, NONE))
+            groups.setdefault((span.start, span.end, finding.status), []).append(fact)
     claims = []
     for (start, end, status), facts in groups.items():
         words = text[start:end]
@@ -100,7 +117,8 @@ _OR = re.compile(r"\b(?:or|versus|vs)\b|/", re.IGNORECASE)
 
 @lru_cache(maxsize=1 << 14)
 def _meaning(facts: tuple[Fact, ...], alternatives: bool) -> Meaning:
-    """A presence implies all that is vaguer; an absence is implied by the absence of all that is vaguer."""
+    """A presence implies all that is vaguer; an absence is implied by the absence of all that is vaguer, and what is
+    denied in a place or as acute is denied."""
     own = frozenset(map(_key, facts))
     key = sys.intern((" or " if alternatives else " and ").join(sorted(own)))
     status = facts[0].status
@@ -112,15 +130,16 @@ def _meaning(facts: tuple[Fact, ...], alternatives: bool) -> Meaning:
         return Meaning(key, subject, whole.union(*map(_vaguer, facts)), whole)
     if len(facts) > 1:  # a normal statement implies what it does not name; naming that is no repetition
         return Meaning(key, subject, whole, whole)
-    return Meaning(key, subject, whole, _vaguer(facts[0]))
+    plain = facts[0]._replace(details=None)
+    return Meaning(key, subject, whole | {_key(plain)}, whole | _vaguer(plain))
 
 
 @lru_cache(maxsize=1 << 14)
 def _vaguer(fact: Fact) -> frozenset[str]:
     """The keys of the fact, and of all with less detail, of its concept or one that it is a kind of."""
     names = (fact.concept, *ancestors(fact.concept))
-    details = product(*({None, detail} for detail in fact[2:]))
-    return frozenset(_key(Fact(name, fact.status, *some)) for some in details for name in names)
+    some = product(*({None, detail} for detail in fact[2:5]), vaguer(fact.details))
+    return frozenset(_key(Fact(name, fact.status, *details)) for details in some for name in names)
 
 
 def _key(fact: Fact) -> str:

@@ -55,6 +55,8 @@ class Gold:
 
     def _weigh_up(self, claim: Claim) -> Judgement:
         """By what the claim means, whatever its words."""
+        if len(claim.facts) == 1 and not self.labels.labels:
+            return self._weigh_one(claim.facts[0])
         report = self._restated(claim, self.report) or self._against_report(claim)
         reference = self._restated(claim, self.reference.facts) or self._against_reference(claim)
         if report.other is None:  # silence is normal
@@ -62,6 +64,13 @@ class Gold:
         if claim.alternatives and len(claim.facts) > CHOICES:
             share = CHOICES / len(claim.facts)
             report, reference = (Match(m.credit * share, m.words, m.other) for m in (report, reference))
+        return Judgement(report, reference)
+
+    def _weigh_one(self, fact: Fact) -> Judgement:
+        """What `_weigh_up` comes to for most claims."""
+        report, reference = self.report.match(fact), self.reference.facts.match(fact)
+        if fact.status == "absent" and (report.other is None or _denied(report)):
+            report = Match(1.0, report.words, report.other)
         return Judgement(report, reference)
 
     def _restated(self, claim: Claim, text: Facts) -> Match | None:

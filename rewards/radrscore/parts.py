@@ -44,15 +44,9 @@ class Step(NamedTuple):
     claims: Sequence[Claim]
 
 
-class Item(NamedTuple):
-    """What counts in a part: a claim, step or sentence, which starts `said.start` after `offset` of the text, its
-    credit, and what it was matched with (None where it only repeats)."""
-
-    said: Claim | Step | Sentence
-    offset: int
-    credit: float | None
-    match: Match | None
-    weight: float = 1.0
+#: What counts in a part: a claim, step or sentence, the place in the text that its `start` counts from, its credit,
+#: what it was matched with (both None where it only repeats), its weight. A plain tuple: many are made, few are read.
+Item = tuple[Claim | Step | Sentence, int, float | None, Match | None, float]
 
 
 def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str | None] | None = None) -> Score:
@@ -118,16 +112,16 @@ def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[
                 if heard.isdisjoint(implied_by):
                     heard |= implies
                 elif spare < 0:
-                    claims.append(Item(claim, offset, None, None))
+                    claims.append((claim, offset, None, None, 1.0))
                     continue
                 fact, match = gold.judge(claim)
-                claims.append(Item(claim, offset, fact.credit, fact))
+                claims.append((claim, offset, fact.credit, fact, 1.0))
                 backed.append(match)
             if backed:
                 match = backed[0] if len(backed) == 1 else _together(backed)
-                steps.append(Item(step, offset, match.credit, match))
+                steps.append((step, offset, match.credit, match, 1.0))
             else:
-                steps.append(Item(step, offset, 0.0, None))
+                steps.append((step, offset, 0.0, None, 1.0))
     return claims, steps
 
 
@@ -140,7 +134,7 @@ def _together(matches: Sequence[Match]) -> Match:
 def _recalled(sentences: Sequence[Sentence], gold: Gold) -> list[Item]:
     """The sentences of the reference, for completeness."""
     return [
-        Item(sentence, 0, share, best, weight)
+        (sentence, 0, share, best, weight)
         for sentence, share, weight, best in recall(sentences, gold.reference, gold.labels)
     ]
 

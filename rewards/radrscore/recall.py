@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from reasoner.findings import ancestors, kin
-from rewards.radrscore.claims import Claim
+from rewards.radrscore.claims import Claim, Fact
 from rewards.radrscore.reading import Sentence, read_reasoning
 from rewards.radrscore.terms import Spoken, spoken, terms
 from rewards.radrscore.verdicts import SILENT, Facts, Labels, Match, best_of
@@ -143,15 +143,20 @@ def _weigh(topic: Topic, asked: Sequence[Claim], recalls: Sequence[_Recall], sai
 
 
 def _recall(claim: Claim, facts: Facts) -> _Recall:
-    if len(claim.facts) > 1 and (restated := facts.restates(claim)):
-        return _Recall(1.0, restated)
-    matches = [facts.match(fact) for fact in claim.facts]
-    credits = [
-        match.credit / 2 if match.credit and facts.opposes(fact) else match.credit
-        for match, fact in zip(matches, claim.facts, strict=True)
-    ]
+    """A detail that differs is missed among the terms as well. What is named without a claim is not recalled."""
+    if len(claim.facts) == 1:
+        credit, best = _credit(claim.facts[0], facts)
+        return _Recall(credit ** (1 / 3), best) if best.other else _MISSED
+    if restated := facts.restates(claim):
+        return _Recall(restated.credit ** (1 / 3), restated)
+    credits, matches = zip(*(_credit(fact, facts) for fact in claim.facts), strict=True)
     best = best_of(matches)
     if claim.general:
         return _Recall(sum(credits) / len(credits), best)
-    # A detail that differs is missed among the terms as well. What is named without a claim is not recalled.
     return _Recall(max(credits) ** (1 / 3), best) if best.other else _MISSED
+
+
+def _credit(fact: Fact, facts: Facts) -> tuple[float, Match]:
+    """Half of the credit where the completion contradicts itself."""
+    match = facts.match(fact)
+    return (match.credit / 2 if match.credit and facts.opposes(fact) else match.credit), match

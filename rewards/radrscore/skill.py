@@ -25,16 +25,17 @@ from reasoner.findings import QUALITY, ancestors, concept_class, extract_report,
 from reasoner.mining.wording import CLASS_CONCEPT
 from reasoner.schema import NO_FINDING, Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
+from rewards.radrscore.details import left_out
 from rewards.radrscore.gold import Gold, read_gold
 from rewards.radrscore.reading import named, read_reasoning
-from rewards.radrscore.verdicts import HEDGED, Match, apart, classes_below
+from rewards.radrscore.verdicts import HEDGED, Match, apart, classes_below, elsewhere, wealth
 from rewards.registry import Deferred, Score
 
 #: From which probability on an assertion pays. The best threshold of an F1 is half of the F1 that it reaches (Lipton et
 #: al. 2014, arXiv 1402.1892): 0.35 for the 0.7 that a trained reader has.
 THRESHOLD = 0.35
-#: What is left of the credit of a finding for each detail that the text leaves out.
-LEFT_OUT = 0.9
+#: What is left of the credit of a finding for each detail that the text leaves out; for each of the finer ones.
+LEFT_OUT, LEFT_OUT_FINE = 0.9, 0.95
 PARTS = ("found", "false_alarms", "ruled_out", "denied")
 #: Tasks that ask for the whole film, as rows without a task do; the others ask for what their chain speaks of.
 WHOLE_FILM = (None, "", "abnormality_list", "report")
@@ -95,6 +96,22 @@ class Said(NamedTuple):
     end: int
 
 
+class Hit(NamedTuple):
+    """An assertion of a finding that is there: by which fact it is right, the match of that, the credit that it would
+    have without side and details, and its stake."""
+
+    said: Said
+    fact: Fact
+    match: Match
+    named: float
+    stake: float
+
+    @property
+    def borne_out(self) -> float:
+        """What is left of the credit by side and details."""
+        return min(1.0, self.match.credit / self.named) if self.named else 1.0
+
+
 class Bet(NamedTuple):
     """One thing said, or one finding missed: what it earned (before scaling) by the credit it has."""
 
@@ -135,23 +152,33 @@ def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
         for claim in sentence.claims:
             said = Said(claim, sentence.start + claim.start, sentence.start + claim.end)
             (denials if claim.status == "absent" else asserted).append(said)
-    found: dict[Fact, Bet] = {}
+    hits: dict[Fact, list[Hit]] = {}
     alarms: dict[tuple[str, str | None], Bet] = {}
     for said in asserted:
         fact, match = _best(truth, said.claim)
         finding, stake = find(truth, match), _stake(said.claim, truth, rates)
-        where = said.claim.words, match.words, said.start, said.end
         if finding is not None:
-            credit = match.credit * _details_kept(fact, finding)
-            bet = Bet("found", "supported" if credit == 1.0 else "partial", credit, credit - stake, *where)
-            if finding not in found or bet.earned > found[finding].earned:
-                found[finding] = bet
+            hits.setdefault(finding, []).append(Hit(said, fact, match, truth.credit(Fact(*fact[:2])).credit, stake))
         elif match.other is None or match.other.status == "absent" or match.credit == 0.0:
             verdict = "contradicted" if match.words else "unsupported"
-            bet = Bet("false_alarms", verdict, 0.0, -stake, *where)
+            bet = Bet("false_alarms", verdict, 0.0, -stake, said.claim.words, match.words, said.start, said.end)
             alarms.setdefault((fact.concept, fact.laterality), bet)
+    found = {finding: _found(finding, claims) for finding, claims in hits.items()}
     refuted = list(_refuted(truth, denials, found))
     return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, rates)]
+
+
+def _found(finding: Fact, hits: Sequence[Hit]) -> Bet:
+    """What all that a text asserts of a finding earns: it is named as well as by the claim that names it best, each
+    detail is given if one claim gives it, and its details are as wrong as those of the claim that is most wrong."""
+    best = max(hits, key=lambda hit: hit.named - hit.stake)
+    credit = best.named * min(hit.borne_out for hit in hits)
+    told = zip(*(hit.fact[2:5] for hit in hits), strict=True)
+    credit *= LEFT_OUT ** sum(bool(detail) and not any(given) for detail, given in zip(finding[2:5], told, strict=True))
+    credit *= LEFT_OUT_FINE ** left_out(finding.details, [hit.fact.details for hit in hits])
+    said, match = best.said, best.match
+    verdict = "supported" if credit == 1.0 else "partial"
+    return Bet("found", verdict, credit, credit - best.stake, said.claim.words, match.words, said.start, said.end)
 
 
 def _stake(claim: Claim, truth: Truth, rates: Rates) -> float:
@@ -180,12 +207,6 @@ def find(truth: Truth, match: Match) -> Fact | None:
     return next(iter(same or there), None)
 
 
-def _details_kept(said: Fact, finding: Fact) -> float:
-    """Who gives the side of a finding knows more than who does not: each detail left out lowers the credit."""
-    pairs = zip(said[2:], finding[2:], strict=True)
-    return float(LEFT_OUT ** sum(bool(theirs and not ours) for ours, theirs in pairs))
-
-
 def _refuted(truth: Truth, denials: Sequence[Said], found: dict[Fact, Bet]) -> Iterator[Bet]:
     """The findings that the text denies, which are then no longer found, and those asked for that it passes over."""
     for finding, words in (*truth.findings, *truth.beside):
@@ -204,13 +225,17 @@ def credit_of_denial(finding: Fact) -> float:
 
 
 def _denies(claim: Claim, finding: Fact, truth: Truth, asserted: bool) -> bool:
-    """Whether a denial is one of the finding: of it or of what it is a kind of, on its side. A normal statement is
-    none beside an assertion ("otherwise clear"), or where the report makes it, too."""
+    """Whether a denial is one of the finding: of it or of what it is a kind of, on its side. Beside an assertion a
+    normal statement is none ("otherwise clear"), nor is the denial of another age or place ("no acute fracture"); a
+    normal statement that the report makes, too, is never one."""
     own = {finding.concept, *ancestors(finding.concept)}
     if claim.general and (asserted or truth.gold.report.restates(claim)):
         return False
     return any(
-        fact.concept in own and fact.laterality in (None, "bilateral", finding.laterality) for fact in claim.facts
+        fact.concept in own
+        and fact.laterality in (None, "bilateral", finding.laterality)
+        and not (asserted and elsewhere(fact, finding))
+        for fact in claim.facts
     )
 
 
@@ -283,7 +308,7 @@ def _add(findings: dict[Fact, str], fact: Fact, words: str) -> None:
 
 
 def _wealth(fact: Fact) -> tuple[bool, int]:
-    return fact.status == "present", sum(detail is not None for detail in fact[2:])
+    return fact.status == "present", wealth(fact)
 
 
 def _add_class(findings: dict[Fact, str], name: str, status: Status) -> None:

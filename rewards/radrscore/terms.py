@@ -114,6 +114,7 @@ def terms(sentence: str) -> Terms:
     concepts = {f"concept:{name}" for claim in claims for name in claim.concepts}
     names: dict[int, str] = {}
     cues: set[int] = set()
+    spelled: dict[int, str] = {}
     for item in load().match(tokens):
         span, at = range(item.first, item.last), tokens[item.first].start
         name: str | None = None
@@ -122,7 +123,10 @@ def terms(sentence: str) -> Terms:
             concepts.add(name)
         elif any(kind.endswith("ward") or kind == "terminator" for kind in item.roles):
             cues.update(span)
-        elif not _ATTRIBUTES & item.roles.keys():
+        elif _ATTRIBUTES & item.roles.keys():
+            if len(tokens[item.first].text) < 3:  # "R" is "right"
+                spelled[item.first] = item.roles.get("side") or item.roles.get("severity") or ""
+        else:
             inside = [claim.facts[0].concept for claim in claims if claim.start <= at < claim.end]
             name = f"concept:{inside[0]}" if inside else None
         if name and name not in _VAGUE:
@@ -130,7 +134,7 @@ def terms(sentence: str) -> Terms:
     order: list[str] = []
     stems: dict[str, str | None] = {}
     for i, token in enumerate(tokens):
-        word = token.text
+        word = spelled.get(i) or token.text
         if len(word) > 2 and word[0].isalpha() and i not in cues and word not in _STEMS:
             stem = sys.intern(_stem(word))
             if stem not in _STEMS:
@@ -143,13 +147,14 @@ def terms(sentence: str) -> Terms:
 
 
 def spoken(sentences: Sequence[Sentence]) -> Spoken:
-    """All that a text speaks of. A question speaks of nothing; a plan, definition or heading without claims only of
-    findings that have to do with what is claimed."""
+    """All that a text speaks of. A question speaks of nothing by itself, but "Yes" under it speaks of what it asks; a
+    plan, definition or heading without claims only of findings that have to do with what is claimed."""
     claimed: set[str] = set().union(*[claim.concepts for sentence in sentences for claim in sentence.claims])
     found = set()
     for sentence in sentences:
         if sentence.claims or not sentence.words.endswith("?"):
             said = terms(sentence.words)
             states = sentence.claims or not said.concepts or asserts(sentence.words)
-            found.add(said.single if states else said.about(claimed))
+            over = terms(sentence.head).single if sentence.head and sentence.claims else frozenset()
+            found.add(said.single | over if states else said.about(claimed))
     return Spoken(set().union(*found), found)

@@ -5,14 +5,27 @@ Credit is graded; the table of credits is in `docs/rewards.md`, its numbers are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
 
 from reasoner.findings import ancestors, concept_class, extract_report
 from reasoner.findings.lexicon import load
+from reasoner.findings.text import FINDING_SECTIONS, split_sections
 from rewards.radrscore.claims import Claim, Fact, read_claims
+from rewards.radrscore.details import (
+    MISSING,
+    WRONG,
+    at_place,
+    borne_out,
+    count,
+    degrees_agree,
+    parted,
+    place_of,
+    together,
+)
+from rewards.radrscore.reading import read_reasoning
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
 
@@ -29,9 +42,8 @@ HEDGED: dict[tuple[str, str], float] = {
 }
 #: A denial where the text both denies and asserts: reports deny by habit and assert on purpose.
 DISPUTED = 0.5
-#: A detail that only one of the two gives; one that both give, differently (a wrong side is 0: another finding).
-DETAIL_MISSING, DETAIL_WRONG = 0.8, 0.5
-_DEGREES = {"trace": 0, "minimal": 0, "small": 1, "mild": 1, "borderline": 1, "moderate": 2, "large": 3, "severe": 3}
+#: So many of the groups of mentions of a concept are searched for one that a mention adds to.
+MOST_GROUPS = 16
 
 
 @dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
@@ -72,36 +84,38 @@ class Facts:
         claims: of the text, in its order.
         about: the concepts that matter to what will be asked, each with those of its ancestors that will be asked
             about; by default all.
-        strict: whether of alternatives ("A or B") each is left open; else each is taken as said, as befits a report,
-            which has no reason to list many to have one right.
+        strict: for a completion. Of alternatives ("A or B") each is left open, and each mention of a finding stands for
+            itself; a report has no reason to list many to have one right, and what it says of a finding in several
+            places belongs together.
     """
 
     def __init__(
         self, claims: Sequence[Claim], about: Mapping[str, Sequence[str]] | None = None, strict: bool = False
     ) -> None:
-        self.quotes = {claim.quote for claim in claims}
+        self.quotes = {claim.quote for claim in claims} if not strict else set()
         self._named: dict[str, list[Stated]] = {}
         self._below: dict[str, list[Stated]] = {}
-        self._whole: list[Claim] = []
         distinct: dict[str, Claim] = {}
         for claim in claims:
-            distinct.setdefault(claim.meaning.key, claim)
-        # What is named as there outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise clear".
-        there = {f.concept for claim in distinct.values() if claim.status != "absent" for f in claim.facts}
-        there.update(*map(ancestors, there))
+            if about is None or not about.keys().isdisjoint(claim.concepts):
+                distinct.setdefault(claim.meaning.key, claim)
+        self._whole = [claim for claim in distinct.values() if claim.general or claim.alternatives]
+        there = _asserted(claims) if self._whole else frozenset()
         for claim in distinct.values():
-            if claim.general or claim.alternatives:
-                self._whole.append(claim)
             for fact in claim.facts:
-                if claim.alternatives and strict:
-                    fact = fact._replace(status="uncertain")
                 above = ancestors(fact.concept) if about is None else about.get(fact.concept)
                 if above is None or (claim.general and fact.concept in there):
                     continue
+                if claim.alternatives and strict:
+                    fact = fact._replace(status="uncertain")
                 stated = fact, claim.words
                 self._named.setdefault(fact.concept, []).append(stated)
                 for ancestor in above:
                     self._below.setdefault(ancestor, []).append(stated)
+        if not strict:
+            where = _places(fact for claim in distinct.values() for fact in claim.facts)
+            for mentions in (*self._named.values(), *self._below.values()):
+                mentions[:] = _joined([(_placed(fact, where), words) for fact, words in mentions])
 
     def match(self, claim: Fact) -> Match:
         """The best that the text has to say on the finding: on its concept, else on narrower, else on wider ones."""
@@ -121,49 +135,144 @@ class Facts:
 
     def restates(self, claim: Claim) -> Match | None:
         """Full credit for a normal statement or alternatives that the text states too, or that what it states implies:
-        a wider normal statement, fewer alternatives. With the words of its own."""
+        a wider normal statement, fewer alternatives. Less for both sides where the text speaks of one. With its words.
+        """
         for said in self._whole:
+            credit = 0.0
             if said.general and claim.general:
-                implied = claim.concepts <= said.concepts
-            else:
-                implied = said.alternatives and claim.alternatives and set(said.facts) <= set(claim.facts)
-            if implied:
-                return Match(1.0, said.words, said.facts[0])
+                credit = _restated(claim, said)
+            elif said.alternatives and claim.alternatives and set(said.facts) <= set(claim.facts):
+                credit = 1.0
+            if credit:
+                return Match(credit, said.words, said.facts[0])
         return None
 
     def opposes(self, gold: Fact) -> bool:
-        """Whether the text names the finding with the opposite status, on the same side."""
+        """Whether the text names the finding with the opposite status, in the same place."""
         about = self._named.get(gold.concept)
         if about is None or gold.status not in OPPOSITE:
             return False
         opposite = OPPOSITE[gold.status]
-        return any(said.status == opposite and not apart(said.laterality, gold.laterality) for said, _ in about)
+        there = [said for said, _ in about if said.status == opposite]
+        return bool(there) and not all(elsewhere(said, gold) for said in there)
 
 
 @lru_cache(maxsize=4096)
 def facts_of_report(report: str) -> Facts:
-    return Facts(read_claims(report, extract_report(report)))
+    """A report is read as such, without the ways of reasoning; but read out as reasoning it says the same."""
+    facts = Facts(read_claims(report, extract_report(report)))
+    for section in split_sections(report):
+        if section.name in FINDING_SECTIONS:
+            aloud = read_reasoning(report[section.start : section.end])
+            facts.quotes.update(claim.quote for sentence in aloud for claim in sentence.claims)
+    return facts
+
+
+def _restated(claim: Claim, said: Claim) -> float:
+    """How far one normal statement implies another."""
+    if not claim.concepts <= said.concepts:
+        return 0.0
+    sides = {fact.concept: fact.laterality for fact in said.facts}
+    pairs = {(fact.laterality, sides[fact.concept]) for fact in claim.facts}
+    if all(theirs in (None, "bilateral", ours) for ours, theirs in pairs):
+        return 1.0
+    return WRONG if all(ours == "bilateral" for ours, _ in pairs) else 0.0
+
+
+def _asserted(claims: Iterable[Claim]) -> frozenset[str]:
+    """What is named as there, which outweighs a normal statement: "patchy infiltrate ... the lungs are otherwise
+    clear"."""
+    return frozenset().union(*{_upwards(claim.concepts) for claim in claims if claim.status != "absent"})
+
+
+@lru_cache(maxsize=1 << 12)
+def _upwards(concepts: frozenset[str]) -> frozenset[str]:
+    return concepts.union(*map(ancestors, concepts))
+
+
+def _places(facts: Iterable[Fact]) -> Mapping[str, set[Fact]]:
+    """Findings that are there and have a place, by what they are and what they are kinds of."""
+    where: dict[str, set[Fact]] = {}
+    for fact in facts:
+        if fact.details and fact.status != "absent" and place_of(fact.details):
+            for name in (fact.concept, *ancestors(fact.concept)):
+                where.setdefault(name, set()).add(fact)
+    return where
+
+
+def _placed(fact: Fact, where: Mapping[str, set[Fact]]) -> Fact:
+    """ "Pneumonia." after "right lower lobe consolidation": the place is that of the finding it sums up, if only one of
+    its side is a kind of it, or it of that."""
+    if fact.status == "absent" or not where or place_of(fact.details):
+        return fact
+    above = (other for name in ancestors(fact.concept) for other in where.get(name, ()) if other.concept == name)
+    near = {place_of(o.details) for o in (*where.get(fact.concept, ()), *above) if o.laterality == fact.laterality}
+    return fact._replace(details=at_place(fact.details, near.pop())) if len(near) == 1 else fact
+
+
+def _joined(mentions: Sequence[Stated]) -> list[Stated]:
+    """Mentions that contradict each other in nothing are of one finding, which has the details of all; its words are
+    those of the one with most."""
+    groups: list[Stated] = []
+    for fact, words in mentions:
+        both = [(n, whole) for n, (other, _) in enumerate(groups[:MOST_GROUPS]) if (whole := _both(other, fact))]
+        if len(both) == 1:  # which of two is meant is open
+            n, whole = both[0]
+            other, said = groups[n]
+            groups[n] = whole, said if wealth(other) >= wealth(fact) else words
+        else:
+            groups.append((fact, words))
+    return groups
+
+
+@lru_cache(maxsize=1 << 14)
+def _both(a: Fact, b: Fact) -> Fact | None:
+    """The finding that both may be about; None if they contradict each other."""
+    if a.concept != b.concept or a.status != b.status or a.status == "absent":
+        return None
+    pairs = list(zip(a[2:5], b[2:5], strict=True))
+    agree, details = together(a.details, b.details)
+    if not agree or any(ours and theirs and ours != theirs for ours, theirs in pairs):
+        return None
+    side, severity, change = (ours or theirs for ours, theirs in pairs)
+    return Fact(a.concept, a.status, side, severity, change, details)
+
+
+def wealth(fact: Fact) -> int:
+    """How many details a fact has, its side included."""
+    return sum(detail is not None for detail in fact[2:5]) + count(fact.details)
 
 
 def _on_same(claim: Fact, about: Sequence[Stated]) -> Match | None:
-    """The same concept in both; None when the text speaks only of the other side."""
-    side, denial = claim.laterality, claim.status == "absent"
-    best: Match | None = None
-    for other, words in about:
-        _, status, theirs, _, _ = other
-        if theirs and (denial or status == "absent") and apart(side, theirs):
+    """The same concept in both; None when the text speaks only of another side, or denies it only for another place."""
+    _, status, side, _, _, details = claim
+    denial, placed = status == "absent", side or details
+    credit = -1.0
+    best: Stated | None = None
+    refuted: Stated | None = None
+    for stated in about:
+        other = stated[0]
+        absent = other.status == "absent"
+        if placed and (denial or absent) and elsewhere(claim, other):
             continue
-        if theirs and not side and status == "absent" and not (denial and _all_denied(about)):
+        if absent and not side and other.laterality and not (denial and _all_denied(about)):
             continue  # "no right effusion" backs no plain denial beside a left one, and refutes no plain assertion
-        credit = agreement(claim, other)
-        if best is None or credit > best.credit:
-            best = Match(credit, words, other)
-            if credit == 1.0:
+        found = agreement(claim, other)
+        if found > credit:
+            credit, best = found, stated
+            if found == 1.0:
                 break
-    if best and denial and best.credit == 1.0:
-        asserted = [s for s in about if s[0].status == "present" and not apart(side, s[0].laterality)]
-        return Match(DISPUTED, asserted[0][1], asserted[0][0]) if asserted else best
-    return best
+        if absent and found == 0.0:
+            refuted = refuted or stated
+    if best is None:
+        return None
+    if denial and credit == 1.0:
+        asserted = (s for s in about if s[0].status == "present" and not elsewhere(claim, s[0]))
+        disputed = next(asserted, None)
+        return Match(credit, best[1], best[0]) if disputed is None else Match(DISPUTED, disputed[1], disputed[0])
+    if refuted and 0.0 < credit < 1.0 and elsewhere(claim, best[0]):  # "no acute fracture", beside an old one
+        best, credit = refuted, 0.0
+    return Match(credit, best[1], best[0])
 
 
 def _all_denied(about: Sequence[Stated]) -> bool:
@@ -177,7 +286,7 @@ def _on_narrower(claim: Fact, about: Sequence[Stated]) -> Match | None:
             Match(VAGUER * agreement(claim, other), words, other) for other, words in about if other.status != "absent"
         ]
         return max(matches, key=lambda match: match.credit, default=None)
-    there = [s for s in about if s[0].status != "absent" and not apart(claim.laterality, s[0].laterality)]
+    there = [s for s in about if s[0].status != "absent" and not elsewhere(claim, s[0])]
     if there:
         hedged = all(other.status == "uncertain" for other, _ in there)
         other, words = there[0]
@@ -201,36 +310,31 @@ def _on_wider(claim: Fact, said: Sequence[Stated]) -> Match | None:
 
 
 def agreement(a: Fact, b: Fact) -> float:
-    """How far finding b backs finding a of the same concept, in [0, 1]: status, then side, severity, change."""
-    _, ours, side, severity, change = a
-    _, theirs, other_side, other_severity, other_change = b
+    """How far finding b backs finding a of the same concept, in [0, 1], by its status, side, severity, change and finer
+    details. What a does not claim needs no backing: vagueness costs completeness, where a is the reference's."""
+    _, ours, side, severity, change, details = a
+    _, theirs, other_side, other_severity, other_change, other_details = b
     credit = 1.0 if ours == theirs else HEDGED.get((ours, theirs), 0.0)
     if credit == 0.0 or ours == "absent" or theirs == "absent":
         return credit
-    return credit * _side(side, other_side) * _severity(severity, other_severity) * _detail(change, other_change)
+    if side and side != other_side:
+        credit *= MISSING if other_side is None else 0.0 if apart(side, other_side) else WRONG
+    if severity and severity != other_severity:
+        credit *= MISSING if other_severity is None else degrees_agree(severity, other_severity)
+    if change and change != other_change:
+        credit *= MISSING if other_change is None else WRONG
+    return credit * borne_out(details, other_details) if details and details != other_details else credit
 
 
 def apart(a: str | None, b: str | None) -> bool:
     return (a == "left" and b == "right") or (a == "right" and b == "left")
 
 
-def _side(a: str | None, b: str | None) -> float:
-    if apart(a, b):
-        return 0.0
-    return _detail(a, b)
-
-
-def _severity(a: str | None, b: str | None) -> float:
-    if a and b and a != b and abs(_DEGREES.get(a, 1) - _DEGREES.get(b, 1)) < 2:
-        return 1.0 if _DEGREES.get(a) == _DEGREES.get(b) else DETAIL_MISSING
-    return _detail(a, b)
-
-
-def _detail(a: str | None, b: str | None) -> float:
-    """What a does not claim needs no backing: vagueness costs completeness, where a is the reference's finding."""
-    if a is None or a == b:
-        return 1.0
-    return DETAIL_MISSING if b is None else DETAIL_WRONG
+def elsewhere(a: Fact, b: Fact) -> bool:
+    """Whether two facts speak of different sides, ages or places, so that one may be there and the other not."""
+    if a.laterality and b.laterality and apart(a.laterality, b.laterality):
+        return True
+    return bool(a.details and b.details and parted(a.details, b.details))
 
 
 class Labels:

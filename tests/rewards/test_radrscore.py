@@ -30,6 +30,7 @@ FACTS = st.builds(
     st.sampled_from([None, "left", "right"]),
     st.sampled_from([None, "small", "large"]),
     st.sampled_from([None, "new"]),
+    st.none(),
 )
 CHAIN = (
     "There is a small left pleural effusion. Consolidation is seen in the right lower lobe. The heart is enlarged. "
