@@ -12,47 +12,38 @@ nodule and saw none", "Option A says edema, which is not what I see". So the dec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from bisect import bisect_left
+from functools import lru_cache
+from typing import NamedTuple
 
-import yaml
-
-from reasoner.findings.lexicon import Term, load
-from reasoner.findings.patterns import CLAUSE, SENTENCE, Vocabulary, verb_forms
-from reasoner.findings.text import tokenize
+from reasoner.findings.anaphora import Reply, read_reply
+from reasoner.findings.discourse_data import OUTCOMES, asides, data, frames, here, outcomes, reply_words
+from reasoner.findings.patterns import CLAUSE, SENTENCE
+from reasoner.findings.wording import ARROWS, words_of
 from reasoner.schema import Status
 
-PATH = Path(__file__).with_name("discourse.yaml")
-Heading = Literal["withhold", "agenda", "doubt", "deny", "say"]
-Whose = Literal["all", "first", "second"]
+#: Frames that answer for what was named before.
+_ANSWERS: dict[str, Status] = {"nothing": "absent", "undecided": "uncertain", "refers": "absent", "affirms": "present"}
 _VOID = frozenset(("plan", "topic", "general", "told"))
-_ATTRIBUTES = frozenset(("side", "location", "severity", "change", "acuity", "hint", "size", "kind"))
-_STOPS = frozenset(",;:?-/")
-#: Marks between words that end a clause, and those that lead to a result.
-_MARKS = ("...", "…", "->", "=>", "→", "--", '"', "“", "”", "! ", ". ", "\n")
-_VALUES = frozenset(":(-/")
-_ARROWS = ("->", "=>", "→", "...", "…")
+#: Marks between a name and its value: "Effusion: none".
+_VALUES = frozenset(":-/")
+_NAMED = frozenset(("{finding}", "{organ}"))
+_NAMING = frozenset((*_NAMED, "{state}"))
+_FINDINGS = frozenset(("{finding}", "{state}"))
+_NOT = frozenset(("{not}",))
+_SHOWS = frozenset(("{shows}", "{showed}"))
+_PREDICATES = frozenset(("{finite}", "{show}", *_SHOWS))
+_STATES = frozenset(("{see}", "{state}", "{not}", *_SHOWS))
+#: What goes on after "and" with a verb: "and is", "and I", "and found"; what a search is said to have found.
 _GOES_ON = frozenset(("{pronoun}", "{finite}", "{will}", "{result}", "not"))
-_SUBJECT = frozenset(("{pronoun}",))
 _FOUND = frozenset(("{pronoun}", "{not}", "the", "that"))
-_JOINTS = frozenset(("and", "or", "then"))
+#: How a subject begins that is not of a kind but of this film.
+_SPECIFIC = frozenset(("{the}", "{pronoun}", "{not}", "{detail}"))
+_DETERMINERS = frozenset(("{not}", "{a}", "{the}"))
 _HISTORY = re.compile(r"\W*(?:\w+\W+){0,2}(?:history|hx)\W+of\b", re.IGNORECASE)
 _TURNS = frozenset(("but", "however", "now", "today", "currently", "although", "though", "yet"))
-_OPENS = frozenset(("which", "because", "but", "however", "although", "though", "whereas", "yet", "while"))
-
-
-class Reply(NamedTuple):
-    """What a clause says of all, the first or the second of the things named before it. `only`: the others are not.
-    `turns`: it denies a statement, so that what was denied is so. `side`: where it says so."""
-
-    status: Status
-    whose: Whose = "all"
-    only: bool = False
-    turns: bool = False
-    side: str | None = None
+#: A clause that begins so lacks a subject.
+_VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "requires"))
 
 
 class Clause(NamedTuple):
@@ -65,25 +56,14 @@ class Clause(NamedTuple):
     start: int
     end: int
     speaks: int
-    frame: str
-    goes_on: bool
-    reply: Reply | None
-    outcome: Status | None
+    frame: str = ""
+    goes_on: bool = False
+    reply: Reply | None = None
+    outcome: Status | None = None
 
     @property
     def void(self) -> bool:
         return self.frame in _VOID
-
-
-class _Word(NamedTuple):
-    """A word, or a term of the lexicon, with its labels and the mark before it ("" if there is none)."""
-
-    labels: tuple[str, ...]
-    text: str
-    start: int
-    end: int
-    mark: str
-    side: str | None
 
 
 @lru_cache(maxsize=1 << 14)
@@ -92,113 +72,45 @@ def clauses(sentence: str) -> tuple[Clause, ...]:
     return tuple(_Sentence(sentence).read())
 
 
-@lru_cache(maxsize=1 << 12)
-def kind_of_heading(words: str) -> Heading | None:
-    """What a heading does to the lines below it; None for one of no known kind."""
-    for part in reversed(words.split(":")):
-        labels = [frozenset((token.text,)) for token in tokenize(part) if token.text.isalnum()]
-        while labels and not labels[0].isdisjoint(_ARTICLES):
-            labels = labels[1:]
-        found = _headings().match([tuple(words) for words in labels], 0, len(labels)) if labels else None
-        if found and found[0] == len(labels):
-            return found[1]  # type: ignore[return-value]
-    return None
-
-
-_ARTICLES = frozenset(("the", "my", "our", "some", "a", "other", "list", "1", "2", "3"))
-
-
-@cache
-def _data() -> dict[str, Any]:
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # all are words, `no` and `on` too
-    return yaml.load(PATH.read_text("utf-8"), Loader=loader)  # type: ignore[no-any-return]
-
-
-@cache
-def _frames() -> Vocabulary:
-    data = _data()
-    return Vocabulary(data["classes"] | _verbs(data), data["frames"])
-
-
-@cache
-def _headings() -> Vocabulary:
-    return Vocabulary({}, _data()["headings"])
-
-
-@cache
-def _replies() -> dict[str, frozenset[str]]:
-    return {name: frozenset(words) for name, words in _data()["reply"].items() if name != "aside"}
-
-
-@cache
-def _asides() -> Vocabulary:
-    return Vocabulary({}, {"aside": _data()["reply"]["aside"]})
-
-
-def _verbs(data: dict[str, Any]) -> dict[str, list[str]]:
-    """The classes of forms of each group of verbs."""
-    classes: dict[str, list[str]] = {}
-    for name, bases in data["verbs"].items():
-        rows = [*map(verb_forms, bases), *data["irregular"].get(name, ())]
-        for ending, forms in zip(("", "s", "ing", "ed"), zip(*rows, strict=True), strict=True):
-            classes[name + ending] = list(forms)
-    return classes
-
-
 class _Sentence:
+    """Walks the clauses of a sentence; clause n holds the words `[at[n], at[n + 1])`."""
+
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
-        self.frames = _frames()
-        self.words = _words(sentence, self.frames)
+        self.words = words_of(sentence)
         self.labels = [word.labels for word in self.words]
         self.at = self._starts()
-        self.amended = False  # whether the last clause takes the place of those before it
+        self.found: list[Clause] = []
 
     def read(self) -> list[Clause]:
-        found: list[Clause] = []
-        at = self.at
-        whole = [0, *(self.words[i].start for i in at[1:]), len(self.sentence)]
-        for n, first in enumerate(at):
-            last = at[n + 1] if n + 1 < len(at) else len(self.words)
-            before = found[-1] if found else None
-            found.append(self._clause(first, last, whole[n], whole[n + 1], before))
-            if found[-1].void and not found[-1].goes_on:
-                self._include(found, n)
-            if self.amended:
-                found[:-1] = [clause._replace(frame="told", reply=None) for clause in found[:-1]]
-                self.amended = False
-        return self._recalled(found)
+        ends = [*(self.words[i].start for i in self.at[1:]), len(self.sentence)]
+        start = 0
+        for n, (first, end) in enumerate(zip(self.at, ends, strict=True)):
+            last = self.at[n + 1] if n + 1 < len(self.at) else len(self.words)
+            clause = self._clause(first, last, Clause(start, end, start))
+            if clause.void and not clause.goes_on:
+                self._include(n, clause.frame)
+            self.found.append(clause)
+            start = end
+        return self._recalled()
 
-    def _recalled(self, found: list[Clause]) -> list[Clause]:
+    def _recalled(self) -> list[Clause]:
         """A sentence that opens with a history tells it until it turns: "History of X, the Y is enlarged, but ..."."""
         if not _HISTORY.match(self.sentence):
-            return found
+            return self.found
         starts = (self.labels[first][0] for first in self.at)
-        turn = next((n for n, word in enumerate(starts) if word in _TURNS), len(found))
-        return [clause._replace(frame="told", reply=None) for clause in found[:turn]] + found[turn:]
+        turn = next((n for n, word in enumerate(starts) if word in _TURNS), len(self.found))
+        return [clause._replace(frame="told", reply=None) for clause in self.found[:turn]] + self.found[turn:]
 
-    def _include(self, found: list[Clause], n: int) -> None:
-        """Makes the subject of the last clause, and its setting, part of it: "Emphysema, a form of COPD, often ..."."""
-        first = self.at[n]
-        lacks = not _VERBS.isdisjoint(self.labels[first])
-        for m in range(n - 1, -1, -1):
-            labels = self.labels[self.at[m] : self.at[m + 1]]
-            if "{supposed}" in labels[0]:
-                found[m] = found[m]._replace(reply=None)
-                continue
-            if any("{finite}" in own or "{modal}" in own for own in labels) or found[m].reply:
-                break
-            setting = m == 0 and found[n].frame == "general" and labels[0][0] in _SETTINGS
-            if lacks or setting:
-                found[m] = found[m]._replace(frame=found[n].frame)
+    # Where clauses begin
 
     def _starts(self) -> list[int]:
-        """Where clauses begin: after marks, at what turns or joins, at "and there is"."""
+        """After marks, at what turns or joins, at "and there is"."""
         starts = [0]
         predicate = False  # whether the clause has a verb by now
         for i in range(1, len(self.words)):
             predicate = predicate or "{finite}" in self.labels[i - 1]
-            if self.words[i].mark == "," and i > starts[-1] + 1 and not predicate and self._adjectives(starts[-1], i):
+            if self.words[i].mark == "," and not predicate and self._adjectives(starts[-1], i):
                 continue
             if self.words[i].mark or self._opens(i, predicate):
                 starts.append(i)
@@ -207,24 +119,23 @@ class _Sentence:
 
     def _adjectives(self, first: int, i: int) -> bool:
         """Whether the words from `first` are of a subject that goes on: "no dense, round nodules"."""
-        named = any(_NAMED & {*own} for own in self.labels[first:i])
-        return not named and not _DETERMINERS.isdisjoint(self.labels[first])
+        named = self._any(_NAMED, first, i)
+        return i > first + 1 and not named and not _DETERMINERS.isdisjoint(self.labels[first])
 
     def _opens(self, i: int, predicate: bool) -> bool:
-        labels = self.labels[i]
-        word = labels[0]
-        if word in _OPENS:
-            return self.labels[i - 1][0] != "as"  # "as though"
+        word, own = self.words[i].text, self.labels[i]
+        if "{turn}" in own:
+            return self.words[i - 1].text != "as"  # "as though"
         ahead = self.labels[i + 1] if i + 1 < len(self.labels) else ()
         if word in ("so", "since", "as"):
             return "{pronoun}" in ahead or "the" in ahead or (word == "so" and "no" in ahead)
-        if word not in _JOINTS:
+        if word == "or":
+            return "{pronoun}" in ahead or (predicate and self._predicates(i + 1))
+        if word not in ("and", "then"):
             return False
-        if not (_GOES_ON if word != "or" else _SUBJECT).isdisjoint(ahead):
-            return True
         if word == "and" and "{finds}" in ahead:
-            return i + 2 < len(self.labels) and not _FOUND.isdisjoint(self.labels[i + 2])
-        return predicate and self._predicates(i + 1)
+            return self._any(_FOUND, i + 2, i + 3)
+        return not _GOES_ON.isdisjoint(ahead) or (predicate and self._predicates(i + 1))
 
     def _predicates(self, i: int) -> bool:
         """Whether a subject begins at word i that has a verb: "the heart is"."""
@@ -232,313 +143,204 @@ class _Sentence:
         for labels in self.labels[i : i + 5]:
             if "{finite}" in labels:
                 return named
-            if "{finding}" in labels or "{organ}" in labels:
+            if not _NAMED.isdisjoint(labels):
                 named = True
-            elif named or not ("{the}" in labels or "{a}" in labels or "{detail}" in labels):
+            elif named or {"{the}", "{a}", "{detail}"}.isdisjoint(labels):
                 return False
         return False
 
-    def _clause(self, first: int, last: int, start: int, end: int, before: Clause | None) -> Clause:
-        speaks = start
-        begin = self._skipped(first, last)
-        frame, after = self._frame(first, begin, last)
-        if frame in ("nothing", "undecided"):
-            if not any(_NAMING & {*labels} for labels in self.labels[first:last]):
-                said: Status = "absent" if frame == "nothing" else "uncertain"
-                return Clause(start, end, start, "", False, Reply(said), None)
-            frame = ""
+    def _any(self, labels: frozenset[str], first: int, last: int) -> bool:
+        return any(not labels.isdisjoint(own) for own in self.labels[first:last])
+
+    # What a clause is
+
+    def _clause(self, first: int, last: int, clause: Clause) -> Clause:
+        """`clause`, so far only its place, with its frame."""
+        frame, after = self._frame(first, last)
         if frame in ("transparent", "amends"):
-            self.amended = frame == "amends" or self.amended
+            if frame == "amends":  # "the report should read ...": not what it read
+                self.found = [before._replace(frame="told", reply=None) for before in self.found]
             if after == last:
-                return Clause(start, end, start, "told", False, None, None)
-            speaks, first = self.words[after].start, after
-            frame, after = self._frame(first, self._skipped(first, last), last)
-        reply = None
-        goes_on = False
-        if frame == "given" and after < last:
-            speaks = self.words[after].start
-        elif not frame:
-            reply = self._reply(first, last, before)
-            if reply and reply.status == "uncertain" and before and before.frame == "told":
-                reply = None  # "a colleague says ..., which I cannot judge"
-            goes_on = before is not None and not reply and not self._independent(first, last, before)
-            if before and goes_on and before.void and not self._here(first, last):
-                frame = before.frame
-        if frame == "refers":
-            named = any("{finding}" in own or "{state}" in own for own in self.labels[first:last])
-            return Clause(start, end, speaks, "", False, None if named else Reply("absent"), None)
+                return clause._replace(frame="told")
+            first, clause = after, clause._replace(speaks=self.words[after].start)
+            frame, after = self._frame(first, last)
+        if frame in _ANSWERS:
+            names = self._any(_NAMING if frame in OUTCOMES else _FINDINGS, first, last)
+            if frame == "affirms" and self._any(_NOT, first, last):
+                names = True  # "does not confirm this finding" leaves all open
+            if not names or frame not in OUTCOMES:
+                return clause._replace(reply=None if names else Reply(_ANSWERS[frame]))
+            frame = ""
         if frame == "denies" and "{supposed}" in self.labels[self._skipped(first, last)]:
             frame = ""
         if frame == "signs":
-            denied = any("{not}" in own or "{absent}" in own for own in self.labels[first:last])
-            return Clause(start, end, speaks, frame, False, None, "absent" if denied else "present")
-        outcome = self._outcome(first, last) if frame in _VOID else None
-        if frame in ("plan", "topic") and not goes_on and not outcome:
-            at = self._spoken(after, last, frame == "topic")
-            if at < last:
-                frame, speaks = "", self.words[at].start
-        return Clause(start, end, speaks, frame, goes_on, reply, outcome)
+            denied = self._any(frozenset(("{not}", "{absent}")), first, last)
+            return clause._replace(frame=frame, outcome="absent" if denied else "present")
+        if frame == "given" and after < last:
+            return clause._replace(frame=frame, speaks=self.words[after].start)
+        if frame in _VOID:
+            return self._void(first, last, clause._replace(frame=frame), after)
+        return clause._replace(frame=frame) if frame else self._plain(first, last, clause)
 
-    def _spoken(self, i: int, last: int, topic: bool) -> int:
-        """The word after word i at which a plan goes on to say what was found ("a film obtained for cough shows"), or a
-        topic to speak ("looking at it I see"); `last` if it does not."""
-        for j in range(i, last):
-            labels = self.labels[j]
-            if "{whose}" in labels:
-                return last
-            follows = self.labels[j + 1] if j + 1 < last else ()
-            there = "there" in labels and "{be}" in follows
-            if "{shows}" in labels or "{showed}" in labels or ("{yields}" in labels and (topic or "{not}" in follows)):
-                return j
-            if topic and (there or ("{i}" in labels and "{see}" in follows)):
-                return j
-        return last
+    def _void(self, first: int, last: int, clause: Clause, after: int) -> Clause:
+        """A plan or the like, with what it came to; one that goes on to speak asserts that."""
+        outcome = self._outcome(first, last)
+        spoken = last if outcome or clause.frame in ("general", "told") else self._spoken(after, last, clause.frame)
+        if spoken < last:
+            return clause._replace(frame="", speaks=self.words[spoken].start)
+        return clause._replace(outcome=outcome)
 
-    def _skipped(self, first: int, last: int) -> int:
-        while first < last - 1 and ("{opener}" in self.labels[first] or self.labels[first][0].isdigit()):
-            first += 1
-        return first
+    def _plain(self, first: int, last: int, clause: Clause) -> Clause:
+        """A clause without a frame of its own: an answer, part of the one before, or an assertion."""
+        before = self.found[-1] if self.found else None
+        reply = self._reply(first, last)
+        if reply and reply.status == "uncertain" and before and before.frame == "told":
+            reply = None  # "a colleague says ..., which I cannot judge"
+        if reply or before is None or self._independent(first, last, before):
+            return clause._replace(reply=reply)
+        void = before.void and not self._here(first, last)
+        frame = before.frame if void else ""
+        return clause._replace(frame=frame, goes_on=True, outcome=self._outcome(first, last) if void else None)
 
-    def _frame(self, first: int, begin: int, last: int) -> tuple[str, int]:
+    def _frame(self, first: int, last: int) -> tuple[str, int]:
         """The frame of a clause and the word after it; "" for a clause without."""
-        i = first
-        here = -1
+        begin = self._skipped(first, last)
         opens = all("{opener}" in own for own in self.labels[:first])
         starts = (SENTENCE, CLAUSE) if opens else (CLAUSE,)
+        i = first
         while i < last:
-            found = self.frames.match(self.labels, i, last, starts if i <= begin else ())
+            found = frames().match(self.labels, i, last, starts if i <= begin else ())
             if found is None:
                 i += 1
                 continue
             after, name = found
-            if name == "general" and here < 0:
-                here = self._here(first, last)
-            if name != "none" and not (name == "general" and (here or self._particular(first, begin, i))):
+            if name == "general" and (self._particular(begin, first, i) or self._here(first, last)):
+                name = "none"
+            if name != "none":
                 return name, after
             i = max(after, i + 1)
         return "", last
 
-    def _particular(self, first: int, begin: int, i: int) -> bool:
-        """Whether what is general begins, at word i, within what a clause denies or within a relative clause."""
-        relative = i - 1 > begin and self.labels[i - 1][0] in ("that", "which", "who")
-        return relative or any("{not}" in own for own in self.labels[first:i])
+    def _skipped(self, first: int, last: int) -> int:
+        """The first word of a clause after "and", "first", ..."""
+        while first < last - 1 and ("{opener}" in self.labels[first] or self.words[first].text.isdigit()):
+            first += 1
+        return first
 
-    def _here(self, first: int, last: int) -> int:
+    def _particular(self, begin: int, first: int, i: int) -> bool:
+        """Whether what is general begins, at word i, within what a clause denies or within a relative clause."""
+        relative = i - 1 > begin and "{relative}" in self.labels[i - 1]
+        return relative or self._any(_NOT, first, i)
+
+    def _here(self, first: int, last: int) -> bool:
         """Whether a clause speaks of this film."""
-        return any(
-            (found := _here().match(self.labels, i, last)) is not None and found[0] > i for i in range(first, last)
-        )
+        return any(here().match(self.labels, i, last) for i in range(first, last))
 
     def _outcome(self, first: int, last: int) -> Status | None:
-        for i in range(first, last):
-            found = _outcomes().match(self.labels, i, last)
-            if found:
-                return "absent" if found[1] == "nothing" else "uncertain"
-        return None
+        """What a search came to, as far as its clause says so: "I looked for it in vain"."""
+        found = next(filter(None, (outcomes().match(self.labels, i, last) for i in range(first, last))), None)
+        return None if found is None else "absent" if found[1] == "nothing" else "uncertain"
+
+    def _spoken(self, i: int, last: int, frame: str) -> int:
+        """The word from i on at which a plan says what was found ("a film obtained for cough shows"), or a topic begins
+        to speak ("looking at it I see"); `last` if it does not."""
+        topic = frame == "topic"
+        for j in range(i, last):
+            own, ahead = self.labels[j], self.labels[j + 1] if j + 1 < last else ()
+            if "{whose}" in own:
+                return last
+            if not _SHOWS.isdisjoint(own) or ("{yields}" in own and (topic or "{not}" in ahead)):
+                return j
+            if topic and (("there" in own and "{be}" in ahead) or ("{i}" in own and "{see}" in ahead)):
+                return j
+        return last
+
+    def _include(self, n: int, frame: str) -> None:
+        """Makes the subject of clause n, and its setting, part of it: "Emphysema, a form of COPD, often ..."."""
+        lacks = not _VERBS.isdisjoint(self.labels[self.at[n]])
+        for m in range(n - 1, -1, -1):
+            first, last = self.at[m], self.at[m + 1]
+            if "{supposed}" in self.labels[first]:
+                self.found[m] = self.found[m]._replace(reply=None)
+            elif self.found[m].reply or self._any(frozenset(("{finite}", "{modal}")), first, last):
+                break
+            elif lacks or (m == 0 and frame == "general" and "{setting}" in self.labels[first]):
+                self.found[m] = self.found[m]._replace(frame=frame)
+
+    # Whether a clause speaks for itself
+
+    def _independent(self, first: int, last: int, before: Clause) -> bool:
+        """Whether a clause without a frame speaks for itself, rather than goes on with the one before."""
+        mark, begin = self.words[first].mark, self._skipped(first, last)
+        opening = self.labels[begin]
+        if "{adversative}" in self.labels[first] or mark in ARROWS or "{finding_that}" in opening:
+            return True
+        if self.words[first].text == "which" and before.void and not self._any(_STATES, first, last):
+            return False
+        pointed = "that" in opening and self._any(frozenset(("{finite}",)), begin + 1, begin + 2)
+        if "{whose}" in opening and not pointed:
+            return False
+        if before.frame == "general" and self._general_too(first, begin, last):
+            return False
+        predicate = self._predicate(first, last, before.frame == "told" and "{pronoun}" in opening)
+        if predicate is not None:
+            return predicate
+        return "{i}" in opening or (mark != "" and self._result(first, begin, last))
 
     def _general_too(self, first: int, begin: int, last: int) -> bool:
         """Whether what is said in general goes on: "In textbooks, ...", "Emphysema is ..., and bullae are ..."."""
         if self._here(first, last):
             return False
-        before = self.labels[self.at[self.at.index(first) - 1] : first]
-        setting = not any("{finite}" in own or "{modal}" in own or "{finding}" in own for own in before)
-        joined = self.labels[first][0] == "and" and _SPECIFIC.isdisjoint(self.labels[begin])
+        start = self.at[bisect_left(self.at, first) - 1]
+        setting = not self._any(frozenset(("{finite}", "{modal}", "{finding}")), start, first)
+        joined = self.words[first].text == "and" and _SPECIFIC.isdisjoint(self.labels[begin])
         return joined or (setting and self.words[first].mark == ",")
 
-    def _independent(self, first: int, last: int, before: Clause) -> bool:
-        """Whether a clause speaks for itself, rather than goes on with the one before."""
-        labels = self.labels[first:last]
-        mark = self.words[first].mark
-        if "{adversative}" in labels[0] or mark in _ARROWS:
-            return True
-        begin = self._skipped(first, last) - first
-        if "{finding_that}" in labels[begin]:
-            return True
-        if labels[0][0] == "which" and before.void and not any(_STATES & {*own} for own in labels):
-            return False
-        pointed = begin + 1 < len(labels) and "{finite}" in labels[begin + 1]
-        if "{whose}" in labels[begin] and not ("that" in labels[begin] and pointed):
-            return False
-        if before.frame == "general" and self._general_too(first, first + begin, last):
-            return False
+    def _predicate(self, first: int, last: int, hedges: bool) -> bool | None:
+        """Whether the first verb of a clause asserts; not after "would", but "can be seen" does. None without a verb.
+        With `hedges`, "it may be" does, too."""
         modal = False
-        for n, own in enumerate(labels):
+        for i in range(first, last):
+            own = self.labels[i]
             if "{modal}" in own:
-                hedged = before.frame == "told" and "{perhaps}" in own and "{pronoun}" in labels[begin]
-                if hedged:  # "if this is real, it may be ..."
+                if hedges and "{perhaps}" in own:  # "if this is real, it may be ..."
                     return True
-                seen = ("{see}", "{state}") if "can" in own else ("{see}",)
-                modal = not any(label in after for after in labels[n + 1 : n + 4] for label in seen)
-            if n and "{pronoun}" in own and "{whose}" not in own:  # "we can conclude there is"
+                seen = frozenset(("{see}", "{state}") if "can" in own else ("{see}",))
+                modal = not self._any(seen, i + 1, min(i + 4, last))
+            elif i > first and "{pronoun}" in own and "{whose}" not in own:  # "we can conclude there is"
                 modal = False
-            if not _PREDICATES.isdisjoint(own) and not (n and labels[n - 1][0] in _RELATIVES):
+            if not _PREDICATES.isdisjoint(own) and not (i > first and "{relative}" in self.labels[i - 1]):
                 return not modal
-        if "{i}" in labels[begin] and not modal:
-            return True
-        if modal or not mark:
-            return False
-        clear = [n for n, own in enumerate(labels) if "{state}" in own and not labels[n][0].endswith(_NOUNS)]
-        organ = any("{organ}" in labels[n - 1] for n in clear if n)
-        bare = begin in clear and mark != "," and not any(_NAMED & {*own} for own in labels)
-        return "{not}" in labels[begin] or organ or bare
+        return False if modal else None
 
-    def _reply(self, first: int, last: int, before: Clause | None) -> Reply | None:
+    def _result(self, first: int, begin: int, last: int) -> bool:
+        """Whether a clause without a verb says what was found: "none", "heart normal", but not "enlarged heart"."""
+        clear = [i for i in range(first, last) if "{state}" in self.labels[i] and not self._noun(i)]
+        organ = any("{organ}" in self.labels[i - 1] for i in clear if i > first)
+        alone = begin in clear and self.words[first].mark != "," and not self._any(_NAMED, first, last)
+        return "{not}" in self.labels[begin] or organ or alone
+
+    def _noun(self, i: int) -> bool:
+        """Whether a state is named, as in lists of what to look for ("enlargement"), rather than found ("enlarged")."""
+        return self.labels[i][0].endswith(tuple(data()["noun_endings"]))
+
+    def _reply(self, first: int, last: int) -> Reply | None:
         """What a clause without a finding says of those before it; "Effusion: none" is read as a whole."""
+        before = self.found[-1] if self.found else None
+        named = before is not None and not before.void and self._any(_NAMING, 0, first)
         heads = last < len(self.words) and self.words[last].mark == ":"
-        named = before and not before.void and any(_NAMING & {*own} for own in self.labels[:first])
-        if heads or (named and self.words[first].mark in _VALUES):
+        if heads or (named and self.words[first].mark in _VALUES) or self._any(_NAMING, first, last):
             return None
         said: list[str] = []
         side: str | None = None
         i = first
         while i < last:
-            aside = _asides().match(self.labels, i, last)
-            if aside:
-                i = aside[0]
-                continue
+            aside = asides().match(self.labels, i, last)
             word = self.words[i]
-            if not _NAMING.isdisjoint(word.labels):
-                return None
-            if word.side and word.text not in _replies()["back"]:
+            if word.side and word.text not in reply_words()["back"]:
                 side = word.side
-            else:
+            elif not aside:
                 said += word.text.split()
-            i += 1
-        reply = read_reply(said, _replies())
+            i = aside[0] if aside else i + 1
+        reply = read_reply(said)
         return reply._replace(side=side) if reply else None
-
-
-_SPECIFIC = frozenset(("{the}", "{pronoun}", "{not}", "{detail}"))
-_NAMED = frozenset(("{finding}", "{organ}"))
-_NAMING = frozenset((*_NAMED, "{state}"))
-_DETERMINERS = frozenset(("{not}", "{a}", "{the}"))
-_VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "requires"))
-_SETTINGS = frozenset(("in", "with", "for", "during", "among"))
-
-
-def read_reply(said: Sequence[str], words: dict[str, frozenset[str]]) -> Reply | None:
-    """What the words of a clause say of the things named before it; None if they may say anything else."""
-    known = words["back"] | words["seen"] | words["no"] | words["maybe"] | words["sure"] | words["glue"]
-    if not said or any(word not in known and word not in words["elsewhere"] for word in said):
-        return None
-    ordinal = [w for n, w in enumerate(said) if w in words["first"] | words["second"] and _orders(said, n)]
-    own = [word for word in said if word not in ordinal]
-    if own == ["here"] or any(a in ("option", "choice", "answer") and len(b) == 1 for a, b in pairwise(own)):
-        return None
-    if "so" in own[1:]:  # "I think so"
-        own += ["that", "true"]
-    this = "this" in own and "time" in own
-    if (any(word in words["elsewhere"] for word in own) and not this) or own[0] == "were":
-        return None
-    if "only" in own and "not" in own:
-        return None
-    denials = sum(word in words["no"] for word in own)
-    back = any(word in words["back"] for word in own) or bool(ordinal)
-    seen = any(word in words["seen"] for word in own)
-    whose: Whose = "all" if not ordinal else "first" if ordinal[0] in words["first"] else "second"
-    maybe = any(word in words["maybe"] for word in own)
-    negated = any(word in words["negator"] for word in own)
-    unsure = negated and any(word in words["sure"] for word in own) and not seen
-    ends = own[-1] in words["be"]
-    if (maybe and not denials) or unsure:
-        return Reply("uncertain", whose) if back or seen or ends else None
-    if denials:
-        named = back or seen or ends or "here" in own or this
-        if not named:
-            return None
-        return Reply("present" if denials % 2 == 0 else "absent", whose, turns=_turns(own, words))
-    if seen or ends or set(own) <= {"both", "actually", "yes", "they", "all"}:
-        return Reply("present", whose, only="only" in own) if back or seen else None
-    return None
-
-
-def _turns(said: Sequence[str], words: dict[str, frozenset[str]]) -> bool:
-    """Whether a denial is one of a statement: "that is not right"."""
-    return any(word in words["truth"] for word in said) and not {"option", "choice", "diagnosis", "answer"} & {*said}
-
-
-def _orders(said: Sequence[str], n: int) -> bool:
-    before, after = said[n - 1] if n else "", said[n + 1] if n + 1 < len(said) else ""
-    return said[n] in ("former", "latter") or before == "the" or after == "one"
-
-
-@cache
-def _here() -> Vocabulary:
-    return Vocabulary({}, {"here": _data()["classes"]["here"]})
-
-
-@cache
-def _outcomes() -> Vocabulary:
-    frames = _data()["frames"]
-    return Vocabulary({}, {name: frames[name] for name in ("nothing", "undecided")})
-
-
-def _words(sentence: str, vocabulary: Vocabulary) -> list[_Word]:
-    """The words of a sentence; terms of the lexicon that name or describe something are one word each."""
-    tokens = tokenize(sentence)
-    terms = {item.first: (item, found) for item in load().match(tokens) if (found := _labels(item))}
-    words: list[_Word] = []
-    mark, end, i = "", 0, 0
-    while i < len(tokens):
-        token = tokens[i]
-        gap = sentence[end : token.start]
-        if len(gap) > 1 or gap == '"':
-            mark = next((sign for sign in _MARKS if sign in gap), mark)
-        if token.text in "()":  # a gloss parts nothing
-            i += 1
-            continue
-        if token.text in _STOPS:
-            mark, end, i = mark or token.text, token.end, i + 1
-            continue
-        own = vocabulary.labels_of(token.text)
-        if i in terms:
-            item, found = terms[i]
-            last = item.last
-            labels = (*own, *found) if last - i == 1 or "{finding}" not in found else (token.text, *found)
-        else:
-            last, labels = i + 1, own
-        end = tokens[last - 1].end
-        side = load().trie.get(token.text, {}).get("", {}).get("side")
-        text = token.text if last - i == 1 else " ".join(part.text for part in tokens[i:last])
-        words.append(_Word(labels, text, token.start, end, mark, side))
-        mark, i = "", last
-    return list(_merged(words))
-
-
-def _merged(words: Sequence[_Word]) -> Iterator[_Word]:
-    """With "fracture of the ribs" as one word, and "such abnormalities" as two that name nothing."""
-    n = 0
-    while n < len(words):
-        word = words[n]
-        if "{finding}" in word.labels:
-            of = n + 1 < len(words) and words[n + 1].text in ("of", "in") and not words[n + 1].mark
-            at = n + 3 if of and n + 2 < len(words) and words[n + 2].text == "the" else n + 2
-            if of and at < len(words) and "{organ}" in words[at].labels:
-                word, n = word._replace(end=words[at].end), at
-            elif n and words[n - 1].text in _POINTERS and word.text.startswith("abnormalit"):
-                word = word._replace(labels=(word.text,))
-        yield word
-        n += 1
-
-
-#: Endings of nouns ("enlargement"), which are in lists of what to look for; "enlarged" is what was found.
-_NOUNS = ("ence", "ment", "ing", "ion", "ness", "ity", "sia")
-_PREDICATES = frozenset(("{finite}", "{show}", "{shows}", "{showed}"))
-_RELATIVES = ("that", "which", "who")
-_STATES = frozenset(("{see}", "{state}", "{not}", "{shows}", "{showed}"))
-_POINTERS = frozenset(("such", "these", "those", "this", "that"))
-
-
-def _labels(item: Term) -> tuple[str, ...]:
-    roles = item.roles
-    if "concept" in roles:
-        return ("{finding}",)
-    if "anatomy" in roles:
-        return ("{organ}", "{study}") if roles["anatomy"] == "study" else ("{organ}",)
-    if "quality" in roles:
-        return ("{state}",)
-    if not _ATTRIBUTES.isdisjoint(roles):
-        return ("{detail}",)
-    if "speaker" in roles and "nobody" not in roles:
-        return ("{speaker}",)
-    return ("{tells}",) if "say" in roles else ()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from reasoner.findings.discourse import kind_of_heading
+from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.lexicon import load
 from reasoner.findings.replies import answer, governs, names, speaks, subject, title_of
 from reasoner.findings.text import split_sentences

@@ -98,8 +98,9 @@ class Vocabulary:
 def _walk(labels: Sequence[Sequence[str]], i: int, last: int, node: Trie, fillers: int) -> Iterator[tuple[int, str]]:
     if END in node:
         yield i, node[END]
-    for gap in GAPS.keys() & node.keys():
-        wide, barrier = GAPS[gap]
+    for gap, (wide, barrier) in GAPS.items():
+        if gap not in node:
+            continue
         for j in range(i, min(i + wide + 1, last)):
             yield from _walk(labels, j, last, node[gap], 0)
             if barrier in labels[j]:

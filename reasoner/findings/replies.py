@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Literal, TypeVar
 
-from reasoner.findings.discourse import kind_of_heading
+from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.lexicon import Roles, kin, load
 from reasoner.findings.sentence import read_sentence
 from reasoner.findings.text import tokenize

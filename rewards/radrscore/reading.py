@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from reasoner.findings.discourse import Clause, Reply, clauses, kind_of_heading
+from reasoner.findings.anaphora import Reply
+from reasoner.findings.discourse import Clause, clauses
+from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import load
 from reasoner.findings.replies import REACH, answer, correct, correction, fragment, read_line, speaks
