@@ -3,7 +3,7 @@
 Each thing that a reading says is a bet, settled by the report and the verified labels. With credits c from 0 to 1 as in
 RadRScore, and all sums divided by the number of the row's findings (at least 1):
 
-    finding found      + (c - stake), once per finding; a side, degree or change left out lowers the credit
+    finding found      + (c - stake), once per finding; a detail left out or wrong lowers the credit
     false assertion    - stake, once per concept and side
     absence confirmed  + gain, once per absence that is asked for
     finding denied     - (1 - c), once per finding
@@ -165,7 +165,7 @@ def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
             alarms.setdefault((fact.concept, fact.laterality), bet)
     found = {finding: _found(finding, claims) for finding, claims in hits.items()}
     refuted = list(_refuted(truth, denials, found))
-    return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, denials, rates)]
+    return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, asserted, denials, rates)]
 
 
 def _found(finding: Fact, hits: Sequence[Hit]) -> Bet:
@@ -239,11 +239,17 @@ def _denies(claim: Claim, finding: Fact, truth: Truth, asserted: bool) -> bool:
     )
 
 
-def _confirmed(truth: Truth, denials: Sequence[Said], rates: Rates) -> Iterator[Bet]:
-    """The absences of the row that the text states, themselves or by denying what they are kinds of."""
+def _confirmed(truth: Truth, asserted: Sequence[Said], denials: Sequence[Said], rates: Rates) -> Iterator[Bet]:
+    """The absences of the row that the text states, themselves or by denying what they are kinds of. A side, or the age
+    or place of what is asserted besides, leaves the rest open."""
+    there = {name for said in asserted for concept in said.claim.concepts for name in (concept, *ancestors(concept))}
     left = set(truth.absent)
     for said in denials:
-        plain = {fact.concept for fact in said.claim.facts if fact.laterality in (None, "bilateral")}
+        plain = {
+            fact.concept
+            for fact in said.claim.facts
+            if fact.laterality in (None, "bilateral") and not (fact.details and fact.concept in there)
+        }
         covered = {concept for concept in left if not plain.isdisjoint((concept, *ancestors(concept)))}
         if covered:
             left -= covered

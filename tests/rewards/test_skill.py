@@ -75,6 +75,9 @@ BLIND = [
     "There is cardiomegaly or a pleural effusion.",
     "History of pneumothorax, effusion and cardiomegaly. Is there a nodule? We look for fractures.",
     *(frame.format(name) for name in NAMES for frame in ("There is {}.", "No {}.", "There may be {}.")),
+    *(f"There is {name} at the base. No {name} at the apex." for name in NAMES),
+    *(f"There is old {name}. No acute {name}." for name in NAMES),
+    *(f"There is small {name}. There is moderate {name}. There is large {name}." for name in NAMES),
 ]
 
 
