@@ -17,6 +17,7 @@ from reasoner.errors import UserError, nearest
 from reasoner.models import TINY
 from reasoner.schema import Task
 from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section
+from reasoner.training.weights import TokenWeights
 
 #: Pixels of an image, up to 16k x 16k.
 Pixels = Annotated[Int, Field(ge=1, le=2**28)]
@@ -103,17 +104,6 @@ class Augmentation(Section):
     """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
 
 
-class Weights(Section):
-    """How much the words that depend on the image weigh in the loss of SFT; all others weigh 1."""
-
-    openings: Float = Field(1.0, ge=0, le=1000)
-    """The first word of each sentence of the reasoning, which often decides what it says."""
-    findings: Float = Field(1.0, ge=0, le=1000)
-    """The words of findings that are present or uncertain."""
-    answers: Float = Field(1.0, ge=0, le=1000)
-    """The words of the answer."""
-
-
 class Sft(Section):
     """Supervised warm-up (`sft`)."""
 
@@ -123,7 +113,7 @@ class Sft(Section):
     """Use at most so many examples."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
-    token_weights: Weights = Weights()
+    token_weights: TokenWeights = TokenWeights()
     """Weights of words in the loss."""
     trainer: Options = {}
     """Any field of trl.SFTConfig."""

@@ -6,12 +6,13 @@ Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, r
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner.layout import SFT
 from reasoner.training.dataset import load_examples, to_dataset
-from reasoner.training.weights import TokenWeights, token_weights
+from reasoner.training.weights import token_weights
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.stages import working
@@ -44,8 +45,6 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: for data, processor or trainer arguments that cannot work, before any training.
     """
-    from functools import partial
-
     from trl import SFTTrainer
 
     from reasoner.compat.trl import WeighingCollator, WeighingTrainer
@@ -67,20 +66,19 @@ def run(recipe: Recipe) -> Path:
     )
     if args.process_index == 0:
         start_tracking(recipe, "sft")
-    weights = TokenWeights(**recipe.sft.token_weights.model_dump())
-    collator = WeighingCollator(
-        processor,
-        completion_only_loss=True,
-        pad_to_multiple_of=args.pad_to_multiple_of,
-        weigh=partial(token_weights, processor.tokenizer, weights=weights),
-    )
-    trainer = (SFTTrainer if weights.even else WeighingTrainer)(
+    trainer_class, collator = SFTTrainer, None
+    if not recipe.sft.token_weights.even:
+        weigh = partial(token_weights, processor.tokenizer, weights=recipe.sft.token_weights)
+        pad = args.pad_to_multiple_of
+        collator = WeighingCollator(processor, completion_only_loss=True, pad_to_multiple_of=pad, weigh=weigh)
+        trainer_class = WeighingTrainer
+    trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=to_dataset(examples, completions=True, augment=augment(recipe, "sft"), seed=recipe.seed),
         processing_class=processor,
         peft_config=lora_config(recipe),
-        data_collator=None if weights.even else collator,
+        data_collator=collator,
     )
     show_progress(trainer)
     trainer.train(resume_from_checkpoint=resume)

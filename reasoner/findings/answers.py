@@ -10,8 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from reasoner.findings.data import read_data
 from reasoner.findings.lexicon import concept_class, load
 from reasoner.schema import CLASSES, NO_FINDING
 
@@ -116,8 +115,7 @@ def vocabulary() -> Vocabulary:
     Raises:
         ValueError: a class or a group of `answers.yaml` that does not exist.
     """
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # all are words, `no` and `true` too
-    data = yaml.load(PATH.read_text("utf-8"), Loader=loader)
+    data = read_data(PATH, plain=True)
     cues: Trie = {}
     for kind, phrases in data["cues"].items():
         for phrase in phrases:

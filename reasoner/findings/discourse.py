@@ -11,7 +11,6 @@ nodule and saw none", "Option A says edema, which is not what I see". So the dec
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,7 +23,9 @@ from reasoner.schema import Status
 
 #: Frames that answer for what was named before.
 _ANSWERS: dict[str, Status] = {"nothing": "absent", "undecided": "uncertain", "refers": "absent", "affirms": "present"}
-_VOID = frozenset(("plan", "topic", "general", "told"))
+#: Frames of clauses that assert nothing, and those of them that never go on to speak.
+_VOID = frozenset(("plan", "topic", "general", "told", "history"))
+_MUTE = frozenset(("general", "told", "history"))
 #: Marks between a name and its value: "Effusion: none".
 _VALUES = frozenset(":-/")
 _NAMED = frozenset(("{finding}", "{organ}"))
@@ -40,8 +41,6 @@ _FOUND = frozenset(("{pronoun}", "{not}", "the", "that"))
 #: How a subject begins that is not of a kind but of this film.
 _SPECIFIC = frozenset(("{the}", "{pronoun}", "{not}", "{detail}"))
 _DETERMINERS = frozenset(("{not}", "{a}", "{the}"))
-_HISTORY = re.compile(r"\W*(?:\w+\W+){0,2}(?:history|hx)\W+of\b", re.IGNORECASE)
-_TURNS = frozenset(("but", "however", "now", "today", "currently", "although", "though", "yet"))
 #: A clause that begins so lacks a subject.
 _VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "requires"))
 
@@ -49,8 +48,8 @@ _VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "re
 class Clause(NamedTuple):
     """`sentence[start:end]`; what it asserts begins at `speaks`.
 
-    `frame` says why it asserts nothing (`plan`, `topic`, `general`, `told`), or what it does with what it names
-    (`given`, `denies`, `same`); `goes_on`: it is part of the one before. `outcome` is what its plan came to.
+    `frame` says why it asserts nothing (one of `_VOID`), or what it does with what it names (`given`, `denies`,
+    `same`); `goes_on`: it is part of the one before. `outcome` is what its plan came to.
     """
 
     start: int
@@ -92,15 +91,7 @@ class _Sentence:
                 self._include(n, clause.frame)
             self.found.append(clause)
             start = end
-        return self._recalled()
-
-    def _recalled(self) -> list[Clause]:
-        """A sentence that opens with a history tells it until it turns: "History of X, the Y is enlarged, but ..."."""
-        if not _HISTORY.match(self.sentence):
-            return self.found
-        starts = (self.labels[first][0] for first in self.at)
-        turn = next((n for n, word in enumerate(starts) if word in _TURNS), len(self.found))
-        return [clause._replace(frame="told", reply=None) for clause in self.found[:turn]] + self.found[turn:]
+        return self.found
 
     # Where clauses begin
 
@@ -185,7 +176,7 @@ class _Sentence:
     def _void(self, first: int, last: int, clause: Clause, after: int) -> Clause:
         """A plan or the like, with what it came to; one that goes on to speak asserts that."""
         outcome = self._outcome(first, last)
-        spoken = last if outcome or clause.frame in ("general", "told") else self._spoken(after, last, clause.frame)
+        spoken = last if outcome or clause.frame in _MUTE else self._spoken(after, last, clause.frame)
         if spoken < last:
             return clause._replace(frame="", speaks=self.words[spoken].start)
         return clause._replace(outcome=outcome)
@@ -277,6 +268,8 @@ class _Sentence:
             return True
         if self.words[first].text == "which" and before.void and not self._any(_STATES, first, last):
             return False
+        if before.frame == "history":  # "History of X, the Y is enlarged" tells it until it turns
+            return "{current}" in opening
         pointed = "that" in opening and self._any(frozenset(("{finite}",)), begin + 1, begin + 2)
         if "{whose}" in opening and not pointed:
             return False

@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from reasoner.findings.patterns import Vocabulary, verb_forms
+from reasoner.findings.data import read_data, verb_forms
+from reasoner.findings.patterns import Vocabulary
 
 PATH = Path(__file__).with_name("discourse.yaml")
 _ENDINGS = ("", "s", "ing", "ed")
@@ -18,9 +17,8 @@ OUTCOMES = ("nothing", "undecided")
 
 @cache
 def data() -> dict[str, Any]:
-    """The data as they stand in the file; all are words, `no` and `on` too."""
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-    return yaml.load(PATH.read_text("utf-8"), Loader=loader)  # type: ignore[no-any-return]
+    """The data as they stand in the file."""
+    return read_data(PATH, plain=True)
 
 
 @cache

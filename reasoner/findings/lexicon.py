@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from reasoner.findings.data import read_data, verb_forms
 from reasoner.findings.text import Token, tokenize
 from reasoner.schema import CLASSES, READ_ORDER, Status
 
@@ -61,9 +60,8 @@ class Lexicon:
     """`trie` maps a word to the next level, and `""` to the roles of the term that ends there; `terms` are the words
     of each concept; `opposites` says what a denied quality is; `existence` are words of mere existence, `pointing`
     those that may stand for a finding, `function` others without a meaning of their own, `linking` verbs that say what
-    something is; `titles` which
-    keys and columns name a subject, which a value; `corrections` are the words that take back what was said;
-    `operators` are the classes of verbs and adjectives that a denial turns."""
+    something is; `titles` which keys and columns name a subject, which a value; `corrections` are the words that take
+    back what was said; `operators` are the classes of verbs and adjectives that a denial turns."""
 
     concepts: dict[str, Concept]
     frames: dict[str, dict[str, tuple[tuple[str, Status], ...]]]
@@ -112,13 +110,9 @@ def _forms(verb: str) -> Iterator[tuple[str, bool]]:
     """The forms of a verb given as "see saw seen" or "rule | out", and whether each is a past form or participle."""
     stem, _, particle = verb.partition(" | ")
     base, *past = stem.split()
-    soft = re.sub("(?<=[^aeiou])y$", "i", base)
-    short = re.sub("(?<=[^eoy])e$", "", base)
-    hissing = soft != base or base.endswith(("s", "x", "z", "ch", "sh", "o"))
-    for form in (base, soft + "es" if hissing else base + "s", short + "ing"):
-        yield f"{form} {particle}".strip(), False
-    for form in past or [re.sub("e$", "", soft) + "ed"]:
-        yield f"{form} {particle}".strip(), True
+    *active, regular = verb_forms(base)
+    for form in (*active, *(past or [regular])):
+        yield f"{form} {particle}".strip(), form not in active
 
 
 class _Builder:
@@ -136,8 +130,7 @@ class _Builder:
 @cache
 def load() -> Lexicon:
     """The compiled lexicon; a mistake in the data file raises ValueError naming the entry."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data = yaml.load(PATH.read_text("utf-8"), Loader=loader)
+    data = read_data(PATH)
     builder = _Builder()
     concepts: dict[str, Concept] = {}
     regions: dict[str, str] = {}

@@ -25,21 +25,6 @@ GAPS = {"..": (3, "{barrier}"), "...": (12, "{finite}")}
 #: The most fillers in a row.
 FILLED = 2
 _ELEMENT = re.compile(r"\(([^()]*)\)(\??)|(\S+?)(\??)(?:\s+|$)")
-_SHORT = re.compile(r"[^aeiou]*[aeiou][bdgmnprt]")
-_SIBILANT = ("s", "x", "z", "ch", "sh", "o")
-
-
-def verb_forms(base: str) -> tuple[str, str, str, str]:
-    """The regular forms of a verb or of the first word of "rule out": base, third person, -ing, -ed."""
-    verb, space, rest = base.partition(" ")
-    if _SHORT.fullmatch(verb):  # flag, flagged
-        return base, f"{verb}s{space}{rest}", f"{verb}{verb[-1]}ing{space}{rest}", f"{verb}{verb[-1]}ed{space}{rest}"
-    stem = verb[:-1] if verb.endswith("e") and not verb.endswith("ee") else verb
-    if verb[-1] == "y" and verb[-2] not in "aeiou":
-        third, past = verb[:-1] + "ies", verb[:-1] + "ied"
-    else:
-        third, past = verb + ("es" if verb.endswith(_SIBILANT) else "s"), stem + "ed"
-    return base, third + space + rest, stem + "ing" + space + rest, past + space + rest
 
 
 class Vocabulary:

@@ -106,18 +106,20 @@ def _titled(found: Sequence[Finding], title: str, body: str) -> tuple[Finding, .
     return tuple(found)
 
 
-@lru_cache(maxsize=1 << 15)
 def body_of(words: str) -> str:
     """A line without the subject that it opens with: "clear" of "Lungs: clear"."""
-    match = _HEAD.match(words)
-    return words if match is None or clausal(match["head"]) else words[match.end() :]
+    return _divided(words)[1]
+
+
+def title_of(words: str) -> str:
+    """The subject that a line opens with: "Lungs" of "Lungs: clear"; empty without one."""
+    return _divided(words)[0]
 
 
 @lru_cache(maxsize=1 << 15)
-def title_of(words: str) -> str:
-    """The subject that a line opens with: "Lungs" of "Lungs: clear"; empty without one."""
+def _divided(words: str) -> tuple[str, str]:
     match = _HEAD.match(words)
-    return "" if match is None or clausal(match["head"]) else match["head"]
+    return ("", words) if match is None or clausal(match["head"]) else (match["head"], words[match.end() :])
 
 
 @lru_cache(maxsize=1 << 14)

@@ -2,34 +2,35 @@
 
 Most words of a chain are its template; what depends on the image hangs on few of them: how a sentence opens ("There is
 no ..." or "There is a ..."), the words that name a finding, and the answer. Weighing these more lets small models learn
-the rare findings too, in the same steps (docs/results.md).
+the rare findings too, in the same steps (docs/decisions.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
 from typing import Any
 
-from reasoner.findings import extract_text, split_sentences
+from pydantic import Field
+
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from reasoner.settings import Float, Section
 
 
-@dataclass(frozen=True)
-class TokenWeights:
-    """Weights of tokens, where all others weigh 1; of several that concern a token the largest counts."""
+class TokenWeights(Section):
+    """How much the words that depend on the image weigh in the loss of SFT, where all others weigh 1. Of several
+    weights of one token the largest counts."""
 
-    openings: float = 1.0
-    """The first word of each sentence of the reasoning."""
-    findings: float = 1.0
+    openings: Float = Field(1.0, ge=0, le=1000)
+    """The first word of each sentence of the reasoning, which often decides what it says."""
+    findings: Float = Field(1.0, ge=0, le=1000)
     """The words of findings that are present or uncertain."""
-    answers: float = 1.0
+    answers: Float = Field(1.0, ge=0, le=1000)
     """The words of the answer."""
 
     @property
     def even(self) -> bool:
         """Whether all tokens weigh the same."""
-        return set(astuple(self)) == {1.0}
+        return self == TokenWeights()
 
 
 def token_weights(tokenizer: Any, completion: str, weights: TokenWeights) -> list[float]:
@@ -44,6 +45,8 @@ def token_weights(tokenizer: Any, completion: str, weights: TokenWeights) -> lis
 
 def _weighed(completion: str, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
     """The stretches `completion[first:last]` that have a weight of their own."""
+    from reasoner.findings import extract_text, split_sentences  # not above: recipes are checked without the lexicon
+
     first, last = _inside(completion, THINK_OPEN, THINK_CLOSE)
     for start, end in split_sentences(completion, first, last):
         yield start, start + len(completion[start:end].split(maxsplit=1)[0]), weights.openings

@@ -16,9 +16,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from reasoner.findings import ancestors
+from reasoner.findings.data import read_data
 from reasoner.findings.text import MAX_SENTENCE
 from reasoner.schema import Finding
 
@@ -267,9 +266,7 @@ def _level(match: re.Match[str]) -> str:
 
 @cache
 def _data() -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data: dict[str, Any] = yaml.load(PATH.read_text("utf-8"), Loader=loader)
-    return data
+    return read_data(PATH)
 
 
 @cache
