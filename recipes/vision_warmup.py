@@ -1,7 +1,7 @@
 """The first part of SFT where a recipe has `sft.vision_warmup`: the vision tower learns what reports find.
 
-Writes `output/sft/warm`: the base model with its warmed tower, and `trainer_state.json`. Like the rest of SFT it goes on from
-its newest checkpoint when it was interrupted.
+Writes `output/sft/warm`: the base model with its warmed tower, and `trainer_state.json`. Like the rest of SFT it goes
+on from its newest checkpoint when it was interrupted.
 """
 
 from __future__ import annotations
