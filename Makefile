@@ -64,7 +64,7 @@ complete: setup ## Control: SFT alone, on reports without omissions (phantom)
 	@$(REASONER) sft $(COMPLETE)
 	@$(REASONER) eval $(COMPLETE)
 
-ablation: setup ## Arms of GRPO x seeds x recipes at equal budgets, compared (most of a day on 2 cores)
+ablation: setup ## Arms of GRPO x seeds x recipes at equal budgets, compared (about 6 hours a recipe)
 	@$(BIN)/python scripts/ablation.py --recipes $(RECIPE) $(ARGS)
 
 check: lint ## lint and the quick tests: no vLLM, no Ray, no training (about a minute)

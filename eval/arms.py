@@ -74,16 +74,19 @@ def report(
     Raises:
         UserError: nothing was evaluated, or the seeds of a split not on the same studies.
     """
+    missing: dict[str, set[int]] = defaultdict(set)
     groups: dict[Cell, dict[str, dict[int, Statistics]]] = {}
     for place in places:
         for split in splits:
             for mode in (GREEDY, SAMPLED):
                 found = read_cell(place, split, mode)
                 if found is None:
-                    say(f"not there yet: {split}, {mode} of {place.recipe}, {place.kernels}, {place.arm}-{place.seed}")
+                    missing[f"{place.recipe}, {place.kernels} kernels, {place.arm}"].add(place.seed)
                     continue
                 arms = groups.setdefault(Cell(place.recipe, place.kernels, split, mode), {})
                 arms.setdefault(place.arm, {})[place.seed] = found
+    for what, seeds in missing.items():
+        say(f"not evaluated on all of {', '.join(splits)}: {what}, seeds {', '.join(map(str, sorted(seeds)))}")
     if not groups:
         raise UserError(f"{folder}: no run was evaluated on {', '.join(splits)} yet")
     tables = {cell: compare(arms, cell) for cell, arms in groups.items()}

@@ -1,6 +1,6 @@
 """Trains arms of GRPO that differ in their rewards, from several seeds of SFT, at equal budgets, and compares them.
 
-    make ablation                                                     # phantom, 5 seeds: most of a day on 2 cores
+    make ablation                                                     # phantom, 5 seeds: 35 runs, about 6 hours
     make ablation ARGS="--jobs 2 --kernels default avx2 --publish"    # also writes docs/results.md and its plots
     make ablation ARGS="--arms outcome default --seeds 2 --splits val site_c"
     make ablation ARGS=--report-only
@@ -83,6 +83,7 @@ class Run(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
+    failed = 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         design = read_design(options.design)
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             publish(results, design.metrics, Path("docs"))
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return 1 if failed else 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is missing", file=sys.stderr)
         return 130
@@ -219,13 +220,22 @@ def carry_out(runs: Sequence[Run], options: argparse.Namespace, design: Design) 
                 if run.model == model
             }
             for future in as_completed(waiting):
-                run, (why, minutes) = waiting[future], future.result()
+                run, outcome = waiting[future], future.result()
                 done += 1
-                say(f"[{done}/{len(distinct)}] {run}: {minutes:.1f} min{f', failed: {why}' if why else ''}")
-                if why:
-                    failed += 1
+                failed += outcome.failed is not None
+                told = f", failed: {outcome.failed}" if outcome.failed else ""
+                say(f"[{done}/{len(distinct)}] {run}: {outcome.minutes:.1f} min{told}")
+                if not outcome.trained:
                     broken.add(layout.checkpoint(run.folder, run.model))
     return failed
+
+
+class Outcome(NamedTuple):
+    """How a run ended: whether its model is there, and why it failed, if it did."""
+
+    trained: bool
+    failed: str | None
+    minutes: float
 
 
 class Workers:
@@ -243,26 +253,26 @@ class Workers:
         for process in list(self.processes):
             process.terminate()
 
-    def run(self, run: Run, options: argparse.Namespace, broken: frozenset[Path]) -> tuple[str | None, float]:
-        """Why the run failed, if it did, and its minutes."""
+    def run(self, run: Run, options: argparse.Namespace, broken: frozenset[Path]) -> Outcome:
+        """Trains and evaluates what is missing; `broken` are data and checkpoints that could not be made."""
         began = time.monotonic()
         if missing := next((place for place in (run.data, run.start) if place in broken), None):
-            return f"{missing} could not be made", 0.0
-        splits = f"eval.splits={json.dumps(options.splits)}"
-        settings = [f"output={run.folder}", *run.settings, f"eval.models=[{run.model}]", splits]
-        settings += [f"eval.limit={options.limit or 'null'}"]
-        why = None
+            return Outcome(False, f"{missing} could not be made", 0.0)
+        settings = [f"output={run.folder}", *run.settings, f"eval.models=[{run.model}]"]
+        settings += [f"eval.splits={json.dumps(options.splits)}", f"eval.limit={options.limit or 'null'}"]
+        trained, why = False, None
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             with alone(run.folder / ".running", f"at work in {run.folder}"):
                 link(run.data, run.folder, "mine")
                 if run.start:
                     link(run.start, run.folder, SFT)
-                for stage in (run.model, "eval"):
-                    why = why or self.stage(stage, run.recipe, run.kernels, run.folder, settings)
+                why = self.stage(run.model, run.recipe, run.kernels, run.folder, settings)
+                trained = why is None
+                why = why or self.stage("eval", run.recipe, run.kernels, run.folder, settings)
         except UserError as error:
             why = str(error)
-        return why, (time.monotonic() - began) / 60
+        return Outcome(trained, why, (time.monotonic() - began) / 60)
 
     def stage(self, stage: str, recipe: str, kernels: str, folder: Path, settings: Sequence[str]) -> str | None:
         """Runs one stage, unless its result is current; returns why it failed, if it did."""

@@ -118,7 +118,7 @@ def test_runs_that_fail_are_told_and_do_not_keep_others_from_it(tmp_path):
     told = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert len(told) == 4 and all("failed: " in line for line in told), done.stderr
     assert "could not be made" in told[-1] and "Traceback" not in done.stderr
-    assert done.returncode != 0
+    assert done.returncode == 1
 
 
 def row(study: str, sample: int, right: bool, score: float) -> dict:
@@ -228,3 +228,45 @@ def test_tables_and_plots_are_published_between_the_markers(tmp_path):
     page.write_text("no markers", encoding="utf-8")
     with pytest.raises(UserError, match="needs the lines"):
         publish(results, ["answer"], tmp_path)
+
+
+SMALL = {
+    "data.options.train": 48,
+    "data.options.val": 4,
+    "data.options.test": 8,
+    "data.options.site_b": 8,
+    "data.options.site_c": 0,
+    "sft.trainer.max_steps": 2,
+    "sft.trainer.per_device_train_batch_size": 8,
+    "grpo.trainer.per_device_train_batch_size": 16,
+    "grpo.trainer.num_generations": 4,
+    "grpo.trainer.max_completion_length": 24,
+    "eval.max_new_tokens": 24,
+    "eval.samples": 2,
+    "eval.bootstrap": 50,
+}
+
+
+@pytest.mark.slow
+def test_two_arms_of_two_seeds_are_trained_compared_and_reused(tmp_path):
+    words = ["--seeds", "2", "--arms", "outcome", "--steps", "2", "--splits", "test", "--limit", "6", "--jobs", "2"]
+    words += [f"--set={key}={value}" for key, value in SMALL.items()]
+    done = ablation(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "outputs" / "ablation"
+    told = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert [(cell["split"], cell["mode"]) for cell in told["cells"]] == [("test", "greedy"), ("test", "sampled")]
+    for cell in told["cells"]:
+        assert {arm: found["seeds"] for arm, found in cell["arms"].items()} == {SFT: [0, 1], "outcome": [0, 1]}
+        assert len(cell["minus"][SFT]["outcome"]["radrscore"]["seeds"]) == 2
+    runs = output / "phantom" / "default"
+    for seed in (0, 1):
+        history = json.loads((runs / f"outcome-{seed}" / GRPO / "trainer_state.json").read_text(encoding="utf-8"))
+        assert history["global_step"] == 2
+        assert (runs / f"outcome-{seed}" / SFT).resolve() == (runs / f"sft-{seed}" / SFT).resolve()
+    weights = [(runs / f"sft-{seed}" / SFT / "model.safetensors").read_bytes() for seed in (0, 1)]
+    assert weights[0] != weights[1]
+    made = {path: path.stat().st_mtime_ns for path in runs.glob("*/*/model.safetensors")}
+    again = ablation(tmp_path, *words)
+    assert again.returncode == 0, again.stderr
+    assert made == {path: path.stat().st_mtime_ns for path in runs.glob("*/*/model.safetensors")}
