@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner.runtime.terminal import stream
+from rewards.radrscore import PARTS
 from rewards.registry import Score
 from rewards.score import REWARDS
 from rewards.workers import RewardPool
@@ -15,7 +16,7 @@ _CHUNK = 2000
 
 
 def score_rows(
-    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 10.0
+    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 60.0
 ) -> list[dict[str, Score]]:
     """One score per reward for each row, in order; `base_rates` is a file for the reward `skill`. Equal completions of
     one example are scored once.
@@ -54,4 +55,18 @@ def with_rewards(row: Mapping[str, Any], scores: Mapping[str, Score]) -> dict[st
         "skill": scores["skill"].value,
         "radrscore": process.value,
         **process.parts,
+    }
+
+
+def read_rewards(row: Mapping[str, Any]) -> dict[str, Score]:
+    """The rewards that `with_rewards` put into the row, without their evidence.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    return {
+        "format": Score(row["format"]),
+        "answer": Score(row["answer_reward"]),
+        "skill": Score(row["skill"]),
+        "process": Score(row["radrscore"], parts={part: row[part] for part in PARTS if part in row}),
     }
