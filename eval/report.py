@@ -13,7 +13,7 @@ from eval import figures
 from eval.bootstrap import Estimate
 from eval.traces import Trace
 from reasoner.schema import CLASSES
-from reasoner.scores import HEADLINE
+from reasoner.scores import COUNTS, HEADLINE
 
 #: name -> split -> mode -> metric -> estimate
 Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
@@ -132,6 +132,7 @@ def _tables(evaluation: Evaluation) -> list[dict[str, Any]]:
             accuracies = sorted({name for metrics in measured for name in metrics if name.startswith("accuracy/")})
             names = {name: label for name, label in HEADLINE.items() if any(name in m for m in measured)}
             names |= {name: f"Accuracy, {name.split('/')[1]}" for name in accuracies}
+            names |= {name: label for name, label in COUNTS.items() if any(name in m for m in measured)}
             rows = [
                 (label, [m.get(name) for m in measured], [c.get(name) for c in compared])
                 for name, label in names.items()

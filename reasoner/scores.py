@@ -20,7 +20,16 @@ HEADLINE: dict[str, str] = {
     "factuality": "Factuality",
     "completeness": "Completeness",
     "effectiveness": "Effectiveness",
+    "claim_f1": "Claim F1, with side and degree",
+    "claim_f1_names": "Claim F1, findings alone",
+    "hedged_true": "Hedged claims that hold",
+    "confident_true": "Confident claims that hold",
     "format": "Well-formed",
+}
+#: Further rows of the report's tables that are no scores.
+COUNTS: dict[str, str] = {
+    "hedged_claims": "Hedged claims, number",
+    "confident_claims": "Confident claims, number",
 }
 GREEDY, SAMPLED = "greedy", "sampled"
 
