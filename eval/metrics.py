@@ -79,6 +79,7 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
     add("radrscore", score["process"].value)
     for part in PARTS:
         add(part, score["process"].parts.get(part))
+    add("tokens", row.get("tokens"))
     answer, task = score["answer"].value, row["task"]
     add("answer", answer)
     if task == LIST_TASK:

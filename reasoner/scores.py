@@ -30,8 +30,11 @@ HEADLINE: dict[str, str] = {
 COUNTS: dict[str, str] = {
     "hedged_claims": "Hedged claims, number",
     "confident_claims": "Confident claims, number",
+    "tokens": "Tokens sampled per question",
 }
 GREEDY, SAMPLED = "greedy", "sampled"
+#: Modes that choose one of the sampled completions.
+BY_AGREEMENT, BY_REWARD = "best of n by agreement", "best of n by reward (upper limit)"
 
 
 class Interval(NamedTuple):
