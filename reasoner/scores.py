@@ -22,6 +22,8 @@ HEADLINE: dict[str, str] = {
     "effectiveness": "Effectiveness",
     "claim_f1": "Claim F1, with side and degree",
     "claim_f1_names": "Claim F1, findings alone",
+    "answer_follows": "Answer follows from chain",
+    "answer_undecidable": "The same, undecidable",
     "hedged_true": "Hedged claims that hold",
     "confident_true": "Confident claims that hold",
     "format": "Well-formed",
