@@ -3,7 +3,7 @@
 The abnormality list is scored over the 14 CheXpert classes as answered: `micro_f1` counts `No Finding` like any class
 and counts a name that is no class as one false positive; `micro_f1_13` leaves `No Finding` out. `macro_f1` averages
 the classes that occur in the references. An answer that cannot be read names nothing, so it misses every class.
-What the reasoning claims is counted in `eval.claims`.
+What the reasoning claims is counted in `eval.claims`, whether the answer follows from it in `eval.following`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from eval.bootstrap import Array, Statistics
 from eval.claims import CONFIDENT, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
+from eval.following import following_statistics
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES, NO_FINDING
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
@@ -79,13 +80,15 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
     add("radrscore", score["process"].value)
     for part in PARTS:
         add(part, score["process"].parts.get(part))
+    add("tokens", row.get("tokens"))
     answer, task = score["answer"].value, row["task"]
     add("answer", answer)
     if task == LIST_TASK:
         found |= _list_statistics(row)
     elif answer is not None:
         add(f"accuracy/{task}", answer == 1.0)
-    return found | claim_statistics(row, claims_of(row))
+    claims = claims_of(row)
+    return found | claim_statistics(row, claims) | following_statistics(row, claims)
 
 
 def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from eval.best_of import Chosen, Rows, Scores, best_of_n
 from eval.bootstrap import Estimate, Statistics, differences, estimates
 from eval.generate import Job, generate
 from eval.metrics import LIST_TASK, metrics, statistics
@@ -32,10 +33,7 @@ from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
 from rewards.radrscore.base_rates import DEFAULT
-from rewards.registry import Score
 from rewards.skill import find_base_rates
-
-Rows = list[dict[str, Any]]
 
 
 def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
@@ -64,11 +62,16 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     everything = [*predictions.values(), *trivial.values()]
     base_rates = _base_rates(data, folder)
     scored = iter(score_rows([row for rows in everything for row in rows], base_rates, workers=subject.workers))
-    rewards = {key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]}
+    rewards: dict[Cell, list[Scores]] = {
+        key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]
+    }
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
         write_predictions(path, [with_rewards(row, score) for row, score in pairs], read_description(path))
 
+    if settings.best_of_n:
+        for cell, chosen in _best(predictions, rewards).items():
+            predictions[cell], rewards[cell] = chosen
     evaluation = evaluate(predictions, trivial, rewards, resamples=settings.bootstrap, seed=subject.seed)
     evaluation = evaluation._replace(
         name=subject.name,
@@ -87,7 +90,7 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
 def evaluate(
     predictions: Mapping[Cell, Rows],
     trivial: Mapping[Cell, Rows],
-    rewards: Mapping[Cell, list[dict[str, Score]]],
+    rewards: Mapping[Cell, Sequence[Scores]],
     *,
     resamples: int,
     seed: int,
@@ -152,6 +155,16 @@ def _generate(
             say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
+
+
+def _best(predictions: Mapping[Cell, Rows], rewards: Mapping[Cell, list[Scores]]) -> dict[Cell, Chosen]:
+    """The best of the samples, where there are at least two."""
+    return {
+        (model, split, choice): chosen
+        for (model, split, mode), rows in predictions.items()
+        if mode == SAMPLED and any(row["sample"] for row in rows)
+        for choice, chosen in best_of_n(rows, rewards[model, split, mode]).items()
+    }
 
 
 def _base_rates(data: Path, folder: Path) -> Path:

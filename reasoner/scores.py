@@ -22,6 +22,8 @@ HEADLINE: dict[str, str] = {
     "effectiveness": "Effectiveness",
     "claim_f1": "Claim F1, with side and degree",
     "claim_f1_names": "Claim F1, findings alone",
+    "answer_follows": "Answer follows from chain",
+    "answer_undecidable": "The same, undecidable",
     "hedged_true": "Hedged claims that hold",
     "confident_true": "Confident claims that hold",
     "format": "Well-formed",
@@ -30,8 +32,11 @@ HEADLINE: dict[str, str] = {
 COUNTS: dict[str, str] = {
     "hedged_claims": "Hedged claims, number",
     "confident_claims": "Confident claims, number",
+    "tokens": "Tokens sampled per question",
 }
 GREEDY, SAMPLED = "greedy", "sampled"
+#: Modes that choose one of the sampled completions.
+BY_AGREEMENT, BY_REWARD = "best of n by agreement", "best of n by reward (upper limit)"
 
 
 class Interval(NamedTuple):
