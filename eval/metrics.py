@@ -87,8 +87,7 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
         found |= _list_statistics(row)
     elif answer is not None:
         add(f"accuracy/{task}", answer == 1.0)
-    claims = claims_of(row)
-    return found | claim_statistics(row, claims) | following_statistics(row, claims)
+    return found | claim_statistics(row, claims_of(row)) | following_statistics(row)
 
 
 def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:

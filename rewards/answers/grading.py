@@ -30,7 +30,7 @@ LIST_TASK = "abnormality_list"
 #: More characters are no answer.
 _LONGEST = 10_000
 #: What a row asks that has no question about anything.
-_ANY_ABNORMALITY = "Is there any abnormality?"
+ANY_ABNORMALITY = "Is there any abnormality?"
 
 
 @reward("answer", settings=("metric", "class_weights"))
@@ -138,7 +138,7 @@ def _grade_binary(given: str, gold: str, options: tuple[str, ...], question: str
 
 
 def _grade_anomaly(given: str, gold: str, options: tuple[str, ...], question: str) -> Score:
-    question = question if asks(question) else _ANY_ABNORMALITY
+    question = question if asks(question) else ANY_ABNORMALITY
     grade = _grade_option if options or not yes_or_no(gold, question) else _grade_binary
     return grade(given, gold, options, question)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from reasoner.findings import ancestors, extract_text
+from reasoner.findings import QUALITY, ancestors, extract_text, region
 from reasoner.findings.answers import is_attribute, roles_of, singular, vocabulary
-from reasoner.schema import Finding
+from reasoner.schema import STATUSES, Finding
 from rewards.answers.lists import impression, name_of, stances
 from rewards.answers.phrases import is_no, kind_at, withdraws
 from rewards.answers.text import Item, parse, plain, remembered, tokens_of
@@ -245,6 +245,30 @@ def _relation(finding: Finding, topics: Sequence[Finding]) -> str | None:
         elif topic.concept in (finding.concept, *ancestors(finding.concept)):
             return "no" if topic.status == "absent" else "yes"
     return None
+
+
+def reported(findings: Sequence[Finding], question: str) -> str | None:
+    """`yes` or `no`: what findings that were read elsewhere say of what is asked. What is there outweighs a denial ("no
+    left effusion, but a right one"). None where they are silent, or what is asked is only supposed."""
+    topics = _topics(question)
+    if _general(topics):
+        said = overall(findings)
+        normal = all(topic.status == "absent" for topic in topics)
+        return said and ("yes" if (said == "normal") == normal else "no")
+    votes = {
+        status: {_relation(finding, topics) for finding in findings if finding.status == status} - {None}
+        for status in STATUSES
+    }
+    told = votes["present"] or (set() if votes["uncertain"] else votes["absent"])
+    return told.pop() if topics and len(told) == 1 else None
+
+
+def overall(findings: Sequence[Finding]) -> str | None:
+    """`normal` or `abnormal`: what findings say on the whole; None where there are none, or something is supposed."""
+    statuses = {finding.status for finding in findings if region(finding.concept) != QUALITY}
+    if "present" in statuses:
+        return "abnormal"
+    return "normal" if statuses == {"absent"} else None
 
 
 def _being(prose: str, items: Sequence[Item], topics: Sequence[Finding]) -> list[str]:

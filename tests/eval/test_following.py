@@ -1,6 +1,5 @@
 import pytest
 
-from eval.claims import claims_of
 from eval.following import answer_follows, following_statistics
 from reasoner.mining.questions import TEMPORAL_QUESTION
 from reasoner.prompts import format_completion
@@ -15,7 +14,7 @@ def row(task, question, options, said, answer):
 
 def follows(task, said, answer, question="", options=()):
     asked = row(task, question, list(options), said, answer)
-    return answer_follows(asked, claims_of(asked))
+    return answer_follows(asked)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +112,39 @@ def test_change():
     assert follows("temporal", "There is a pleural effusion.", "stable", question) is None
 
 
+def test_a_sentence_that_announces_the_answer_is_no_evidence_for_it():
+    plan = "First the lungs must be examined. The answer is therefore Edema."
+    assert follows("abnormality_list", plan, "Edema") is None
+    said = "There is a left pleural effusion. Hence the answer is Edema."
+    assert follows("abnormality_list", said, "Edema") is False
+    assert follows("binary", "No edema is seen. Hence the answer is Yes.", "Yes", "Is there edema?") is False
+
+
+def test_sides_and_kinds_are_told_apart():
+    said, question = "There is a small right pleural effusion.", "Which of these is present?"
+    sides = ["A) Left pleural effusion", "B) Right pleural effusion", "C) Scoliosis"]
+    assert follows("single", said, "B", question, sides) is True
+    assert follows("single", said, "A", question, sides) is False
+    assert follows("binary", said, "Yes", "Is there a left pleural effusion?") is None
+    both = "No left pleural effusion. There is a right pleural effusion."
+    assert follows("binary", both, "Yes", "Is there a left pleural effusion?") is False
+    assert follows("binary", both, "Yes", "Is there a pleural effusion?") is True
+    tube, devices = "There is an endotracheal tube.", ["A) Pacemaker", "B) Endotracheal tube", "C) No Finding"]
+    assert follows("binary", tube, "Yes", "Is there a pacemaker?") is None
+    assert follows("single", tube, "B", question, devices) is True
+    assert follows("single", tube, "A", question, devices) is False
+
+
+def test_a_question_for_what_is_normal_turns_round():
+    question = "Is the heart size normal?"
+    assert follows("binary", "The heart is enlarged.", "No", question) is True
+    assert follows("binary", "The heart is not enlarged.", "Yes", question) is True
+    assert follows("binary", "The heart is not enlarged.", "No", question) is False
+
+
 def test_shares_are_of_what_can_be_told():
     claims = [row("binary", "Is there edema?", [], said, "Yes") for said in ("There is edema.", "The heart is large.")]
-    first, second = (following_statistics(asked, claims_of(asked)) for asked in claims)
+    first, second = (following_statistics(asked) for asked in claims)
     assert first == {
         "n:answer_undecidable": 1,
         "sum:answer_undecidable": 0,
@@ -123,4 +152,4 @@ def test_shares_are_of_what_can_be_told():
         "sum:answer_follows": 1,
     }
     assert second == {"n:answer_undecidable": 1, "sum:answer_undecidable": 1}
-    assert following_statistics({**claims[0], "task": "report"}, []) == {}
+    assert following_statistics({**claims[0], "task": "report"}) == {}
