@@ -33,7 +33,7 @@ from pydantic import Field, ValidationError
 from eval.arms import Place, publish, report
 from reasoner import layout
 from reasoner.errors import UserError, nearest, one_line
-from reasoner.layout import GRPO, SFT
+from reasoner.layout import GRPO, SFT, STATISTICS
 from reasoner.runtime.disk import alone, read_object, write_whole
 from reasoner.runtime.terminal import say
 from reasoner.settings import Options, Section, explain
@@ -57,6 +57,7 @@ class Design(Section):
     """scripts/ablation.yaml."""
 
     metrics: list[str] = Field(min_length=1)
+    modes: list[str] = Field(min_length=1)
     recipes: dict[str, Options] = {}
     arms: dict[Name, Options]
 
@@ -77,6 +78,14 @@ class Run(NamedTuple):
     def model(self) -> str:
         return GRPO if self.start else SFT
 
+    def evaluated(self) -> Path | None:
+        """The statistics of the model that is there now; None before it is evaluated."""
+        records = stages.read_records(self.folder)
+        if "eval" not in records or self.model not in records:
+            return None
+        current = records["eval"].made_from.get(self.model) == records[self.model].run
+        return self.folder / "eval" / STATISTICS / self.model if current else None
+
     def __str__(self) -> str:
         return f"{self.recipe}, {self.kernels} kernels, {self.arm}, seed {self.seed}"
 
@@ -89,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         design = read_design(options.design)
         runs = plan(options, design)
         failed = 0 if options.report_only else carry_out(runs, options, design)
-        places = [Place(run.recipe, run.kernels, run.arm, run.seed, run.folder, run.model) for run in runs]
+        places = [Place(run.recipe, run.kernels, run.arm, run.seed, run.evaluated()) for run in runs]
         meta = {"commit": commit(), "steps": options.steps, "set": options.set, "runs_commits": commits(runs)}
-        results = report(places, options.splits, design.metrics, meta, options.output)
+        shown = {"splits": options.splits, "modes": design.modes, "shown": design.metrics}
+        results = report(places, options.output, **shown, meta=meta)
         if options.publish:
             publish(results, design.metrics, Path("docs"))
     except UserError as error:
