@@ -231,7 +231,7 @@ def publish(results: Results, shown: Sequence[str], docs: Path) -> None:
             for cell, table in results.tables.items()
             if (cell.recipe, cell.kernels) == (recipe, kernels)
         }
-        image = figures.save(figures.arms(levels, shown), docs / "img" / f"ablation_{Path(recipe).stem}_{kernels}.png")
+        image = figures.save(figures.arms(levels, shown), docs / "img" / f"ablation_{recipe}_{kernels}.png")
         links.append(f"![{recipe}, {kernels} kernels: each seed by arm](img/{image.name})")
     inside = "\n\n".join([*links, markdown(results, shown).rstrip()])
     write_whole(path, f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}")

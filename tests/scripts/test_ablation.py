@@ -14,10 +14,11 @@ from eval.bootstrap import Statistics, read_statistics, write_statistics
 from eval.metrics import statistics
 from reasoner.errors import UserError
 from reasoner.layout import GRPO, SFT
-from recipes.stages import Finished, write_record
+from recipes import stages
+from recipes.load import load_recipe
 from rewards.radrscore import PARTS
 from rewards.registry import Score
-from scripts.ablation import DESIGN, Run, parse, plan, read_design
+from scripts.ablation import DESIGN, Run, link, parse, plan, read_design
 
 ROOT = Path(__file__).parents[2]
 
@@ -192,16 +193,38 @@ def test_a_difference_is_of_the_seeds_that_both_have(tmp_path):
     json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)  # no Infinity
 
 
-def test_an_evaluation_of_another_model_does_not_count(tmp_path):
-    run = Run("phantom", "default", SFT, 0, tmp_path, tmp_path, None, ())
-    told = {"fingerprint": "a", "seconds": 1.0, "peak_gib": 1.0, "finished": "1", "overrides": []}
-    assert run.evaluated() is None
-    trained = Finished(**told)
-    write_record(tmp_path, SFT, trained)
-    write_record(tmp_path, "eval", Finished(**told, made_from={SFT: trained.run}))
-    assert run.evaluated() == tmp_path / "eval" / "statistics" / SFT
-    write_record(tmp_path, SFT, Finished(**{**told, "finished": "2"}))
-    assert run.evaluated() is None
+def finish(run: Run, stage: str, when: str) -> None:
+    """Puts a finished stage on record, as made now."""
+    recipe = load_recipe(run.recipe, [*run.settings, f"output={run.folder}"])
+    result = stages.result(recipe, stage)
+    result.mkdir(parents=True, exist_ok=True)
+    (result / stages.STAGES[stage].proof).write_text("{}", encoding="utf-8")
+    made = stages.read_records(run.folder)
+    told = {"seconds": 1.0, "peak_gib": 1.0, "finished": when}
+    before = {name: made[name].run for name in stages.STAGES[stage].needs if name in made}
+    record = stages.Finished(fingerprint=stages.fingerprint(recipe, stage), made_from=before, **told)
+    stages.write_record(run.folder, stage, record)
+
+
+def test_runs_count_while_settings_start_and_evaluation_are_their_own(tmp_path):
+    words = ("--seeds", "1", "--arms", "outcome", "--output", str(tmp_path))
+    sft, outcome = planned(*words)
+    assert sft.statistics() is None
+    finish(sft, SFT, "1")
+    finish(sft, "eval", "2")
+    assert sft.statistics() == sft.folder / "eval" / "statistics" / SFT
+    outcome.folder.mkdir()
+    link(sft.folder / SFT, outcome.folder, SFT)
+    finish(outcome, GRPO, "3")
+    assert outcome.statistics() is None
+    finish(outcome, "eval", "4")
+    assert outcome.statistics() == outcome.folder / "eval" / "statistics" / GRPO
+    others = planned(*words, "--steps", "9")
+    assert others[0].statistics() and others[1].statistics() is None
+    finish(sft, SFT, "5")
+    assert sft.statistics() is None and outcome.statistics() is None
+    finish(sft, "eval", "6")
+    assert sft.statistics() and outcome.statistics() is None
 
 
 def test_seeds_on_other_studies_are_refused(tmp_path):
