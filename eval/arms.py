@@ -1,4 +1,4 @@
-"""Arms of an ablation, each trained from several seeds: from predictions to estimates over seeds, tables and plots.
+"""Arms of an ablation, each trained from several seeds: from statistics by study to estimates, tables and plots.
 
 Writes `results.json` and `results.md`; `publish` puts the tables into docs/results.md and the plots into docs/img.
 """
@@ -11,16 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eval.bootstrap import SeedEstimate, Statistics, holm, over_seeds, replicates
-from eval.metrics import metrics, statistics
-from eval.predictions import checkpoint_fingerprint, read_description, read_predictions
-from eval.scoring import read_rewards
-from reasoner import layout
+from eval.bootstrap import SeedEstimate, Statistics, holm, over_seeds, read_statistics, replicates
+from eval.metrics import metrics
 from reasoner.errors import UserError
-from reasoner.layout import PREDICTIONS, SFT
+from reasoner.layout import SFT
 from reasoner.runtime.disk import write_whole
 from reasoner.runtime.terminal import say
-from reasoner.scores import GREEDY, HEADLINE, SAMPLED
+from reasoner.scores import HEADLINE
 
 OUTCOME = "outcome"
 #: Arms that the others are compared with.
@@ -31,14 +28,13 @@ BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 
 
 class Place(NamedTuple):
-    """One run: where it belongs, its output folder, and the model of it that counts (sft or grpo)."""
+    """One run: where it belongs, and the folder of its statistics, if it was evaluated."""
 
     recipe: str
     kernels: str
     arm: str
     seed: int
-    output: Path
-    model: str
+    statistics: Path | None
 
 
 class Cell(NamedTuple):
@@ -67,7 +63,13 @@ class Results(NamedTuple):
 
 
 def report(
-    places: Sequence[Place], splits: Sequence[str], shown: Sequence[str], meta: Mapping[str, Any], folder: Path
+    places: Sequence[Place],
+    folder: Path,
+    *,
+    splits: Sequence[str],
+    modes: Sequence[str],
+    shown: Sequence[str],
+    meta: Mapping[str, Any],
 ) -> Results:
     """Compares all arms that were evaluated, and writes `results.json` and `results.md` into the folder.
 
@@ -75,45 +77,26 @@ def report(
         UserError: nothing was evaluated, or the seeds of a split not on the same studies.
     """
     missing: dict[str, set[int]] = defaultdict(set)
-    groups: dict[Cell, dict[str, dict[int, Statistics]]] = {}
+    groups: dict[Cell, dict[str, dict[int, Statistics]]] = defaultdict(dict)
     for place in places:
         for split in splits:
-            for mode in (GREEDY, SAMPLED):
-                found = read_cell(place, split, mode)
-                if found is None:
+            for mode in modes:
+                arms = groups[Cell(place.recipe, place.kernels, split, mode)]
+                path = place.statistics / f"{split}-{mode}.npz" if place.statistics else None
+                if path and path.exists():
+                    arms.setdefault(place.arm, {})[place.seed] = read_statistics(path)
+                else:
                     missing[f"{place.recipe}, {place.kernels} kernels, {place.arm}"].add(place.seed)
-                    continue
-                arms = groups.setdefault(Cell(place.recipe, place.kernels, split, mode), {})
-                arms.setdefault(place.arm, {})[place.seed] = found
     for what, seeds in missing.items():
-        say(f"not evaluated on all of {', '.join(splits)}: {what}, seeds {', '.join(map(str, sorted(seeds)))}")
-    if not groups:
+        say(f"not there yet, on {' or '.join(splits)}: {what}, seeds {', '.join(map(str, sorted(seeds)))}")
+    if not any(groups.values()):
         raise UserError(f"{folder}: no run was evaluated on {', '.join(splits)} yet")
-    tables = {cell: compare(arms, cell) for cell, arms in groups.items()}
+    tables = {cell: compare(arms, cell) for cell, arms in groups.items() if arms}
     results = Results(dict(meta), tables, correct(tables))
     write_whole(folder / "results.json", json.dumps(to_json(results), indent=1) + "\n")
     write_whole(folder / "results.md", markdown(results, shown))
     say(f"wrote {folder / 'results.json'} and {folder / 'results.md'}")
     return results
-
-
-def read_cell(place: Place, split: str, mode: str) -> Statistics | None:
-    """The scored predictions of a run; None where there are none of its present checkpoint.
-
-    Raises:
-        UserError: the file is damaged, or not scored.
-    """
-    path = place.output / "eval" / PREDICTIONS / place.model / f"{split}-{mode}.jsonl"
-    try:
-        made_from = read_description(path)["checkpoint"]
-        if made_from[1:] != checkpoint_fingerprint(layout.checkpoint(place.output, place.model))[1:]:
-            return None
-        rows = read_predictions(path)
-        return statistics(rows, [read_rewards(row) for row in rows])
-    except FileNotFoundError:
-        return None
-    except KeyError as error:
-        raise UserError(f"{path}: {error} is missing; delete {place.output / 'eval'} and evaluate again") from error
 
 
 def compare(arms: Mapping[str, Mapping[int, Statistics]], cell: Cell) -> Table:
@@ -248,7 +231,7 @@ def publish(results: Results, shown: Sequence[str], docs: Path) -> None:
             for cell, table in results.tables.items()
             if (cell.recipe, cell.kernels) == (recipe, kernels)
         }
-        image = figures.save(figures.arms(levels, shown), docs / "img" / f"ablation_{Path(recipe).stem}_{kernels}.png")
+        image = figures.save(figures.arms(levels, shown), docs / "img" / f"ablation_{recipe}_{kernels}.png")
         links.append(f"![{recipe}, {kernels} kernels: each seed by arm](img/{image.name})")
     inside = "\n\n".join([*links, markdown(results, shown).rstrip()])
     write_whole(path, f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}")

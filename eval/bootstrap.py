@@ -7,11 +7,15 @@ are one matrix product. Models that answered the same studies share the weights,
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reasoner.errors import UserError
 
 Array = NDArray[np.float64]
 #: Totals by statistic, each of shape [...], to metrics of the same shape.
@@ -52,6 +56,27 @@ class Statistics(NamedTuple):
 
     studies: tuple[str, ...]
     columns: dict[str, Array]
+
+
+def write_statistics(path: Path, statistics: Statistics) -> None:
+    """Writes the statistics as a NumPy archive: `studies`, and an array a column."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {"studies": np.array(statistics.studies), **statistics.columns}
+    np.savez_compressed(path, **arrays)
+
+
+def read_statistics(path: Path) -> Statistics:
+    """What `write_statistics` wrote.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with np.load(path) as archive:
+            columns = {name: archive[name] for name in archive.files}
+        return Statistics(tuple(columns.pop("studies").tolist()), columns)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({error}); evaluate again with --force") from error
 
 
 class Replicates(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from reasoner.runtime.terminal import stream
-from rewards.radrscore import PARTS
 from rewards.registry import Score
 from rewards.score import REWARDS
 from rewards.workers import RewardPool
@@ -55,18 +54,4 @@ def with_rewards(row: Mapping[str, Any], scores: Mapping[str, Score]) -> dict[st
         "skill": scores["skill"].value,
         "radrscore": process.value,
         **process.parts,
-    }
-
-
-def read_rewards(row: Mapping[str, Any]) -> dict[str, Score]:
-    """The rewards that `with_rewards` put into the row, without their evidence.
-
-    Raises:
-        KeyError: one is missing.
-    """
-    return {
-        "format": Score(row["format"]),
-        "answer": Score(row["answer_reward"]),
-        "skill": Score(row["skill"]),
-        "process": Score(row["radrscore"], parts={part: row[part] for part in PARTS if part in row}),
     }

@@ -33,7 +33,7 @@ from pydantic import Field, ValidationError
 from eval.arms import Place, publish, report
 from reasoner import layout
 from reasoner.errors import UserError, nearest, one_line
-from reasoner.layout import GRPO, SFT
+from reasoner.layout import GRPO, SFT, STATISTICS
 from reasoner.runtime.disk import alone, read_object, write_whole
 from reasoner.runtime.terminal import say
 from reasoner.settings import Options, Section, explain
@@ -57,6 +57,7 @@ class Design(Section):
     """scripts/ablation.yaml."""
 
     metrics: list[str] = Field(min_length=1)
+    modes: list[str] = Field(min_length=1)
     recipes: dict[str, Options] = {}
     arms: dict[Name, Options]
 
@@ -77,8 +78,28 @@ class Run(NamedTuple):
     def model(self) -> str:
         return GRPO if self.start else SFT
 
+    @property
+    def name(self) -> str:
+        """The recipe's name, where `recipe` may be its file."""
+        return self.data.parent.name
+
+    @property
+    def shared(self) -> tuple[str, Path]:
+        """The stage that it starts from, and where its result lies."""
+        return (SFT, self.start) if self.start else ("mine", self.data)
+
+    def statistics(self) -> Path | None:
+        """The statistics of the model; None where it was not evaluated yet, or has other settings or another start."""
+        recipe = load_recipe(self.recipe, [*self.settings, f"output={json.dumps(str(self.folder))}"])
+        records, (stage, place) = stages.read_records(self.folder), self.shared
+        started = records.get(stage) == stages.read_records(place.parent).get(stage)
+        if not (started and "eval" in records and stages.reusable(recipe, self.model)):
+            return None
+        evaluated = records["eval"].made_from.get(self.model) == records[self.model].run
+        return self.folder / "eval" / STATISTICS / self.model if evaluated else None
+
     def __str__(self) -> str:
-        return f"{self.recipe}, {self.kernels} kernels, {self.arm}, seed {self.seed}"
+        return f"{self.name}, {self.kernels} kernels, {self.arm}, seed {self.seed}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,9 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         design = read_design(options.design)
         runs = plan(options, design)
         failed = 0 if options.report_only else carry_out(runs, options, design)
-        places = [Place(run.recipe, run.kernels, run.arm, run.seed, run.folder, run.model) for run in runs]
+        places = [Place(run.name, run.kernels, run.arm, run.seed, run.statistics()) for run in runs]
         meta = {"commit": commit(), "steps": options.steps, "set": options.set, "runs_commits": commits(runs)}
-        results = report(places, options.splits, design.metrics, meta, options.output)
+        shown = {"splits": options.splits, "modes": design.modes, "shown": design.metrics}
+        results = report(places, options.output, **shown, meta=meta)
         if options.publish:
             publish(results, design.metrics, Path("docs"))
     except UserError as error:
@@ -209,9 +231,9 @@ def carry_out(runs: Sequence[Run], options: argparse.Namespace, design: Design) 
     done = failed = 0
     with Workers(options.jobs) as workers:
         for run in {run.data: run for run in distinct}.values():
-            settings = [f"output={run.data.parent}", *shared_settings(options, design, run.recipe)]
+            settings = [f"output={json.dumps(str(run.data.parent))}", *shared_settings(options, design, run.recipe)]
             if why := workers.stage("mine", run.recipe, "default", run.data.parent, settings):
-                say(f"{run.recipe}: {why}")
+                say(f"{run.name}: {why}")
                 broken.add(run.data)
         for model in (SFT, GRPO):
             waiting = {
@@ -258,7 +280,7 @@ class Workers:
         began = time.monotonic()
         if missing := next((place for place in (run.data, run.start) if place in broken), None):
             return Outcome(False, f"{missing} could not be made", 0.0)
-        settings = [f"output={run.folder}", *run.settings, f"eval.models=[{run.model}]"]
+        settings = [f"output={json.dumps(str(run.folder))}", *run.settings, f"eval.models=[{run.model}]"]
         settings += [f"eval.splits={json.dumps(options.splits)}", f"eval.limit={options.limit or 'null'}"]
         trained, why = False, None
         try:
@@ -270,7 +292,7 @@ class Workers:
                 why = self.stage(run.model, run.recipe, run.kernels, run.folder, settings)
                 trained = why is None
                 why = why or self.stage("eval", run.recipe, run.kernels, run.folder, settings)
-        except UserError as error:
+        except (UserError, OSError) as error:
             why = str(error)
         return Outcome(trained, why, (time.monotonic() - began) / 60)
 

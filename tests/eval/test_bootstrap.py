@@ -142,7 +142,7 @@ def test_seeds_on_other_studies_and_unequal_arms_are_refused():
     short, long = drawn(np.ones((2, 5))), drawn(np.ones((3, 6)))
     with pytest.raises(ValueError, match="same studies"):
         over_seeds([*short, *long])
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         over_seeds(long, long[:2])
     with pytest.raises(ValueError, match="at least one"):
         over_seeds([])

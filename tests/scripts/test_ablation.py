@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from eval.arms import BEGIN, END, Cell, Place, compare, correct, publish, read_cell, report
+from eval.arms import BEGIN, END, Cell, Place, Results, Table, compare, correct, publish, report
+from eval.bootstrap import Statistics, read_statistics, write_statistics
 from eval.metrics import statistics
-from eval.predictions import checkpoint_fingerprint
-from eval.scoring import read_rewards
 from reasoner.errors import UserError
 from reasoner.layout import GRPO, SFT
-from scripts.ablation import DESIGN, Run, parse, plan, read_design
+from recipes import stages
+from recipes.load import load_recipe
+from rewards.radrscore import PARTS
+from rewards.registry import Score
+from scripts.ablation import DESIGN, Run, link, parse, plan, read_design
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,7 +87,7 @@ def test_kernels_and_recipes_have_folders_of_their_own_and_share_data_by_recipe(
 )
 def test_arms_may_change_neither_what_they_share_nor_their_budget(tmp_path, arms, told):
     path = tmp_path / "arms.yaml"
-    path.write_text(f"metrics: [radrscore]\narms: {arms}\n", encoding="utf-8")
+    path.write_text(f"metrics: [radrscore]\nmodes: [greedy]\narms: {arms}\n", encoding="utf-8")
     with pytest.raises(UserError, match=told):
         read_design(path)
 
@@ -121,32 +125,40 @@ def test_runs_that_fail_are_told_and_do_not_keep_others_from_it(tmp_path):
     assert done.returncode == 1
 
 
-def row(study: str, sample: int, right: bool, score: float) -> dict:
+def row(study: str, right: bool, score: float) -> dict:
     answer = "Edema" if right else "Cardiomegaly"
     return {
         **{"id": f"{study}-list", "study_id": study, "task": "abnormality_list", "question": "?", "options": []},
         **{"images": [], "reasoning": "", "answer": "Edema", "labels": None, "label_source": None, "report": ""},
-        **{"sample": sample, "completion": f"<think>x</think><answer>{answer}</answer>"},
-        **{"format": 1.0, "answer_reward": float(right), "skill": score, "radrscore": score},
-        **{"factuality": score, "completeness": score, "effectiveness": score},
+        **{"sample": 0, "completion": f"<think>x</think><answer>{answer}</answer>"},
+        **{"answer_reward": float(right), "radrscore": score},
     }
 
 
-def place(root: Path, arm: str, seed: int, right: int, *, studies: int = 10, scored: bool = True) -> Place:
+def measured(right: int, studies: int = 10) -> Statistics:
+    rows = [row(f"s{i}", i < right, right / 10) for i in range(studies)]
+    process = [{part: one["radrscore"] for part in PARTS} for one in rows]
+    scores = [
+        {
+            "format": Score(1.0),
+            "answer": Score(one["answer_reward"]),
+            "skill": Score(one["radrscore"]),
+            "process": Score(one["radrscore"], parts=parts),
+        }
+        for one, parts in zip(rows, process, strict=True)
+    ]
+    return statistics(rows, scores)
+
+
+def place(root: Path, arm: str, seed: int, right: int, *, studies: int = 10) -> Place:
     """A run whose first `right` of ten studies are answered right, evaluated greedily on `test`."""
-    model = SFT if arm == SFT else GRPO
-    output = root / f"{arm}-{seed}"
-    folder = output / "eval" / "predictions" / model
-    folder.mkdir(parents=True)
-    (output / model).mkdir()
-    (output / model / "model.safetensors").write_text(f"{arm} {seed}", encoding="utf-8")
-    rows = [row(f"s{i}", 0, i < right, right / 10) for i in range(studies)]
-    if not scored:
-        rows = [{key: value for key, value in one.items() if key != "skill"} for one in rows]
-    (folder / "test-greedy.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    described = {"checkpoint": checkpoint_fingerprint(output / model)}
-    (folder / "test-greedy.meta.json").write_text(json.dumps(described), encoding="utf-8")
-    return Place("phantom", "default", arm, seed, output, model)
+    folder = root / f"{arm}-{seed}"
+    write_statistics(folder / "test-greedy.npz", measured(right, studies))
+    return Place("phantom", "default", arm, seed, folder)
+
+
+def reported(places: Sequence[Place], folder: Path, metric: str = "answer") -> Results:
+    return report(places, folder, splits=["test"], modes=["greedy"], shown=[metric], meta=META)
 
 
 META = {"commit": "abc", "steps": 2, "set": [], "runs_commits": ["abc"]}
@@ -155,7 +167,7 @@ META = {"commit": "abc", "steps": 2, "set": [], "runs_commits": ["abc"]}
 def test_results_hold_every_seed_and_differences_paired_by_seed(tmp_path):
     right = {SFT: (3, 5, 4), "outcome": (5, 7, 6), "default": (6, 8, 7)}
     places = [place(tmp_path, arm, seed, n) for arm, seeds in right.items() for seed, n in enumerate(seeds)]
-    results = report(places, ["test"], ["radrscore"], META, tmp_path)
+    results = reported(places, tmp_path, "radrscore")
     table = results.tables[Cell("phantom", "default", "test", "greedy")]
     assert table.levels["outcome"]["answer"].seeds == (0.5, 0.7, 0.6)
     assert table.levels["outcome"]["answer"].sd == pytest.approx(0.1)
@@ -175,48 +187,83 @@ def test_results_hold_every_seed_and_differences_paired_by_seed(tmp_path):
 
 def test_a_difference_is_of_the_seeds_that_both_have(tmp_path):
     places = [place(tmp_path, SFT, seed, 4) for seed in range(2)] + [place(tmp_path, "outcome", 1, 6)]
-    table = next(iter(report(places, ["test"], ["answer"], META, tmp_path).tables.values()))
+    table = next(iter(reported(places, tmp_path).tables.values()))
     assert table.differences["outcome", SFT]["answer"].seeds == pytest.approx((0.2,))
     assert "+0.200 (one seed)" in (tmp_path / "results.md").read_text(encoding="utf-8")
     json.loads((tmp_path / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)  # no Infinity
 
 
-def test_predictions_of_another_checkpoint_do_not_count(tmp_path):
-    one = place(tmp_path, SFT, 0, 4)
-    assert read_cell(one, "test", "greedy") is not None
-    assert read_cell(one, "val", "greedy") is None
-    (one.output / SFT / "model.safetensors").write_text("trained again", encoding="utf-8")
-    assert read_cell(one, "test", "greedy") is None
+def finish(run: Run, stage: str, when: str) -> None:
+    """Puts a finished stage on record, as made now."""
+    recipe = load_recipe(run.recipe, [*run.settings, f"output={run.folder}"])
+    result = stages.result(recipe, stage)
+    result.mkdir(parents=True, exist_ok=True)
+    (result / stages.STAGES[stage].proof).write_text("{}", encoding="utf-8")
+    made = stages.read_records(run.folder)
+    told = {"seconds": 1.0, "peak_gib": 1.0, "finished": when}
+    before = {name: made[name].run for name in stages.STAGES[stage].needs if name in made}
+    record = stages.Finished(fingerprint=stages.fingerprint(recipe, stage), made_from=before, **told)
+    stages.write_record(run.folder, stage, record)
 
 
-def test_predictions_without_scores_are_refused(tmp_path):
-    with pytest.raises(UserError, match="'skill' is missing"):
-        read_cell(place(tmp_path, SFT, 0, 4, scored=False), "test", "greedy")
+def test_runs_count_while_settings_start_and_evaluation_are_their_own(tmp_path):
+    words = ("--seeds", "1", "--arms", "outcome", "--output", str(tmp_path))
+    sft, outcome = planned(*words)
+    assert sft.statistics() is None
+    finish(sft, SFT, "1")
+    finish(sft, "eval", "2")
+    assert sft.statistics() == sft.folder / "eval" / "statistics" / SFT
+    outcome.folder.mkdir()
+    link(sft.folder / SFT, outcome.folder, SFT)
+    finish(outcome, GRPO, "3")
+    assert outcome.statistics() is None
+    finish(outcome, "eval", "4")
+    assert outcome.statistics() == outcome.folder / "eval" / "statistics" / GRPO
+    others = planned(*words, "--steps", "9")
+    assert others[0].statistics() and others[1].statistics() is None
+    finish(sft, SFT, "5")
+    assert sft.statistics() is None and outcome.statistics() is None
+    finish(sft, "eval", "6")
+    assert sft.statistics() and outcome.statistics() is None
 
 
 def test_seeds_on_other_studies_are_refused(tmp_path):
     places = [place(tmp_path, SFT, 0, 4), place(tmp_path, SFT, 1, 4, studies=8)]
     with pytest.raises(UserError, match="the same --limit"):
-        report(places, ["test"], ["answer"], META, tmp_path)
+        reported(places, tmp_path)
 
 
 def test_holm_goes_over_the_cells_of_one_comparison_and_metric():
-    def table(gain: float):
-        def seeds(score: float) -> dict:
-            rows = [[row(f"s{i}", 0, True, score + i / 100 * seed) for i in range(8)] for seed in (1, 2, 3)]
-            return {seed: statistics(one, [read_rewards(each) for each in one]) for seed, one in enumerate(rows)}
+    def table(gain: int) -> Table:
+        arms = {SFT: (2, 3, 4), "outcome": (2 + gain, 3 + gain, 4 + gain)}
+        return compare(
+            {arm: {i: measured(n) for i, n in enumerate(right)} for arm, right in arms.items()}, cell("test")
+        )
 
-        return compare({SFT: seeds(0.2), "outcome": seeds(0.2 + gain)}, Cell("phantom", "default", "test", "greedy"))
+    def cell(split: str) -> Cell:
+        return Cell("phantom", "default", split, "greedy")
 
-    cells = {Cell("phantom", "default", split, "greedy"): table(gain) for split, gain in (("test", 0.1), ("val", 0.0))}
-    family = correct(cells)["phantom", "default", "outcome", SFT, "radrscore"]
-    alone_p = cells[Cell("phantom", "default", "test", "greedy")].differences["outcome", SFT]["radrscore"].p
-    assert family == {("test", "greedy"): pytest.approx(2 * alone_p), ("val", "greedy"): 1.0}
+    tables = {cell("test"): table(1), cell("val"): table(0)}
+    family = correct(tables)["phantom", "default", "outcome", SFT, "radrscore"]
+    own = tables[cell("test")].differences["outcome", SFT]["radrscore"].p
+    assert family == {("test", "greedy"): pytest.approx(2 * own), ("val", "greedy"): 1.0}
+
+
+def test_statistics_are_read_as_written_and_damage_is_told(tmp_path):
+    path, written = tmp_path / "deep" / "x.npz", measured(3)
+    write_statistics(path, written)
+    read = read_statistics(path)
+    assert read.studies == written.studies and read.columns.keys() == written.columns.keys()
+    assert all((read.columns[name] == column).all() for name, column in written.columns.items())
+    for damage in (path.read_bytes()[:100], b"", b"no archive"):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=r"x\.npz: damaged"):
+            read_statistics(path)
 
 
 def test_tables_and_plots_are_published_between_the_markers(tmp_path):
     places = [place(tmp_path, arm, seed, 4 + seed) for arm in (SFT, "outcome") for seed in range(2)]
-    results = report(places, ["test"], ["answer"], META, tmp_path)
+    results = reported(places, tmp_path)
     page = tmp_path / "results.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):
