@@ -17,6 +17,7 @@ import numpy as np
 from eval.bootstrap import Array, Statistics
 from eval.claims import CONFIDENT, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
 from eval.following import following_statistics
+from eval.specificity import specificity_statistics
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES, NO_FINDING
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
@@ -87,6 +88,7 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
         found |= _list_statistics(row)
     elif answer is not None:
         add(f"accuracy/{task}", answer == 1.0)
+    found |= specificity_statistics(row, score["process"].value)
     return found | claim_statistics(row, claims_of(row)) | following_statistics(row)
 
 

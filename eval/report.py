@@ -13,7 +13,7 @@ from eval import figures
 from eval.bootstrap import Estimate, Statistics
 from eval.traces import Trace
 from reasoner.schema import CLASSES
-from reasoner.scores import BY_AGREEMENT, BY_REWARD, COUNTS, GREEDY, HEADLINE, SAMPLED
+from reasoner.scores import BY_AGREEMENT, BY_REWARD, COUNTS, HEADLINE, MODES
 
 #: name -> split -> mode -> metric -> estimate
 Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
@@ -146,7 +146,7 @@ def _tables(evaluation: Evaluation) -> list[dict[str, Any]]:
                 (label, [m.get(name) for m in measured], [c.get(name) for c in compared])
                 for name, label in names.items()
             ]
-            found.append({"split": split, "mode": mode, "models": models, "pairs": pairs, "rows": rows})
+            found.append({"split": split, "mode": MODES[mode], "models": models, "pairs": pairs, "rows": rows})
     return found
 
 
@@ -180,10 +180,10 @@ def _choices(scores: Table) -> dict[str, list[tuple[str, str, list[Estimate | No
         for split in _splits(scores)
         if (
             rows := [
-                (model, mode, [splits[split][mode].get(name) for name in (*_CHOICE_METRICS, "tokens")])
+                (model, label, [splits[split][mode].get(name) for name in (*_CHOICE_METRICS, "tokens")])
                 for model, splits in scores.items()
                 if BY_AGREEMENT in splits.get(split, {})
-                for mode in (GREEDY, SAMPLED, BY_AGREEMENT, BY_REWARD)
+                for mode, label in MODES.items()
                 if mode in splits[split]
             ]
         )

@@ -21,6 +21,7 @@ from eval.predictions import Cell, Decoding, prediction_rows, read_description, 
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
 from eval.settings import EvalSettings, Run, find_checkpoints
+from eval.specificity import OTHER, held_to, partners
 from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
@@ -59,12 +60,15 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     files = _generate(subject, settings, checkpoints, splits, data)
     predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
     trivial = _trivial_predictions(subject.seed, splits, data)
-    everything = [*predictions.values(), *trivial.values()]
+    swapped = _held_to_others(predictions, splits)
+    everything = [*predictions.values(), *trivial.values(), [other for _, other in swapped]]
     base_rates = _base_rates(data, folder)
     scored = iter(score_rows([row for rows in everything for row in rows], base_rates, workers=subject.workers))
     rewards: dict[Cell, list[Scores]] = {
         key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]
     }
+    for row, _ in swapped:
+        row[OTHER] = next(scored)["process"].value
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
         write_predictions(path, [with_rewards(row, score) for row, score in pairs], read_description(path))
@@ -158,6 +162,19 @@ def _generate(
             say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
+
+
+def _held_to_others(
+    predictions: Mapping[Cell, Rows], splits: Mapping[str, Rows]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each prediction row that has a partner in its split, and the same held to that."""
+    others = {split: partners(rows) for split, rows in splits.items()}
+    return [
+        (row, held_to(row, other))
+        for (_, split, _), rows in predictions.items()
+        for row in rows
+        if (other := others[split].get(row["id"]))
+    ]
 
 
 def _best(predictions: Mapping[Cell, Rows], rewards: Mapping[Cell, list[Scores]]) -> dict[Cell, Chosen]:
