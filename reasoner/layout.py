@@ -11,6 +11,8 @@ TRAINED = (SFT, GRPO)
 
 #: In a checkpoint: transformers' configuration, PEFT's, and the trainer's record with the learning curve.
 CONFIG, ADAPTER_CONFIG, TRAINER_STATE = "config.json", "adapter_config.json", "trainer_state.json"
+#: In `sft`: the base model with its vision tower warmed up.
+WARM = "warm"
 #: In a working folder of training: what an interrupted run goes on from.
 CHECKPOINTS = "checkpoints"
 #: In `data`: the shards of a mining run that was not finished.

@@ -115,6 +115,9 @@ class Sft(Section):
     """Random changes to training images."""
     token_weights: TokenWeights = TokenWeights()
     """Weights of words in the loss."""
+    vision_warmup: Options | None = None
+    """Train the vision tower alone first, to find what reports find: any field of transformers.TrainingArguments; none
+    is off. For towers that start from nothing, or have not seen radiographs."""
     trainer: Options = {}
     """Any field of trl.SFTConfig."""
 

@@ -26,6 +26,8 @@ from recipes.training import (
     start_tracking,
     trainer_arguments,
 )
+from recipes.vision_warmup import check as check_warmup
+from recipes.vision_warmup import warm_up
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -35,6 +37,7 @@ def check(recipe: Recipe) -> SFTConfig:
     """TRL's arguments, as the recipe asks for them. Raises `UserError` naming the key when they cannot work."""
     from trl import SFTConfig
 
+    check_warmup(recipe)
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
     return trainer_arguments(SFTConfig, recipe, SFT, max_length=None, completion_only_loss=True)
 
@@ -58,8 +61,9 @@ def run(recipe: Recipe) -> Path:
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
     resume = last_checkpoint(output)
+    start = warm_up(recipe, base, examples, processor)
     model = load_model(
-        starting_weights(recipe, resume, base),
+        starting_weights(recipe, resume, start),
         dtype=recipe.model.dtype,
         attn_implementation=recipe.model.attn_implementation,
         freeze_vision=recipe.model.freeze_vision,

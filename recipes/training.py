@@ -71,16 +71,18 @@ def augment(recipe: Recipe, stage: str) -> Augment:
     return Augment(**getattr(recipe, stage).augment.model_dump())
 
 
-def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, **ours: Any) -> Any:
-    """`cls` (a TRL config) from our defaults, the device's, and the recipe's `trainer` block, later ones winning.
+def trainer_arguments(
+    cls: type[TrainingArguments], recipe: Recipe, stage: str, block: str = "trainer", **ours: Any
+) -> Any:
+    """`cls` (a TRL config) from our defaults, the device's, and the stage's `block`, later ones winning.
 
     Raises:
         UserError: for a key that `cls` does not know, or values it refuses.
     """
     import torch
 
-    chosen = getattr(recipe, stage).trainer
-    check_trainer_args(cls, chosen, f"{stage}.trainer")
+    chosen, where = getattr(getattr(recipe, stage), block), f"{stage}.{block}"
+    check_trainer_args(cls, chosen, where)
     on_gpu = torch.cuda.is_available()
     device = {"use_cpu": not on_gpu, "bf16": on_gpu, "dataloader_pin_memory": on_gpu}
     defaults = {
@@ -94,7 +96,7 @@ def trainer_arguments(cls: type[TrainingArguments], recipe: Recipe, stage: str, 
     try:
         return cls(**{**defaults, **device, **ours, **chosen})
     except (ValueError, TypeError, ImportError) as error:
-        raise UserError(f"{stage}.trainer: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:

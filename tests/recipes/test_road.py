@@ -25,6 +25,7 @@ SMALL = {
     "data.options.val": 4,
     "data.options.test": 8,
     "data.options.site_b": 8,
+    "sft.vision_warmup.max_steps": 2,
     "sft.trainer.max_steps": 2,
     "sft.trainer.per_device_train_batch_size": 8,
     "grpo.trainer.max_steps": 3,
@@ -129,11 +130,14 @@ def test_a_killed_sft_run_resumes_to_the_very_same_weights(road, tmp_path):
     from safetensors.torch import load_file
 
     more = {"sft.trainer.max_steps": 30, "sft.trainer.save_steps": 5, "sft.augment.film": 0.3}
+    more |= {"sft.vision_warmup.max_steps": 30, "sft.vision_warmup.save_steps": 5}
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data").symlink_to(road / "data")
     run(tmp_path / "whole", "sft", **more)
-    kill_after(tmp_path / "killed" / "sft.part" / "checkpoints" / "checkpoint-5", tmp_path / "killed", "sft", **more)
+    for part in ("warm.part", ""):  # first while the vision tower is warmed up, then after it
+        checkpoint = tmp_path / "killed" / "sft.part" / part / "checkpoints" / "checkpoint-5"
+        kill_after(checkpoint, tmp_path / "killed", "sft", **more)
     assert "resum" in run(tmp_path / "killed", "sft", **more)
     whole, resumed = (load_file(tmp_path / name / "sft" / "model.safetensors") for name in ("whole", "killed"))
     assert all(whole[name].equal(resumed[name]) for name in whole)
