@@ -207,7 +207,7 @@ def plan(options: argparse.Namespace, design: Design) -> list[Run]:
 def shared_settings(options: argparse.Namespace, design: Design, source: str) -> tuple[str, ...]:
     """What all runs of a recipe have in common."""
     steps = [f"grpo.trainer.max_steps={options.steps}"] if options.steps else []
-    return (*assignments(design.recipes.get(source, {})), *steps, *options.set)
+    return (*assignments(design.recipes.get(source, {})), *options.set, *steps)
 
 
 def assignments(overrides: Mapping[str, Any]) -> list[str]:
