@@ -1,4 +1,5 @@
-"""Best of n: of the samples of a question the one that most agrees with the others, and the one that is worth most."""
+"""Best of n: of the samples of a question the one that most agrees with the others, the first that gives the answer of
+most, and the one that is worth most."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from eval.claims import claims_of
-from reasoner.scores import BY_AGREEMENT, BY_REWARD
+from eval.following import TASKS, read_answer
+from reasoner.prompts import parse_completion
+from reasoner.scores import BY_AGREEMENT, BY_REWARD, BY_VOTE, CHOICES
 from rewards.radrscore.claims import Claim
 from rewards.registry import Score
 
@@ -23,7 +26,7 @@ class Chosen(NamedTuple):
 
 
 def best_of_n(rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores]) -> dict[str, Chosen]:
-    """By mode (`BY_AGREEMENT`, `BY_REWARD`) the best completion of each question, the first of equals.
+    """By mode (`CHOICES`) the best completion of each question, the first of equals.
 
     `rows` and `scores` are those of samples, at least two of a question. A chosen row is sample 0, and its `tokens` are
     those of all samples: what it cost to choose.
@@ -31,10 +34,11 @@ def best_of_n(rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores]) -> di
     questions: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         questions[row["id"]].append(index)
-    found = {mode: Chosen([], []) for mode in (BY_AGREEMENT, BY_REWARD)}
+    found = {mode: Chosen([], []) for mode in CHOICES}
     for samples in questions.values():
         worth = {
             BY_AGREEMENT: agreement([vote(claims_of(rows[index])) for index in samples]),
+            BY_VOTE: majority([answer_of(rows[index]) for index in samples]),
             BY_REWARD: [quality(scores[index]) for index in samples],
         }
         cost = {"tokens": sum(rows[i]["tokens"] for i in samples)} if all("tokens" in rows[i] for i in samples) else {}
@@ -48,6 +52,19 @@ def best_of_n(rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores]) -> di
 def quality(scores: Scores) -> float:
     """Answer reward and RadRScore, added up; what does not apply adds nothing."""
     return (scores["answer"].value or 0.0) + (scores["process"].value or 0.0)
+
+
+def majority(answers: Sequence[Hashable]) -> list[int]:
+    """How many of n readings give the answer of each (self-consistency; Wang et al. 2022, arXiv 2203.11171); an answer
+    that cannot be read (empty) has no votes."""
+    times = Counter(answers)
+    return [times[answer] if answer else 0 for answer in answers]
+
+
+def answer_of(row: Mapping[str, Any]) -> Hashable:
+    """What a prediction row answers, in whatever words; prose as it is written."""
+    answer = parse_completion(row["completion"]).answer or ""
+    return read_answer(row, answer) if row["task"] in TASKS else answer
 
 
 def agreement(votes: Sequence[Set[Hashable]]) -> list[float]:

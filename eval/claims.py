@@ -22,7 +22,8 @@ from rewards.radrscore.verdicts import VAGUER, Labels, classes_below
 
 #: Counts of the F1 with side and degree, and without.
 DETAILED, NAMED = "claims", "named claims"
-HEDGED, CONFIDENT = "hedged_true", "confident_true"
+#: What is asserted, hedged and denied: the shares of it that are there.
+CONFIDENT, HEDGED, DENIED = "confident_true", "hedged_true", "denied_there"
 
 
 class Present(NamedTuple):
@@ -159,13 +160,31 @@ def _verified(one: Present, labels: Labels) -> str | None:
 
 
 def _hedges(claims: Iterable[Claim], labels: Labels) -> dict[str, float]:
-    """How many findings are claimed with and without a hedge, and how many of these are verified to be there. One that
-    is claimed both ways counts as claimed without; one that labels do not tell does not count."""
+    """How many findings are asserted, hedged and denied, and how many of these are verified to be there. One that is
+    asserted and hedged counts as asserted, one that is denied besides (on another side, say) not as denied; one that
+    labels do not tell does not count."""
+    claims = tuple(claims)
     confident = {one.concept for one in findings(claims, "present")}
     hedged = {one.concept for one in findings(claims, "uncertain")} - confident
+    told = {
+        CONFIDENT: [_verified(Present(name), labels) for name in confident],
+        HEDGED: [_verified(Present(name), labels) for name in hedged],
+        DENIED: [_denial(name, labels) for name in _denied(claims) - confident - hedged],
+    }
     counts = {}
-    for kind, concepts in ((CONFIDENT, confident), (HEDGED, hedged)):
-        told = [_verified(Present(concept), labels) for concept in concepts]
-        counts[f"n:{kind}"] = float(told.count("present") + told.count("absent"))
-        counts[f"sum:{kind}"] = float(told.count("present"))
+    for kind, statuses in told.items():
+        counts[f"n:{kind}"] = float(statuses.count("present") + statuses.count("absent"))
+        counts[f"sum:{kind}"] = float(statuses.count("present"))
     return counts
+
+
+def _denied(claims: Iterable[Claim]) -> set[str]:
+    """The concepts that are denied on both sides: labels know none."""
+    facts = (fact for claim in claims if claim.status == "absent" for fact in claim.facts)
+    return {f.concept for f in facts if not f.laterality and f.concept not in GENERAL and region(f.concept) != QUALITY}
+
+
+def _denial(concept: str, labels: Labels) -> str | None:
+    """What the labels say of a denied finding; that a class is there says little of one of its kinds."""
+    match = labels.match(Fact(concept, "absent"))
+    return match.other.status if match and match.other else None

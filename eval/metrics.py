@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import Array, Statistics
-from eval.claims import CONFIDENT, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
+from eval.claims import CONFIDENT, DENIED, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
 from eval.following import following_statistics
 from eval.specificity import specificity_statistics
 from reasoner.prompts import parse_completion
@@ -109,7 +109,7 @@ def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _claim_metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
     f1 = {"claim_f1": DETAILED, "claim_f1_names": NAMED}
-    counts = {"hedged_claims": HEDGED, "confident_claims": CONFIDENT}
+    counts = {"confident_claims": CONFIDENT, "hedged_claims": HEDGED, "denied_claims": DENIED}
     return {name: _f1(totals, [kind]) for name, kind in f1.items() if f"tp:{kind}" in totals} | {
         name: totals[f"n:{kind}"] for name, kind in counts.items() if f"n:{kind}" in totals
     }

@@ -13,7 +13,7 @@ from eval import figures
 from eval.bootstrap import Estimate, Statistics
 from eval.traces import Trace
 from reasoner.schema import CLASSES
-from reasoner.scores import BY_AGREEMENT, BY_REWARD, COUNTS, HEADLINE, MODES
+from reasoner.scores import BY_AGREEMENT, CALIBRATION, CHOICES, COUNTS, HEADLINE, MODES
 
 #: name -> split -> mode -> metric -> estimate
 Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
@@ -68,6 +68,8 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
         "metrics": HEADLINE,
         "tables": _tables(evaluation),
         "findings": _findings(evaluation),
+        "calibration": _calibration(evaluation.scores),
+        "said": list(CALIBRATION),
         "choices": _choices(evaluation.scores),
         "choice_metrics": [*(HEADLINE[name] for name in _CHOICE_METRICS), COUNTS["tokens"]],
         "trivial": _trivial_rows(evaluation),
@@ -170,7 +172,22 @@ def _findings(evaluation: Evaluation) -> list[str]:
 
 def _single(modes: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Mapping[str, Estimate]]:
     """The modes that do not choose among samples."""
-    return {mode: metrics for mode, metrics in modes.items() if mode not in (BY_AGREEMENT, BY_REWARD)}
+    return {mode: metrics for mode, metrics in modes.items() if mode not in CHOICES}
+
+
+def _calibration(scores: Table) -> dict[str, list[tuple[str, str, list[tuple[int, Estimate] | None]]]]:
+    """Split -> (model, mode, and for each of `CALIBRATION` how many findings, and the share of them that is there)."""
+    found: dict[str, list[tuple[str, str, list[tuple[int, Estimate] | None]]]] = {}
+    for model, splits in scores.items():
+        for split, modes in splits.items():
+            for mode, metrics in _single(modes).items():
+                bins = [
+                    (round(metrics[count].value), metrics[share]) if share in metrics else None
+                    for count, share in CALIBRATION.values()
+                ]
+                if any(bins):
+                    found.setdefault(split, []).append((model, MODES[mode], bins))
+    return found
 
 
 def _choices(scores: Table) -> dict[str, list[tuple[str, str, list[Estimate | None]]]]:

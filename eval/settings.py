@@ -33,7 +33,7 @@ class EvalSettings(Section):
     base_samples: CountOrZero = 0
     """The same for the untrained base model."""
     best_of_n: bool = True
-    """Where there are two samples or more, also score the one that agrees most with the others, and the best one."""
+    """Where there are two samples or more, also score those chosen by agreement, by vote and by reward."""
     temperature: Float = Field(1.0, gt=0)
     """Temperature of the sampled completions."""
     bootstrap: Count = 2000

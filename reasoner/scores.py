@@ -26,24 +26,25 @@ HEADLINE: dict[str, str] = {
     "wrong_study": "Chains as right for another study",
     "answer_follows": "Answer follows from chain",
     "answer_undecidable": "The same, undecidable",
-    "hedged_true": "Hedged claims that hold",
-    "confident_true": "Confident claims that hold",
     "format": "Well-formed",
 }
 #: Further rows of the report's tables that are no scores.
-COUNTS: dict[str, str] = {
-    "hedged_claims": "Hedged claims, number",
-    "confident_claims": "Confident claims, number",
-    "tokens": "Tokens sampled per question",
+COUNTS: dict[str, str] = {"tokens": "Tokens sampled per question"}
+#: What is said of a finding -> the metrics that count such findings, and tell which share of them is there.
+CALIBRATION: dict[str, tuple[str, str]] = {
+    "asserted": ("confident_claims", "confident_true"),
+    "hedged": ("hedged_claims", "hedged_true"),
+    "denied": ("denied_claims", "denied_there"),
 }
 GREEDY, SAMPLED = "greedy", "sampled"
 #: Modes that choose one of the sampled completions.
-BY_AGREEMENT, BY_REWARD = "best_by_agreement", "best_by_reward"
+BY_AGREEMENT, BY_VOTE, BY_REWARD = CHOICES = "best_by_agreement", "best_by_vote", "best_by_reward"
 #: Mode -> what people read.
 MODES: dict[str, str] = {
     GREEDY: "greedy",
     SAMPLED: "sampled",
     BY_AGREEMENT: "best of n by agreement",
+    BY_VOTE: "best of n by vote on the answer",
     BY_REWARD: "best of n by reward (upper limit)",
 }
 

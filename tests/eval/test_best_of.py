@@ -1,9 +1,9 @@
 import pytest
 
-from eval.best_of import agreement, best_of_n, quality, vote
+from eval.best_of import agreement, answer_of, best_of_n, majority, quality, vote
 from eval.claims import claims_of
 from reasoner.prompts import format_completion
-from reasoner.scores import BY_AGREEMENT, BY_REWARD
+from reasoner.scores import BY_AGREEMENT, BY_REWARD, BY_VOTE
 from rewards.registry import Score
 
 LEFT = "There is a small left pleural effusion. No pneumothorax."
@@ -11,8 +11,9 @@ RIGHT = "There is a small right pleural effusion. No pneumothorax."
 NONE = "No pleural effusion. No pneumothorax."
 
 
-def row(said, sample, question="a", **more):
-    return {"id": question, "sample": sample, "completion": format_completion(said, "Edema"), **more}
+def row(said, sample, question="a", answer="Edema", **more):
+    asked = {"id": question, "task": "abnormality_list", "question": "Which?", "options": []}
+    return {**asked, "sample": sample, "completion": format_completion(said, answer), **more}
 
 
 def score(answer, radrscore):
@@ -40,6 +41,16 @@ def test_the_sample_that_agrees_and_the_one_that_is_worth_most():
     assert found[BY_AGREEMENT].rows == [{**rows[2], "sample": 0, "tokens": 46}]  # the first of the two that agree
     assert found[BY_AGREEMENT].scores == [scores[2]]
     assert found[BY_REWARD].rows == [{**rows[1], "sample": 0, "tokens": 46}]  # the first of equals
+
+
+def test_the_first_with_the_answer_of_most_is_chosen_by_vote():
+    answers = ("Fracture", "Edema, Pneumonia", "pneumonia and edema", "Pulmonary edema; pneumonia", "Fracture")
+    rows = [row(LEFT, sample, answer=answer) for sample, answer in enumerate(answers)]
+    chosen = best_of_n(rows, [score(0.0, 0.0)] * 5)[BY_VOTE].rows
+    assert [one["completion"] for one in chosen] == [rows[1]["completion"]]
+    prose = row(LEFT, 0, answer="As it was.", task="stage")
+    assert answer_of(prose) == "As it was." and not answer_of({**prose, "completion": "none"})
+    assert majority(["", "", "a"]) == [0, 0, 1]
 
 
 def test_questions_are_chosen_for_apart_and_costs_are_left_out_where_unknown():

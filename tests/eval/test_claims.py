@@ -116,6 +116,21 @@ def test_f1_and_hedges_add_up_over_rows():
     assert values["confident_true"] == 0.5 and values["confident_claims"] == 2  # effusion, pneumonia
 
 
+def test_denials_are_counted_where_labels_can_tell():
+    labels = verified("Pleural Effusion", "Fracture", uncertain=["Edema"])
+    said = (
+        "No pleural effusion. No pneumothorax. No left pneumonia. No edema. No clavicle fracture. Possible atelectasis."
+    )
+    asked = row(said, labels=labels)
+    found = claim_statistics(asked, claims_of(asked))
+    # An effusion is there, a pneumothorax is not; of one side, a kind, and what is uncertain labels do not tell.
+    assert (found["n:denied_there"], found["sum:denied_there"]) == (2, 1)
+    asked = row(
+        "No left pleural effusion. There is a pleural effusion. No pleural effusion on the left.", labels=labels
+    )
+    assert claim_statistics(asked, claims_of(asked))["n:denied_there"] == 0
+
+
 def test_without_reference_or_labels_nothing_is_counted():
     asked = {**row("Edema is seen."), "reasoning": ""}
     assert claim_statistics(asked, claims_of(asked)) == {}
