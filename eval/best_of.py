@@ -36,7 +36,7 @@ def best_of_n(rows: Sequence[Mapping[str, Any]], scores: Sequence[Scores]) -> di
         questions[row["id"]].append(index)
     found = {mode: Chosen([], []) for mode in CHOICES}
     for samples in questions.values():
-        worth = {
+        worth: dict[str, Sequence[float]] = {
             BY_AGREEMENT: agreement([vote(claims_of(rows[index])) for index in samples]),
             BY_VOTE: majority([answer_of(rows[index]) for index in samples]),
             BY_REWARD: [quality(scores[index]) for index in samples],

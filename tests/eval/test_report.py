@@ -6,6 +6,7 @@ import pytest
 
 from eval import figures
 from eval.best_of import best_of_n
+from eval.bootstrap import Estimate
 from eval.report import Evaluation, write_report
 from eval.run import evaluate
 from eval.traces import Reading, Segment, Trace
@@ -125,6 +126,18 @@ def test_choosing_among_samples_is_reported_with_its_cost(evaluation, tmp_path):
         page = (tmp_path / name).read_text(encoding="utf-8")
         assert "Tokens sampled per question" in page and "60.0" in page
         assert "best of n by reward (upper limit)" in page and "grpo against sft, test, best" not in page
+
+
+def test_hedges_are_reported_with_their_numbers(evaluation, tmp_path):
+    bins = {"confident_claims": 1234, "confident_true": 0.95, "hedged_claims": 20, "hedged_true": 0.4}
+    metrics = {name: Estimate(value, value, value) for name, value in bins.items()}
+    write_report(tmp_path, evaluation._replace(scores={"sft": {"test": {"greedy": metrics, BY_REWARD: metrics}}}))
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    row = "| sft | greedy | 1,234 | 0.950 [0.950, 0.950] | 20 | 0.400 [0.400, 0.400] | 0 | – |"
+    assert row in page and page.count("| 1,234 |") == 1
+    assert "Calibration of hedges" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    write_report(tmp_path, evaluation)  # nobody claims anything
+    assert "Calibration of hedges" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_is_self_contained_and_escapes_model_output(evaluation, tmp_path):
