@@ -115,7 +115,7 @@ class HookedTrainer(GRPOTrainer):
 
     Why: TRL has no dynamic sampling (huggingface/trl#3708), no samples but its own, and one advantage a completion; its
     loss does take advantages of shape (completions, tokens), and it takes a log-probability of None as unknown.
-    Guard: tests/recipes/test_credit_matrix.py, tests/recipes/test_credit_trainer.py.
+    Guard: tests/recipes/test_grpo_matrix.py, tests/recipes/test_credit_trainer.py.
     """
 
     def prompt_sampler(self) -> Sampler[int] | None:
