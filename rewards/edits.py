@@ -81,7 +81,7 @@ def _mended(text: str, reference: str, evidence: Sequence[Mapping[str, Any]], *,
         if not wrong:
             pieces.append(_Piece(sentence.words, gap, place))
             continue
-        for number in _replacements(sentence, place, model, spoken):
+        for number in _replacements(sentence, place, model if sentence is own[-1] else body, spoken):
             spoken.add(number)
             pieces.append(_Piece(model[number].words, gap if gap.strip() == "" else " ", number))
     for number in _missed(model, evidence):
@@ -105,7 +105,8 @@ def _at_fault(sentences: Sequence[Sentence], evidence: Sequence[Mapping[str, Any
     spans = [
         (entry["start"], entry["end"])
         for entry in evidence
-        if entry.get("verdict") in WRONG and entry["part"] != "completeness"
+        if (entry.get("verdict") in WRONG and entry["part"] != "completeness")
+        or entry["part"] == "denied"  # of `skill`: there is something, if only perhaps
     ]
     wrong = {
         fact

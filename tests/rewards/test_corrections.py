@@ -63,6 +63,18 @@ def test_the_conclusion_goes_with_the_answer():
     assert drafts[0] == (chain, "Pneumothorax")
 
 
+def test_a_conclusion_stays_at_the_end():
+    chain = "A small left pneumothorax is noted. The heart is normal. In summary, left pneumothorax."
+    said = "No pneumothorax. The heart is normal. Altogether, no acute abnormality."
+    for judge in JUDGES:
+        assert corrected(said, chain=chain, right="Pneumothorax", judge=judge)[0] == (chain, "Pneumothorax")
+
+
+def test_a_denial_of_what_may_be_there_is_mended():
+    chain = "A left pneumothorax is suspected. The heart is normal."
+    assert corrected("No pneumothorax. The heart is normal.", chain=chain, judge=skill_reward)[0][0] == chain
+
+
 def test_a_right_reading_with_a_wrong_answer_has_its_answer_mended():
     assert corrected(CHAIN) == [(CHAIN, "Pleural Effusion")]
 
