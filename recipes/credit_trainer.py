@@ -113,10 +113,10 @@ class CreditTrainer(HookedTrainer):
             if not better:
                 continue
             new, old = max(better, key=lambda pair: (pair[0].total, _nearness(pair[0], pair[1])))
-            worst = min(groups[n], key=lambda sample: sample.total)
-            place = groups[n].index(worst if self.grpo.edits.replaces == "worst" else old)
-            gains.append(new.total - groups[n][place].total)
-            groups[n][place] = new._replace(origin=Origin(edited_from=old.rollout.text))
+            replaced = min(groups[n], key=lambda sample: sample.total) if self.grpo.edits.replaces == "worst" else old
+            gains.append(new.total - replaced.total)
+            corrected = new._replace(origin=Origin(edited_from=old.rollout.text))
+            groups[n] = [corrected if sample is replaced else sample for sample in groups[n]]
         self.note("edits/share", len(gains) / max(1, sum(map(len, groups))))
         self.note("edits/groups", len(gains) / max(1, len(groups)))
         self._count_failures("edits")

@@ -92,7 +92,7 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
         grpo_trainer.VLLMGeneration = original
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """A completion as TRL handles it: the data-set `row` it answers, its messages with pictures, its ids."""
 
