@@ -112,11 +112,10 @@ class RewardBridge:
         self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
         written = bool(self.log_every) and step % self.log_every == 0
         known, self._scores, self._origins = self._kept
-        if len(known) == len(completions) and all(map(is_, known, completions)):
-            columns["log_extra"]("edited", [bool(origin.edited_from) for origin in self._origins])
-        else:
+        if len(known) != len(completions) or not all(map(is_, known, completions)):
             self._scores = self._score_for_all(rows, evidence=written or self.credits)
             self._origins = [Origin()] * len(rows)
+        columns["log_extra"]("edited", [bool(origin.edited_from) for origin in self._origins])
         for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
             values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
             columns["log_metric"](f"parts/{part}", sum(values) / len(values))

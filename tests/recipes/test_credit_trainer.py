@@ -235,6 +235,21 @@ def test_plain_prompts_leave_the_sampler_to_trl(start, tmp_path):
     assert isinstance(build(tmp_path, start, prompts_={"refill": 1})._get_train_sampler(), RepeatSampler)
 
 
+def test_groups_that_are_spread_over_processes_are_refused(monkeypatch):
+    from trl import GRPOConfig
+
+    from reasoner.errors import UserError
+    from recipes import grpo
+    from recipes.load import load_recipe
+
+    monkeypatch.setattr(GRPOConfig, "world_size", 2)
+    halves = ["grpo.trainer.per_device_train_batch_size=4", "grpo.trainer.num_generations=8"]
+    grpo.check(load_recipe("phantom", halves))
+    for setting in ("grpo.edits.rate=0.5", "grpo.prompts.refill=1"):
+        with pytest.raises(UserError, match="whole groups in each process: make 4 completions"):
+            grpo.check(load_recipe("phantom", [*halves, setting]))
+
+
 @pytest.mark.slow
 def test_two_processes_refill_and_correct_their_own_groups(start, tmp_path):
     import os

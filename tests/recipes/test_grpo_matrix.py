@@ -230,6 +230,22 @@ SEEN = {
 }
 
 
+def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
+    import shutil
+
+    feature = {**FEATURES["drawn prompts"], "grpo.trainer.max_steps": 3}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(start, whole, **feature)
+    kept = working(recipe_of(resumed), "grpo") / "checkpoints"
+    shutil.copytree(whole / "grpo" / "checkpoints" / "checkpoint-2", kept / "checkpoint-2")
+    assert len(train(start, resumed, **feature)) == 3
+    asked = [
+        [row["id"] for row in pq.read_table(folder / "grpo" / "rollouts" / "step-000002.parquet").to_pylist()]
+        for folder in (whole, resumed)
+    ]
+    assert asked[0] == asked[1] and len(set(asked[0])) == 4
+
+
 def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, monkeypatch):
     """TRL's `normalize_then_sum` against GDPO's formula (arXiv 2601.05242), with a reward that many rows lack."""
     import numpy as np
@@ -252,16 +268,16 @@ def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, 
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", scored)
     (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
     files = [str(start / "vowels.py"), str(tmp_path / "odd.py")]
-    more = {"grpo.reward_files": str(files), "grpo.rewards": "{answer: 1.0, odd: 2.0, vowels: 0.5}"}
-    train(start, tmp_path, **more, **FEATURES["GDPO with step credit"], **{"grpo.step_credit": 0.0})
+    more = {"grpo.reward_files": str(files), "grpo.rewards": "{answer: 1.0, odd: 2.0, vowels: 0.5, process: 0.0}"}
+    train(start, tmp_path, **more, **FEATURES["GDPO with step credit"])
     assert len(seen) == 2 and any(np.isnan(rewards).any() for rewards, _ in seen)
     for rewards, advantages in seen:
-        groups = rewards.reshape(4, 4, 3)
+        groups = rewards.reshape(4, 4, 4)
         with np.errstate(all="ignore"):
             each = (groups - np.nanmean(groups, 1, keepdims=True)) / (
                 np.nanstd(groups, 1, ddof=1, keepdims=True) + 1e-4
             )
-        total = np.nansum(each.reshape(16, 3) * [1.0, 2.0, 0.5], axis=1)
+        total = np.nansum(each.reshape(16, 4) * [1.0, 2.0, 0.5, 0.0], axis=1)
         assert np.allclose(advantages, (total - total.mean()) / (total.std(ddof=1) + 1e-4), atol=1e-3)
 
 
