@@ -96,7 +96,11 @@ FEATURES = {
     "edits": {"grpo.edits.rate": 1.0},
     "refilled groups": {"grpo.prompts.refill": 2, "grpo.rewards": "{answer: 1.0}", "grpo.tasks": "[binary, single]"},
     "drawn prompts": {"grpo.prompts.balance": 1.0, "grpo.prompts.informative": 0.8, "grpo.trainer.save_steps": 1},
-    "a curriculum": {"grpo.prompts.curriculum": "[task, length]", "grpo.prompts.curriculum_steps": 1},
+    "a curriculum": {
+        "grpo.tasks": "[abnormality_list, single, binary]",
+        "grpo.prompts.curriculum": "[task, length]",
+        "grpo.prompts.curriculum_steps": 1,
+    },
 }
 
 
