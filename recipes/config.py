@@ -122,6 +122,39 @@ class Sft(Section):
     """Any field of trl.SFTConfig."""
 
 
+class Edits(Section):
+    """Completions corrected after the rollout, as off-policy samples (EditGRPO, arXiv 2509.22812; docs/training.md)."""
+
+    rate: Float = Field(0.0, ge=0, le=1)
+    """Share of the groups in which one completion is corrected from the reference, where that pays; 0 is off. Needs
+    `skill` or `process` among the rewards."""
+    replaces: Literal["worst", "own"] = "worst"
+    """What it takes the place of: the worst completion of its group, or the one that it was corrected from."""
+
+
+class Prompts(Section):
+    """Which prompts GRPO draws (docs/training.md); with all of it off, each once an epoch in random order."""
+
+    balance: Float = Field(0.0, ge=0, le=1)
+    """How far the answers of a task are drawn equally often: 0 as often as they are, 1 all alike."""
+    informative: Float = Field(0.0, ge=0, le=0.95)
+    """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
+    nothing any more keeps 0.2 of its chance."""
+    curriculum: list[Literal["task", "length"]] = []
+    """What makes a prompt easy: its task (yes and no, then one choice, several, lists) or the length of its chain, or
+    the one and within it the other; none draws from all."""
+    curriculum_steps: Count = 100
+    """Optimizer steps after which the curriculum draws from all prompts."""
+    refill: CountOrZero = 0
+    """Extra rounds of rollouts a batch, at most, that put other prompts in the place of groups without spread (DAPO's
+    dynamic sampling, arXiv 2503.14476); 0 is off."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether prompts are drawn by our sampler rather than TRL's."""
+        return bool(self.balance or self.informative or self.curriculum)
+
+
 class Grpo(Section):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
@@ -134,6 +167,13 @@ class Grpo(Section):
     step_credit: Float = Field(0.0, ge=0)
     """Weight of each step's own normalised process reward on the step's tokens, beside the outcome's advantage; 0 is
     off. Needs `skill` or `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
+    claim_weight: Float = Field(1.0, ge=1, le=1000)
+    """How much more the words of findings and the answer weigh in the policy gradient than the words around them
+    (DiTPO, arXiv 2603.04022); the mean weight of a completion stays 1. 1 is off."""
+    edits: Edits = Edits()
+    """Completions corrected from the reference."""
+    prompts: Prompts = Prompts()
+    """Which prompts are drawn."""
     reward_workers: Int = Field(2, ge=1, le=10_000)
     """Ray actors that score completions."""
     reward_timeout_s: Float = Field(10.0, gt=0, le=86400)
