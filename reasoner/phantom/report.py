@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reasoner.phantom.draw import Sign
+from reasoner.phantom.body import Sign
 from reasoner.schema import Change
 
 Rng = np.random.Generator

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reasoner.phantom.draw import MAX_DEGREE, Sign
+from reasoner.phantom.body import MAX_DEGREE, Sign
 from reasoner.schema import CLASSES, NO_FINDING, Change
 
 ORDER = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Fracture", "Cardiomegaly", "Consolidation",

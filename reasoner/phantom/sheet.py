@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from reasoner.phantom.draw import Sign
+from reasoner.phantom.body import Sign
 from reasoner.phantom.sample import ORDER
 from reasoner.phantom.source import PhantomSource
 from reasoner.schema import NO_FINDING

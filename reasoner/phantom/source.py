@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reasoner.errors import UserError
-from reasoner.phantom.draw import Anatomy, draw
+from reasoner.phantom.body import Anatomy
+from reasoner.phantom.draw import draw
 from reasoner.phantom.report import WrittenReport, write_report
 from reasoner.phantom.sample import Case, sample_case
 from reasoner.schema import SPLITS, Rejected, Study
