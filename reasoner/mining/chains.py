@@ -181,6 +181,7 @@ def _join(a: Finding, b: Finding) -> Finding:
         location=strong.location or weak.location,
         severity=strong.severity or weak.severity,
         change=strong.change or weak.change,
+        tip=strong.tip or weak.tip,
     )
 
 

@@ -41,11 +41,12 @@ PHRASES = {
 }
 #: Concepts that take an article: by their last word, or by the whole name where that alone would not tell.
 COUNTABLE_NOUNS = frozenset({
-    "aneurysm", "band", "body", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator", "deformity",
-    "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture", "fragment", "graft",
-    "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion", "line", "lobe", "marker",
-    "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc", "plaque", "port", "probe",
-    "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor", "valve", "wire",
+    "aneurysm", "band", "body", "bronchogram", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator",
+    "deformity", "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture",
+    "fragment", "graft", "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion",
+    "line", "lobe", "marker", "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc",
+    "plaque", "port", "probe", "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor",
+    "valve", "wire",
 })  # fmt: skip
 COUNTABLE = frozenset({
     "lung_mass", "other_mass", "pneumothorax", "pleural_abnormality", "bone_abnormality", "tortuous_aorta",
@@ -175,6 +176,18 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
     return " ".join([*head, name]) + tail
 
 
+def ending(tip: str | None) -> str:
+    """Where a device ends, as a phrase after its name; empty where that is not known.
+
+    >>> ending("40 mm above carina"), ending("right atrium")
+    (' with its tip 40 mm above the carina', ' with its tip in the right atrium')
+    """
+    if not tip:
+        return ""
+    before, place = tip.rpartition(" ")[::2]
+    return f" with its tip {before} the {place}" if place in ("carina", "diaphragm") else f" with its tip in the {tip}"
+
+
 def plural(name: str) -> str:
     """The plural of a noun phrase's last word."""
     if name.endswith("pneumothorax"):
@@ -188,7 +201,8 @@ def ways(finding: Finding, region: str, *, change: bool = False) -> list[str]:
     """All sentences that assert the finding, the plain ones of `state` first; not each reads back for each finding."""
     kinds = CHANGED[finding.change] if change and finding.change else HEART
     plain = [state(finding, region, frame, change=change) for frame in range(max(len(kinds), len(PRESENT)))]
-    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new")
+    plain = [] if finding.tip else plain  # they do not say where a device ends
+    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new") + ending(finding.tip)
     article = with_article(phrase, finding.concept)
     many = finding.laterality == "bilateral" and finding.concept in COUNTABLE
     if change and finding.change:

@@ -32,7 +32,7 @@ class Sign:
     side: str | None = None  # left | right | bilateral
     degree: int = 1
     zone: str | None = None  # upper | mid | lower
-    #: Of a device: central_line | pacemaker | endotracheal_tube | enteric_tube | chest_tube; of atelectasis: compressive.
+    #: Of a device, one of `devices.KINDS`; of atelectasis, compressive or none.
     kind: str = ""
     spot: Point = (0.0, 0.0)
     #: Whether a device ends where it should not.

@@ -40,7 +40,9 @@ def _device(canvas: Canvas, device: Sign) -> None:
         canvas.lines(bezier([[(0.03 + 0.4 * dx, -1.1), (0.03, -0.4), *end]], 20), 255, 0.035)
     elif device.kind == "chest_tube":
         apex = toward * (0.36 + dx), -0.52 + dy
-        canvas.lines(bezier([[(toward * 1.0, 0.24), (toward * 0.62, 0.16), (toward * 0.55, -0.2), apex]], 20), 255, 0.06)
+        canvas.lines(
+            bezier([[(toward * 1.0, 0.24), (toward * 0.62, 0.16), (toward * 0.55, -0.2), apex]], 20), 255, 0.06
+        )
     else:
         box = toward * (0.56 + dx), -0.56 + dy
         t = np.linspace(0, 2 * np.pi, 24, endpoint=False)

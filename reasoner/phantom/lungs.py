@@ -12,7 +12,7 @@ from reasoner.phantom.film import Array, Point
 
 
 def markings(body: Body, signs: Sequence[Sign], rng: np.random.Generator) -> Array:
-    """Vessels that fan out from each hilum, fork, and thin towards the wall; with edema fuller, and with Kerley lines."""
+    """Vessels that fan out from each hilum, fork, and thin towards the wall; edema fills them and adds Kerley lines."""
     canvas = Canvas(body)
     angle = np.tile(np.linspace(-1.35, 1.25, 9), 2) + rng.normal(0, 0.1, 18)
     toward = np.repeat((-1.0, 1.0), 9)
