@@ -106,6 +106,43 @@ HEART = ("The heart is {dly}enlarged.", "There is {d}cardiomegaly.", "The cardia
 ADVERBS = {"mild": "mildly ", "moderate": "moderately ", "severe": "severely ", "minimal": "minimally "}
 DEGREES_OF_HEART = frozenset(ADVERBS)
 
+#: Plans with and without a topic: what the question is about.
+PLANS = (
+    "To answer this, the {r} must be examined.",
+    "First the {r} must be examined.",
+    "The answer lies in the {r}, so I examine the {r}.",
+    "I start by examining the {r}.",
+    "For this question the {r} must be looked at.",
+)
+TOPIC_PLANS = (
+    "To determine whether there is {t}, the {r} must be examined.",
+    "I need to determine whether there is {t}, so I examine the {r}.",
+    "To look for {t}, I examine the {r}.",
+    "To decide whether there is {t}, I look at the {r}.",
+)
+READ_PLANS = (
+    "To answer this, the whole image must be read, region by region.",
+    "I go through the image region by region and note what departs from normal.",
+    "All regions must be examined in turn.",
+)
+CONCLUSIONS = (
+    "The answer is therefore {c}.",
+    "So the answer is {c}.",
+    "This makes {c} the answer.",
+    "Hence the answer is {c}.",
+    "Therefore I answer {c}.",
+)
+#: How the systematic style turns to a region.
+OPENERS = ("Turning to the {r}: ", "{R}: ", "Next, the {r}: ", "Looking at the {r}: ", "Now the {r}: ", "", "", "")
+SUMMARIES = ("In summary, {x}.", "Overall: {x}.", "Altogether, {x}.", "Taken together, {x}.", "To sum up, {x}.")
+NORMAL_SUMMARIES = ("no acute abnormality", "no acute cardiopulmonary abnormality", "no acute abnormality is seen")
+COMPARISON_PLANS = (
+    "First the two images must be compared.",
+    "I compare the current image with the prior one.",
+    "To judge the change, both images must be examined.",
+)
+REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", "heart": "heart", "devices": "chest"}
+
 #: One concept that stands for each class in questions and denials, and its name there.
 CLASS_CONCEPT = {
     "Atelectasis": "atelectasis",
