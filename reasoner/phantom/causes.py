@@ -186,17 +186,20 @@ def _sample_prior(rng: Rng, signs: Sequence[Sign]) -> tuple[tuple[Sign, ...], tu
         prior.append(replace(sign, degree=sign.degree + step))
     fluid = next((s for s in signs if s.label == "Pleural Effusion" and s.degree > 1 and s.side in SIDES), None)
     if fluid and rng.random() < HIDING and all(s.label != "Lung Lesion" for s in signs):
-        before = [sign for sign in prior if sign.key not in (fluid.key, "compressive")]
         lesion = Sign("Lung Lesion", fluid.side, 1 + int(rng.integers(2)), "lower", spot=fluid.spot)
-        if fits(lesion, before):
-            return (*before, lesion), (lesion,)
+        before = (*(sign for sign in prior if sign.key not in (fluid.key, "compressive")), lesion)
+        if _in_sight(before):
+            return before, (lesion,)
     there = {name for sign in signs for name in sign.classes}
     absent = [label for label in TRANSIENT if there.isdisjoint(Sign(label).classes)]
     if absent and rng.random() < 0.4:
         gone = _sample(rng, str(rng.choice(absent)), prior)
         prior += [gone] if gone else []
-    seen = all(fits(sign, prior[:n]) for n, sign in enumerate(prior))
-    return tuple(prior if seen else signs), ()
+    return tuple(prior if _in_sight(prior) else signs), ()
+
+
+def _in_sight(signs: Sequence[Sign]) -> bool:
+    return all(fits(sign, signs[:n]) for n, sign in enumerate(signs))
 
 
 def sample_full_case(rng: Rng, site: str, prior_rate: float) -> Case:
