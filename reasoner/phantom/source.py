@@ -2,8 +2,8 @@
 
 Three sites: `train`, `val` and `test` share their drawing styles; `site_b` and `site_c` have another habitus, film,
 noise and label prior each, to measure generalisation: `site_c` while settings are chosen, `site_b` after. Findings are
-sampled in `sample` or `causes`, drawn in `draw` and worded in `report`. Everything follows from `seed`; each study has a random
-stream of its own, so partitions are independent.
+sampled in `sample` or `causes`, drawn in `draw` and worded in `report`. Everything follows from `seed`; each study has
+a random stream of its own, so partitions are independent.
 """
 
 from __future__ import annotations
