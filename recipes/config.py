@@ -43,8 +43,9 @@ class Data(Section):
         "abnormality_list": 1.0
     }
     """Task -> expected number of examples per study; 0.25 takes a deterministic quarter of the studies."""
-    style: Literal["concise", "systematic", "question"] = "concise"
-    """How chains are written: short, NV-Reason's systematic read, or ChestX-Reasoner's plan-examine-conclude."""
+    style: Literal["concise", "systematic", "question", "brief"] = "concise"
+    """How chains are written: short, NV-Reason's systematic read, ChestX-Reasoner's plan-examine-conclude, or that in
+    short."""
     balance: Float | None = Field(None, ge=1)
     """Keep no answer more than so many times as often as the median of its group; none keeps all."""
     llm: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
