@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_serializer
 
@@ -30,8 +30,22 @@ StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
 
 
-class Data(Section):
+class Growing(Section):
+    """A section whose later options are left out while they are off, so that what was made before they existed stays
+    current."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: Callable[[Growing], dict[str, Any]]) -> dict[str, Any]:
+        off = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in off}
+
+
+class Data(Growing):
     """Where the reports come from and what is made of them (`mine`)."""
+
+    later = ("balance", "llm", "llm_model")
 
     source: str = "phantom"
     """Name of the source: phantom, iu_xray, mimic_cxr, chexpert_plus, ... (docs/data.md)."""
@@ -52,12 +66,6 @@ class Data(Section):
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
     llm_model: str | None = None
     """Name of the model there."""
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: Callable[[Data], dict[str, Any]]) -> dict[str, Any]:
-        """Options that are off are left out, so that what was made before they existed stays current."""
-        off = {name for name in ("balance", "llm", "llm_model") if getattr(self, name) is None}
-        return {name: value for name, value in dump(self).items() if name not in off}
 
 
 class Lora(Section):
@@ -156,8 +164,10 @@ class Prompts(Section):
         return bool(self.balance or self.informative or self.curriculum)
 
 
-class Grpo(Section):
+class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
+
+    later = ("claim_weight", "edits", "prompts")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
