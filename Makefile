@@ -64,10 +64,8 @@ complete: setup ## Control: SFT alone, on reports without omissions (phantom)
 	@$(REASONER) sft $(COMPLETE)
 	@$(REASONER) eval $(COMPLETE)
 
-ablation: setup ## Outcome-only, process and step-level rewards, 3 seeds each (over an hour)
-	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft $(EARLIER)
-	@$(BIN)/python scripts/ablation.py --recipe $(RECIPE) $(ARGS)
+ablation: setup ## Arms of GRPO x seeds x recipes at equal budgets, compared (about 6 hours a recipe)
+	@$(BIN)/python scripts/ablation.py --recipes $(RECIPE) $(ARGS)
 
 check: lint ## lint and the quick tests: no vLLM, no Ray, no training (about a minute)
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)

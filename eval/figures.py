@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eval.bootstrap import Estimate
+from eval.bootstrap import Estimate, SeedEstimate
 from reasoner.layout import MODELS
 from reasoner.schema import CLASSES
+from reasoner.scores import HEADLINE
 
 #: Okabe and Ito (2008): grey, blue, vermilion; then the rest for reward components.
 COLOURS = dict(zip(MODELS, ("#8a8a8a", "#0072B2", "#D55E00"), strict=True))
@@ -115,6 +116,34 @@ def learning_curves(history: Sequence[Mapping[str, Any]], panels: Sequence[tuple
         for axis in axes.flat[len(shown) :]:
             axis.set_axis_off()
     return figure
+
+
+def arms(levels: Mapping[tuple[str, str], Mapping[str, Mapping[str, SeedEstimate]]], metrics: Sequence[str]) -> Figure:
+    """(split, mode) -> arm -> metric -> estimate over seeds. A panel for each metric and cell: a dot for each seed, a
+    bar at their mean, and its interval."""
+    shown = [name for name in metrics if any(name in found for cell in levels.values() for found in cell.values())]
+    names = list(dict.fromkeys(arm for cell in levels.values() for arm in cell))
+    with plt.rc_context(_STYLE):
+        size = (2.6 * len(levels) + 1.5, (0.25 * len(names) + 0.8) * len(shown) + 0.4)
+        figure, axes = plt.subplots(len(shown), len(levels), figsize=size, squeeze=False, sharey=True, sharex="row")
+        for row, metric in zip(axes, shown, strict=True):
+            for axis, ((split, mode), cell) in zip(row, levels.items(), strict=True):
+                for at, arm in enumerate(names):
+                    if (found := cell.get(arm, {}).get(metric)) is not None:
+                        _seeds(axis, found, len(names) - 1 - at, _CYCLE[at % len(_CYCLE)])
+                axis.set_yticks(range(len(names)), names[::-1])
+                axis.grid(axis="y", visible=False)
+                axis.set(xlabel=HEADLINE.get(metric, metric), ylim=(-0.6, len(names) - 0.4))
+                if metric == shown[0]:
+                    axis.set_title(f"{split}, {mode}")
+    return figure
+
+
+def _seeds(axis: Axes, found: SeedEstimate, y: float, colour: str) -> None:
+    if len(found.seeds) > 1:
+        axis.plot([found.low, found.high], [y, y], color=colour, linewidth=1.2)
+    axis.plot([found.value] * 2, [y - 0.3, y + 0.3], color=colour, linewidth=2)
+    axis.plot(found.seeds, [y] * len(found.seeds), "o", color=colour, markersize=4, alpha=0.6)
 
 
 def _dots(axis: Axes, scores: Mapping[str, Scores], cells: Sequence[tuple[str, str]], metric: str) -> None:

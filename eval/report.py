@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval import figures
-from eval.bootstrap import Estimate
+from eval.bootstrap import Estimate, Statistics
 from eval.traces import Trace
 from reasoner.schema import CLASSES
 from reasoner.scores import BY_AGREEMENT, BY_REWARD, COUNTS, HEADLINE, MODES
@@ -47,6 +47,8 @@ class Evaluation(NamedTuple):
     meta: Mapping[str, Any] = {}
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = {}
     traces: Sequence[Trace] = ()
+    #: (model, split, mode) -> what its scores were made of.
+    statistics: Mapping[tuple[str, str, str], Statistics] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """What `scores.json` holds: one key per model, then `differences`, `trivial` and `meta`."""

@@ -1,6 +1,6 @@
 """The evaluation stage: generate, score, compare, report.
 
-Writes `predictions/{model}/{split}-{greedy|sampled}.jsonl`, `scores.json`, `report.html` (one
+Writes `predictions/{model}/{split}-{greedy|sampled}.jsonl`, `statistics/`, `scores.json`, `report.html` (one
 self-contained page), `report.md` with `figures/`. Finished prediction files of an unchanged checkpoint are reused.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.best_of import Chosen, Rows, Scores, best_of_n
-from eval.bootstrap import Estimate, Statistics, differences, estimates
+from eval.bootstrap import Estimate, Statistics, differences, estimates, write_statistics
 from eval.generate import Job, generate
 from eval.metrics import LIST_TASK, metrics, statistics
 from eval.predictions import Cell, Decoding, prediction_rows, read_description, read_predictions, write_predictions
@@ -26,7 +26,7 @@ from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
 from reasoner.errors import UserError
-from reasoner.layout import BASE, BASE_RATES, MODELS, PREDICTIONS, SCORES, TRAINED, TRAINER_STATE
+from reasoner.layout import BASE, BASE_RATES, MODELS, PREDICTIONS, SCORES, STATISTICS, TRAINED, TRAINER_STATE
 from reasoner.models.load import load_processor, resolve_dtype
 from reasoner.models.positions import check_positions
 from reasoner.runtime.disk import read_object, write_whole
@@ -87,6 +87,8 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     scores = evaluation.to_dict()
     folder.mkdir(parents=True, exist_ok=True)
     write_report(folder, evaluation)
+    for (model, split, mode), found in evaluation.statistics.items():
+        write_statistics(folder / STATISTICS / model / f"{split}-{mode}.npz", found)
     write_whole(folder / SCORES, json.dumps(scores, indent=1) + "\n")
     return scores
 
@@ -127,6 +129,7 @@ def evaluate(
             policy: {split: next(iter(modes.values())) for split, modes in splits.items()}
             for policy, splits in policies.items()
         },
+        statistics=measured,
     )
 
 

@@ -15,7 +15,7 @@ _CHUNK = 2000
 
 
 def score_rows(
-    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 10.0
+    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 120.0
 ) -> list[dict[str, Score]]:
     """One score per reward for each row, in order; `base_rates` is a file for the reward `skill`. Equal completions of
     one example are scored once.

@@ -23,6 +23,8 @@ SUMMARY, SCORES, EXPORT_CHECK = "summary.json", "scores.json", "export_check.jso
 BASE_RATES = "base_rates.json"
 #: In `eval`: the folder of completions.
 PREDICTIONS = "predictions"
+#: In `eval`: the folder of additive statistics by study, of which metrics are made.
+STATISTICS = "statistics"
 
 
 def data(output: Path) -> Path:
