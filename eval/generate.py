@@ -38,7 +38,7 @@ def generate(
     """Writes the jobs' prediction files; returns those that were made now, the others being complete already.
 
     The engine is built only if something is missing, and is freed before returning. Rows are `Example` fields plus
-    `sample` and `completion`, in the order of `Job.rows` with a row's samples together.
+    `sample`, `completion` and its number of `tokens`, in the order of `Job.rows` with a row's samples together.
     """
     described = {job.path: fingerprint(checkpoint, job.rows, job.decoding) for job in jobs}
     missing = [job for job in jobs if not is_complete(job.path, described[job.path])]
@@ -80,7 +80,7 @@ def generate(
             inputs: Any = prompt_inputs(processor, prompts)
             outputs = engine.generate(inputs, params, use_tqdm=bar)
             completed += [
-                {**row, "sample": sample, "completion": choice.text}
+                {**row, "sample": sample, "completion": choice.text, "tokens": len(choice.token_ids)}
                 for row, output in zip(rows, outputs, strict=True)
                 for sample, choice in enumerate(output.outputs)
             ]

@@ -3,6 +3,7 @@
 The abnormality list is scored over the 14 CheXpert classes as answered: `micro_f1` counts `No Finding` like any class
 and counts a name that is no class as one false positive; `micro_f1_13` leaves `No Finding` out. `macro_f1` averages
 the classes that occur in the references. An answer that cannot be read names nothing, so it misses every class.
+What the reasoning claims is counted in `eval.claims`, whether the answer follows from it in `eval.following`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import Array, Statistics
+from eval.claims import CONFIDENT, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
+from eval.following import following_statistics
+from eval.specificity import specificity_statistics
 from reasoner.prompts import parse_completion
 from reasoner.schema import CLASSES, NO_FINDING
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
@@ -61,7 +65,7 @@ def metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
         for name, count in totals.items()
         if name.startswith("n:")
     }
-    return means | (_list_metrics(totals) if "n:exact_match" in totals else {})
+    return means | _claim_metrics(totals) | (_list_metrics(totals) if "n:exact_match" in totals else {})
 
 
 def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[str, float]:
@@ -77,13 +81,16 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
     add("radrscore", score["process"].value)
     for part in PARTS:
         add(part, score["process"].parts.get(part))
+    add("tokens", row.get("tokens"))
     answer, task = score["answer"].value, row["task"]
     add("answer", answer)
     if task == LIST_TASK:
         found |= _list_statistics(row)
     elif answer is not None:
         add(f"accuracy/{task}", answer == 1.0)
-    return found
+    claims = claims_of(row)
+    found |= specificity_statistics(row, score["process"].value)
+    return found | claim_statistics(row, claims) | following_statistics(row, claims)
 
 
 def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:
@@ -99,6 +106,14 @@ def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:
         found[f"fp:{name}"] = float(name in named and name not in gold.classes)
         found[f"fn:{name}"] = float(name not in named and name in gold.classes)
     return found
+
+
+def _claim_metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
+    f1 = {"claim_f1": DETAILED, "claim_f1_names": NAMED}
+    counts = {"hedged_claims": HEDGED, "confident_claims": CONFIDENT}
+    return {name: _f1(totals, [kind]) for name, kind in f1.items() if f"tp:{kind}" in totals} | {
+        name: totals[f"n:{kind}"] for name, kind in counts.items() if f"n:{kind}" in totals
+    }
 
 
 def _list_metrics(totals: Mapping[str, Array]) -> dict[str, Array]:

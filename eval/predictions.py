@@ -13,7 +13,7 @@ from reasoner.runtime.disk import replacing
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 
-#: The Example fields that a prediction row repeats; `sample` and `completion` are added.
+#: The Example fields that a prediction row repeats; `sample`, `completion` and `tokens` are added.
 FIELDS = (
     *("id", "study_id", "task", "question", "options", "images", "reasoning", "answer"),
     *("labels", "label_source", "report"),

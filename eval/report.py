@@ -13,7 +13,7 @@ from eval import figures
 from eval.bootstrap import Estimate, Statistics
 from eval.traces import Trace
 from reasoner.schema import CLASSES
-from reasoner.scores import HEADLINE
+from reasoner.scores import BY_AGREEMENT, BY_REWARD, COUNTS, HEADLINE, MODES
 
 #: name -> split -> mode -> metric -> estimate
 Table = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
@@ -31,6 +31,8 @@ GRPO_PANELS = (
     ("|log p| gap, vLLM vs trainer", {"sampling/sampling_logp_difference/mean": "gap"}),
 )
 _TRIVIAL_METRICS = ("micro_f1", "micro_f1_13", "macro_f1", "exact_match", "answer", "skill", "radrscore")
+#: What choosing among samples is judged by, beside its cost.
+_CHOICE_METRICS = ("micro_f1", "answer", "claim_f1", "radrscore", "skill")
 _OUT_OF_DISTRIBUTION = "site_b"
 
 
@@ -66,6 +68,8 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
         "metrics": HEADLINE,
         "tables": _tables(evaluation),
         "findings": _findings(evaluation),
+        "choices": _choices(evaluation.scores),
+        "choice_metrics": [*(HEADLINE[name] for name in _CHOICE_METRICS), COUNTS["tokens"]],
         "trivial": _trivial_rows(evaluation),
         "trivial_metrics": [HEADLINE[name] for name in _TRIVIAL_METRICS],
         "shifts": _shifts(evaluation.scores),
@@ -101,7 +105,10 @@ def _draw(folder: Path, evaluation: Evaluation) -> dict[str, Path]:
     drawn = {}
     best = {name: _best_trivial(evaluation, name) for name in labels}
     if labels:
-        drawn["headline"] = figures.save(figures.headline(evaluation.scores, labels, best), folder / "headline.png")
+        single = {
+            model: {split: _single(modes) for split, modes in s.items()} for model, s in evaluation.scores.items()
+        }
+        drawn["headline"] = figures.save(figures.headline(single, labels, best), folder / "headline.png")
     for split in _splits(evaluation.scores):
         if _measured(evaluation.scores, "macro_f1", split):
             name = f"per_class_{split}"
@@ -134,11 +141,12 @@ def _tables(evaluation: Evaluation) -> list[dict[str, Any]]:
             accuracies = sorted({name for metrics in measured for name in metrics if name.startswith("accuracy/")})
             names = {name: label for name, label in HEADLINE.items() if any(name in m for m in measured)}
             names |= {name: f"Accuracy, {name.split('/')[1]}" for name in accuracies}
+            names |= {name: label for name, label in COUNTS.items() if any(name in m for m in measured)}
             rows = [
                 (label, [m.get(name) for m in measured], [c.get(name) for c in compared])
                 for name, label in names.items()
             ]
-            found.append({"split": split, "mode": mode, "models": models, "pairs": pairs, "rows": rows})
+            found.append({"split": split, "mode": MODES[mode], "models": models, "pairs": pairs, "rows": rows})
     return found
 
 
@@ -148,7 +156,7 @@ def _findings(evaluation: Evaluation) -> list[str]:
     for pair, splits in evaluation.differences.items():
         after, before = pair.split("-")
         for split, modes in splits.items():
-            for mode, metrics in modes.items():
+            for mode, metrics in _single(modes).items():
                 told = [
                     f"{HEADLINE[name]} {metrics[name].value:+.3f} [{metrics[name].low:+.3f}, {metrics[name].high:+.3f}]"
                     f"{'' if metrics[name].excludes_zero else ' (interval includes zero)'}"
@@ -158,6 +166,28 @@ def _findings(evaluation: Evaluation) -> list[str]:
                 if told:
                     sentences.append(f"{after} against {before}, {split}, {mode}: {'; '.join(told)}")
     return sentences
+
+
+def _single(modes: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Mapping[str, Estimate]]:
+    """The modes that do not choose among samples."""
+    return {mode: metrics for mode, metrics in modes.items() if mode not in (BY_AGREEMENT, BY_REWARD)}
+
+
+def _choices(scores: Table) -> dict[str, list[tuple[str, str, list[Estimate | None]]]]:
+    """Split -> (model, mode, estimates of `_CHOICE_METRICS` and tokens), for models that choose among samples."""
+    return {
+        split: rows
+        for split in _splits(scores)
+        if (
+            rows := [
+                (model, label, [splits[split][mode].get(name) for name in (*_CHOICE_METRICS, "tokens")])
+                for model, splits in scores.items()
+                if BY_AGREEMENT in splits.get(split, {})
+                for mode, label in MODES.items()
+                if mode in splits[split]
+            ]
+        )
+    }
 
 
 def _trivial_rows(evaluation: Evaluation) -> dict[str, list[tuple[str, list[Estimate | None]]]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from eval.best_of import Chosen, Rows, Scores, best_of_n
 from eval.bootstrap import Estimate, Statistics, differences, estimates, write_statistics
 from eval.generate import Job, generate
 from eval.metrics import LIST_TASK, metrics, statistics
@@ -20,6 +21,7 @@ from eval.predictions import Cell, Decoding, prediction_rows, read_description, 
 from eval.report import Evaluation, write_report
 from eval.scoring import score_rows, with_rewards
 from eval.settings import EvalSettings, Run, find_checkpoints
+from eval.specificity import OTHER, held_to, partners
 from eval.traces import pick_traces
 from eval.trivial import as_predictions, training_guesses, trivial_guesses
 from reasoner import layout
@@ -32,10 +34,7 @@ from reasoner.runtime.terminal import say
 from reasoner.scores import GREEDY, SAMPLED
 from reasoner.training.dataset import load_examples
 from rewards.radrscore.base_rates import DEFAULT
-from rewards.registry import Score
 from rewards.skill import find_base_rates
-
-Rows = list[dict[str, Any]]
 
 
 def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
@@ -61,14 +60,22 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     files = _generate(subject, settings, checkpoints, splits, data)
     predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
     trivial = _trivial_predictions(subject.seed, splits, data)
-    everything = [*predictions.values(), *trivial.values()]
+    swapped = _held_to_others(predictions, splits)
+    everything = [*predictions.values(), *trivial.values(), [other for _, other in swapped]]
     base_rates = _base_rates(data, folder)
     scored = iter(score_rows([row for rows in everything for row in rows], base_rates, workers=subject.workers))
-    rewards = {key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]}
+    rewards: dict[Cell, list[Scores]] = {
+        key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]
+    }
+    for row, _ in swapped:
+        row[OTHER] = next(scored)["process"].value
     for cell, path in files.items():
         pairs = zip(predictions[cell], rewards[cell], strict=True)
         write_predictions(path, [with_rewards(row, score) for row, score in pairs], read_description(path))
 
+    if settings.best_of_n:
+        for cell, chosen in _best(predictions, rewards).items():
+            predictions[cell], rewards[cell] = chosen
     evaluation = evaluate(predictions, trivial, rewards, resamples=settings.bootstrap, seed=subject.seed)
     evaluation = evaluation._replace(
         name=subject.name,
@@ -89,7 +96,7 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
 def evaluate(
     predictions: Mapping[Cell, Rows],
     trivial: Mapping[Cell, Rows],
-    rewards: Mapping[Cell, list[dict[str, Score]]],
+    rewards: Mapping[Cell, Sequence[Scores]],
     *,
     resamples: int,
     seed: int,
@@ -155,6 +162,29 @@ def _generate(
             say(f"{model}: reusing {', '.join(reused)} (same checkpoint, examples and decoding)")
         files |= {(model, job.split, job.decoding.mode): job.path for job in jobs}
     return files
+
+
+def _held_to_others(
+    predictions: Mapping[Cell, Rows], splits: Mapping[str, Rows]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each prediction row that has a partner in its split, and the same held to that."""
+    others = {split: partners(rows) for split, rows in splits.items()}
+    return [
+        (row, held_to(row, other))
+        for (_, split, _), rows in predictions.items()
+        for row in rows
+        if (other := others[split].get(row["id"]))
+    ]
+
+
+def _best(predictions: Mapping[Cell, Rows], rewards: Mapping[Cell, list[Scores]]) -> dict[Cell, Chosen]:
+    """The best of the samples, where there are at least two."""
+    return {
+        (model, split, choice): chosen
+        for (model, split, mode), rows in predictions.items()
+        if mode == SAMPLED and any(row["sample"] for row in rows)
+        for choice, chosen in best_of_n(rows, rewards[model, split, mode]).items()
+    }
 
 
 def _base_rates(data: Path, folder: Path) -> Path:

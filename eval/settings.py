@@ -32,6 +32,8 @@ class EvalSettings(Section):
     """Sampled completions per prompt, beside the greedy one."""
     base_samples: CountOrZero = 0
     """The same for the untrained base model."""
+    best_of_n: bool = True
+    """Where there are two samples or more, also score the one that agrees most with the others, and the best one."""
     temperature: Float = Field(1.0, gt=0)
     """Temperature of the sampled completions."""
     bootstrap: Count = 2000

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eval.best_of import quality
 from eval.metrics import LIST_TASK, gold_classes
 from eval.predictions import Cell, image_paths
 from reasoner.pictures import PictureError, read_picture
@@ -77,8 +78,8 @@ def pick_traces(
 
 def _choose(scores: Sequence[Sequence[Mapping[str, Score]]], rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     """Row -> why it is shown."""
-    last = [_quality(score) for score in scores[-1]]
-    gains = [ours - _quality(before) for ours, before in zip(last, scores[0], strict=True)]
+    last = [quality(score) for score in scores[-1]]
+    gains = [ours - quality(before) for ours, before in zip(last, scores[0], strict=True)]
     by_gain = sorted(range(len(rows)), key=lambda i: (-gains[i], rows[i]["id"]))
     by_score = sorted(range(len(rows)), key=lambda i: (last[i], rows[i]["id"]))
     chosen = {by_score[len(rows) // 2]: "typical (median score)"}
@@ -86,10 +87,6 @@ def _choose(scores: Sequence[Sequence[Mapping[str, Score]]], rows: Sequence[Mapp
         chosen |= {by_gain[-1]: "largest loss of the last stage"} if gains[by_gain[-1]] < 0 else {}
         chosen |= {index: "largest gain of the last stage" for index in by_gain[:2] if gains[index] > 0}
     return dict(reversed(chosen.items()))
-
-
-def _quality(score: Mapping[str, Score]) -> float:
-    return (score["answer"].value or 0.0) + (score["process"].value or 0.0)
 
 
 def _data_uris(paths: Sequence[Path]) -> Iterator[str]:

@@ -20,9 +20,32 @@ HEADLINE: dict[str, str] = {
     "factuality": "Factuality",
     "completeness": "Completeness",
     "effectiveness": "Effectiveness",
+    "claim_f1": "Claim F1, with side and degree",
+    "claim_f1_names": "Claim F1, findings alone",
+    "specificity": "Specificity (RadRScore, own - other study)",
+    "wrong_study": "Chains as right for another study",
+    "answer_follows": "Answer follows from chain",
+    "answer_undecidable": "The same, undecidable",
+    "hedged_true": "Hedged claims that hold",
+    "confident_true": "Confident claims that hold",
     "format": "Well-formed",
 }
+#: Further rows of the report's tables that are no scores.
+COUNTS: dict[str, str] = {
+    "hedged_claims": "Hedged claims, number",
+    "confident_claims": "Confident claims, number",
+    "tokens": "Tokens sampled per question",
+}
 GREEDY, SAMPLED = "greedy", "sampled"
+#: Modes that choose one of the sampled completions.
+BY_AGREEMENT, BY_REWARD = "best_by_agreement", "best_by_reward"
+#: Mode -> what people read.
+MODES: dict[str, str] = {
+    GREEDY: "greedy",
+    SAMPLED: "sampled",
+    BY_AGREEMENT: "best of n by agreement",
+    BY_REWARD: "best of n by reward (upper limit)",
+}
 
 
 class Interval(NamedTuple):

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from eval import figures
+from eval.best_of import best_of_n
 from eval.report import Evaluation, write_report
 from eval.run import evaluate
 from eval.traces import Reading, Segment, Trace
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES
+from reasoner.scores import BY_AGREEMENT, BY_REWARD
 from rewards.registry import Score
 
 pytestmark = pytest.mark.anywhere(to="system")
@@ -38,6 +40,7 @@ def simulate(generator, accuracy, studies, samples):
                     "answer": gold,
                     "labels": {gold: "present"},
                     "sample": sample,
+                    "tokens": 20,
                     "completion": format_completion("Look.", answer),
                 }
             )
@@ -61,6 +64,8 @@ def evaluation():
     for split in ("test", "site_b"):
         cell = "always No Finding", split, "greedy"
         trivial[cell], rewards[cell] = simulate(generator, 0.0, 150, 1)
+        for mode, chosen in best_of_n(predictions["sft", split, "sampled"], rewards["sft", split, "sampled"]).items():
+            predictions["sft", split, mode], rewards["sft", split, mode] = chosen
     found = evaluate(predictions, trivial, rewards, resamples=200, seed=0)
     reading = Reading(
         "grpo",
@@ -106,6 +111,20 @@ def test_scores_hold_every_cell_and_paired_differences(evaluation):
     assert 0 < gain["low"] < gain["value"] < gain["high"]
     assert scores["trivial"]["always No Finding"]["test"]["micro_f1"]["value"] == 0.0
     assert scores["meta"]["seed"] == 0
+
+
+def test_choosing_among_samples_is_reported_with_its_cost(evaluation, tmp_path):
+    modes = evaluation.scores["sft"]["test"]
+    assert modes[BY_REWARD]["answer"].value > modes["sampled"]["answer"].value + 0.1  # the best of three
+    assert modes[BY_AGREEMENT]["answer"].value <= modes[BY_REWARD]["answer"].value
+    assert modes["greedy"]["tokens"].value == modes["sampled"]["tokens"].value == 20
+    assert modes[BY_AGREEMENT]["tokens"].value == modes[BY_REWARD]["tokens"].value == 60
+    assert BY_AGREEMENT not in evaluation.scores["grpo"]["test"]
+    write_report(tmp_path, evaluation)
+    for name in ("report.html", "report.md"):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Tokens sampled per question" in page and "60.0" in page
+        assert "best of n by reward (upper limit)" in page and "grpo against sft, test, best" not in page
 
 
 def test_the_page_is_self_contained_and_escapes_model_output(evaluation, tmp_path):
