@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_serializer
 
@@ -30,8 +30,22 @@ StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
 
 
-class Data(Section):
+class Growing(Section):
+    """A section whose later options are left out while they are off, so that what was made before they existed stays
+    current."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: Callable[[Growing], dict[str, Any]]) -> dict[str, Any]:
+        off = {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in off}
+
+
+class Data(Growing):
     """Where the reports come from and what is made of them (`mine`)."""
+
+    later = ("balance", "llm", "llm_model")
 
     source: str = "phantom"
     """Name of the source: phantom, iu_xray, mimic_cxr, chexpert_plus, ... (docs/data.md)."""
@@ -43,20 +57,15 @@ class Data(Section):
         "abnormality_list": 1.0
     }
     """Task -> expected number of examples per study; 0.25 takes a deterministic quarter of the studies."""
-    style: Literal["concise", "systematic", "question"] = "concise"
-    """How chains are written: short, NV-Reason's systematic read, or ChestX-Reasoner's plan-examine-conclude."""
+    style: Literal["concise", "systematic", "question", "brief"] = "concise"
+    """How chains are written: short, NV-Reason's systematic read, ChestX-Reasoner's plan-examine-conclude, or that in
+    short."""
     balance: Float | None = Field(None, ge=1)
     """Keep no answer more than so many times as often as the median of its group; none keeps all."""
     llm: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
     llm_model: str | None = None
     """Name of the model there."""
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: Callable[[Data], dict[str, Any]]) -> dict[str, Any]:
-        """Options that are off are left out, so that what was made before they existed stays current."""
-        off = {name for name in ("balance", "llm", "llm_model") if getattr(self, name) is None}
-        return {name: value for name, value in dump(self).items() if name not in off}
 
 
 class Lora(Section):
@@ -122,8 +131,43 @@ class Sft(Section):
     """Any field of trl.SFTConfig."""
 
 
-class Grpo(Section):
+class Edits(Section):
+    """Completions corrected after the rollout, as off-policy samples (EditGRPO, arXiv 2509.22812; docs/training.md)."""
+
+    rate: Float = Field(0.0, ge=0, le=1)
+    """Share of the groups in which one completion is corrected from the reference, where that pays; 0 is off. Needs
+    `skill` or `process` among the rewards."""
+    replaces: Literal["worst", "own"] = "worst"
+    """What it takes the place of: the worst completion of its group, or the one that it was corrected from."""
+
+
+class Prompts(Section):
+    """Which prompts GRPO draws (docs/training.md); with all of it off, each once an epoch in random order."""
+
+    balance: Float = Field(0.0, ge=0, le=1)
+    """How far the answers of a task are drawn equally often: 0 as often as they are, 1 all alike."""
+    informative: Float = Field(0.0, ge=0, le=0.95)
+    """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
+    nothing any more keeps 0.2 of its chance."""
+    curriculum: list[Literal["task", "length"]] = []
+    """What makes a prompt easy: its task (yes and no, then one choice, several, lists) or the length of its chain, or
+    the one and within it the other; none draws from all."""
+    curriculum_steps: Count = 100
+    """Optimizer steps after which the curriculum draws from all prompts."""
+    refill: CountOrZero = 0
+    """Extra rounds of rollouts a batch, at most, that put other prompts in the place of groups without spread (DAPO's
+    dynamic sampling, arXiv 2503.14476); 0 is off."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether prompts are drawn by our sampler rather than TRL's."""
+        return bool(self.balance or self.informative or self.curriculum)
+
+
+class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
+
+    later = ("claim_weight", "edits", "prompts")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
@@ -134,6 +178,13 @@ class Grpo(Section):
     step_credit: Float = Field(0.0, ge=0)
     """Weight of each step's own normalised process reward on the step's tokens, beside the outcome's advantage; 0 is
     off. Needs `skill` or `process` among the rewards; weight it 0 there to leave the process to the steps alone."""
+    claim_weight: Float = Field(1.0, ge=1, le=1000)
+    """How much more the words of findings and the answer weigh in the policy gradient than the words around them
+    (DiTPO, arXiv 2603.04022); the mean weight of a completion stays 1. 1 is off."""
+    edits: Edits = Edits()
+    """Completions corrected from the reference."""
+    prompts: Prompts = Prompts()
+    """Which prompts are drawn."""
     reward_workers: Int = Field(2, ge=1, le=10_000)
     """Ray actors that score completions."""
     reward_timeout_s: Float = Field(10.0, gt=0, le=86400)

@@ -72,8 +72,11 @@ def run(recipe: Recipe) -> Path:
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
     with reward_pool(recipe, args, examples, output) as pool:
-        bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, grpo.step_credit > 0)
+        needs_evidence = bool(grpo.step_credit or grpo.edits.rate or grpo.prompts.refill)
+        bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, needs_evidence)
         trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
+        if resume is not None and trainer.prompts is not None:
+            trainer.prompts.load(Path(resume))
         trainer.train(resume_from_checkpoint=resume)
     finish(trainer, output)
     return output
@@ -90,11 +93,9 @@ def check(recipe: Recipe) -> GRPOConfig:
     grpo = recipe.grpo
     rewards = RewardSet.build(grpo.rewards, grpo.reward_files, grpo.reward_options)
     rewards.check_columns(REWARD_COLUMNS)
-    judged = next((name for name in PROCESS_REWARDS if name in grpo.rewards), None)
-    if grpo.step_credit and judged is None:
-        raise UserError("grpo.step_credit needs the reward 'skill' or 'process' in grpo.rewards (weight 0 will do)")
-    if grpo.step_credit and judged and not rewards.gives_step_verdicts(judged):
-        raise UserError("grpo.step_credit needs verdicts on steps, which judge radeval does not give: use rules or llm")
+    for setting, wanted in (("step_credit", grpo.step_credit), ("edits.rate", grpo.edits.rate)):
+        if wanted:
+            _check_judge(rewards, f"grpo.{setting}")
     args = trainer_arguments(
         GRPOConfig,
         recipe,
@@ -108,9 +109,23 @@ def check(recipe: Recipe) -> GRPOConfig:
     )
     if args.vllm_mode not in VLLM_MODES:
         raise UserError(f"grpo.trainer.vllm_mode: unknown '{args.vllm_mode}'; {nearest(args.vllm_mode, VLLM_MODES)}")
+    local = args.per_device_train_batch_size * args.steps_per_generation
+    if (grpo.edits.rate or grpo.prompts.refill) and args.world_size > 1 and local % args.num_generations:
+        raise UserError(
+            f"grpo.edits and grpo.prompts.refill need whole groups in each process: make {local} completions a process "
+            f"(per_device_train_batch_size x steps_per_generation) a multiple of num_generations={args.num_generations}"
+        )
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
     return args
+
+
+def _check_judge(rewards: RewardSet, setting: str) -> None:
+    judge = next((name for name in PROCESS_REWARDS if name in rewards.weights), None)
+    if judge is None:
+        raise UserError(f"{setting} needs the reward 'skill' or 'process' in grpo.rewards (weight 0 will do)")
+    if not rewards.gives_step_verdicts(judge):
+        raise UserError(f"{setting} needs verdicts on steps, which judge radeval does not give: use rules or llm")
 
 
 def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixin]:
@@ -168,7 +183,8 @@ def build_trainer(
     from reasoner.compat.transformers import forbid_tokens, set_origin
     from reasoner.models.engine import trl_rollouts
     from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
-    from recipes.step_credit import StepCreditTrainer
+    from recipes.credit_trainer import CreditTrainer
+    from recipes.prompt_sampler import KeepPrompts, PromptSampler
 
     dtype = resolve_dtype(recipe.model.dtype)
     model = load_model(
@@ -179,17 +195,20 @@ def build_trainer(
     )
     forbid_tokens(model, vision_token_ids(processor))
     set_origin(model, str(recipe.output / "sft"))
+    settings = recipe.grpo.prompts
+    prompts = PromptSampler.of(examples, settings, args) if settings.drawn or settings.refill else None
     with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
-        trainer = StepCreditTrainer(
+        trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),
             args=args,
             train_dataset=to_dataset(examples, completions=False, augment=augment(recipe, "grpo"), seed=recipe.seed),
             processing_class=processor,
             peft_config=lora_config(recipe),
-            callbacks=[GapAlarm()],
-            step_credit=recipe.grpo.step_credit,
-            steps=bridge.steps,
+            callbacks=[GapAlarm(), *([] if prompts is None else [KeepPrompts(prompts)])],
+            grpo=recipe.grpo,
+            bridge=bridge,
+            prompts=prompts,
         )
     if trainer.ref_model is not None:
         forbid_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), vision_token_ids(processor))

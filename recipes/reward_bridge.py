@@ -2,15 +2,18 @@
 
 `grpo/rollouts/step-*.parquet` and the W&B table `rollouts` have a row per completion: what was asked (`id`, `task`,
 `question`, `answer` and `reasoning` of the reference, `report`, `images`), the `completion`, what each reward gave
-(`NAME_reward`), the parts they were made of, and their evidence (both as JSON).
+(`NAME_reward`), the parts they were made of, their evidence (both as JSON), and where the row comes from: `edited` says
+that the completion is no sample but one that was corrected, from the sample `edited_from`; `refilled` that its prompt
+took the place of one whose completions were all worth the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,13 +22,21 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from reasoner.pictures import PictureError, read_picture
 from reasoner.training.dataset import REWARD_COLUMNS
-from rewards.credit import PROCESS_REWARDS, StepReward, step_rewards
+from rewards.credit import PROCESS_REWARDS
 from rewards.registry import Score, gate
 from rewards.workers import RewardPool
 
 #: Rows of a W&B table of rollouts.
 SHOWN = 16
 _ASKED = ("id", "task", "question", "completion", "reasoning", "answer", "report")
+
+
+class Origin(NamedTuple):
+    """Where a completion comes from: the sample it was corrected from ("": it is one), and whether its prompt is one
+    that filled up the batch."""
+
+    edited_from: str = ""
+    refilled: bool = False
 
 
 class RewardBridge:
@@ -39,8 +50,7 @@ class RewardBridge:
         weights: reward -> weight; the order of the functions.
         rollouts: folder of the Parquet files.
         log_every: write the rollouts of every so many optimizer steps; 0 is never.
-        credits: whether `steps` will be asked for, so that evidence is wanted for every batch, not only for those
-            that are written.
+        credits: whether evidence is wanted for every batch, not only for those that are written.
     """
 
     def __init__(
@@ -50,49 +60,74 @@ class RewardBridge:
         self.credits = credits
         self._completions: Any = None
         self._scores: list[dict[str, Score]] = []
+        self._origins: list[Origin] = []
+        self._metrics: dict[str, float] = {}
+        self._kept: tuple[list, list[dict[str, Score]], list[Origin]] = ([], [], [])
         self._batch = (-1, 0)  # the optimizer step of the last batch, and which of the step's batches it was
 
     def functions(self) -> list[Callable[..., list[float | None]]]:
         """One TRL reward function per component, named after it, in the order of `weights`."""
         return [self._function(name) for name in self.weights]
 
-    def steps(self) -> list[tuple[str, list[StepReward]]]:
-        """Text and rewarded steps of each completion of the last batch (a process reward must be among them)."""
-        name = next(name for name in PROCESS_REWARDS if name in self.weights)
-        texts = [completion[-1]["content"] for completion in self._completions]
-        return [(text, step_rewards(text, s[name])) for text, s in zip(texts, self._scores, strict=True)]
+    def texts(self) -> list[str]:
+        """The completions of this process's last batch."""
+        return [completion[-1]["content"] for completion in self._completions]
+
+    def scores(self) -> list[dict[str, Score]]:
+        """All rewards of this process's last batch, in order."""
+        return self._scores
+
+    @property
+    def judge(self) -> str | None:
+        """The reward that judges step by step, if there is one."""
+        return next((name for name in PROCESS_REWARDS if name in self.weights), None)
+
+    def score(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Score]]:
+        """Scores texts as completions of data-set rows, before TRL asks or besides; all processes call it together."""
+        return self._score_for_all([_reward_row(*pair) for pair in zip(rows, texts, strict=True)], self.credits)
+
+    def keep(self, completions: list, scores: list[dict[str, Score]], origins: list[Origin]) -> None:
+        """Takes these for the scores of the batch of completions (the very objects) that TRL is going to ask for, so
+        that it is not scored again."""
+        self._kept = completions, scores, origins
 
     def _function(self, name: str) -> Callable[..., list[float | None]]:
         def component(prompts: list, completions: list, **columns: Any) -> list[float | None]:
             if completions is not self._completions:
-                self._completions = completions
-                self._score(completions, columns)
+                self._take(completions, columns)
             return [gate(name, scores) for scores in self._scores]
 
         component.__name__ = name
         return component
 
-    def _score(self, completions: list, columns: dict[str, Any]) -> None:
-        rows = []
-        for number, completion in enumerate(completions):
-            row = {name: columns[name][number] for name in REWARD_COLUMNS if name in columns}
-            row["labels"] = json.loads(row["labels"]) if row.get("labels") else None
-            rows.append({**row, "completion": completion[-1]["content"]})
+    def _take(self, completions: list, columns: dict[str, Any]) -> None:
+        """Scores a batch of TRL's, logs the parts, and writes it down when it is time to."""
+        self._completions = completions
+        names = [name for name in REWARD_COLUMNS if name in columns]
+        rows = [
+            _reward_row({name: columns[name][number] for name in names}, text)
+            for number, text in enumerate(self.texts())
+        ]
         step = columns["trainer_state"].global_step
         self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
         written = bool(self.log_every) and step % self.log_every == 0
-        self._scores, metrics = self._score_for_all(rows, evidence=written or self.credits)
+        known, self._scores, self._origins = self._kept
+        if len(known) != len(completions) or not all(map(is_, known, completions)):
+            self._scores = self._score_for_all(rows, evidence=written or self.credits)
+            self._origins = [Origin()] * len(rows)
+        columns["log_extra"]("edited", [bool(origin.edited_from) for origin in self._origins])
         for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
             values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
             columns["log_metric"](f"parts/{part}", sum(values) / len(values))
-        for name, value in metrics.items():
+        for name, value in self._metrics.items():
             columns["log_metric"](f"reward_pool/{name}", value)
         if written:
             self._write(rows, columns["image_paths"])
 
-    def _score_for_all(self, rows: list[dict], evidence: bool) -> tuple[list[dict[str, Score]], dict[str, float]]:
-        """The scores of this process's rows, and the pool's metrics. An error of the pool is raised everywhere."""
-        everyone = gather_object(rows)
+    def _score_for_all(self, rows: list[dict], evidence: bool) -> list[dict[str, Score]]:
+        """The scores of this process's rows, of which each process may have another number. An error of the pool is
+        raised everywhere."""
+        everyone, counts = gather_object(rows), gather_object([len(rows)])
         answer: list[Any] = [None]
         if self.pool is not None:
             try:
@@ -102,15 +137,16 @@ class RewardBridge:
         broadcast_object_list(answer)
         if isinstance(answer[0], Exception):
             raise answer[0]
-        scores, metrics = answer[0]
-        first = PartialState().process_index * len(rows)
-        return scores[first : first + len(rows)], metrics
+        scores, self._metrics = answer[0]
+        first = sum(counts[: PartialState().process_index])
+        return scores[first : first + len(rows)]
 
     def _write(self, rows: Sequence[dict], image_paths: list[list[str]]) -> None:
         step, batch = self._batch
         table = []
-        for row, images, scores in zip(rows, image_paths, self._scores, strict=True):
+        for row, images, scores, origin in zip(rows, image_paths, self._scores, self._origins, strict=True):
             record = {"step": step, "images": images, **{name: row[name] for name in _ASKED}}
+            record |= {"edited": bool(origin.edited_from), **origin._asdict()}
             record |= {f"{name}_reward": score.value for name, score in scores.items()}
             record["parts"] = json.dumps({k: v for s in scores.values() for k, v in s.parts.items()})
             record["evidence"] = json.dumps({name: list(score.evidence) for name, score in scores.items()})
@@ -122,6 +158,13 @@ class RewardBridge:
         pq.write_table(pa.Table.from_pylist(table), part)
         part.replace(self.rollouts / f"{name}.parquet")
         _log_to_wandb(table[:SHOWN])
+
+
+def _reward_row(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """What the rewards see of a data-set row with a completion."""
+    seen = {name: row[name] for name in REWARD_COLUMNS if name in row}
+    seen["labels"] = json.loads(seen["labels"]) if seen.get("labels") else None
+    return {**seen, "completion": text}
 
 
 def _log_to_wandb(table: list[dict]) -> None:

@@ -1,8 +1,11 @@
-"""Step-level credit: what each step of a reasoning text earned, and which tokens it belongs to.
+"""Credit for tokens: what each step of a reasoning text earned, and which words carry its claims.
 
-Process supervision as in GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1.3): the rewards of all steps of a group are
-normalised together. There a token receives the sum over the steps that follow it; here, where steps stand side by side
-and do not build on each other, it receives that of its own step.
+Step credit is process supervision as in GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1.3): the rewards of all steps
+of a group are normalised together. There a token receives the sum over the steps that follow it; here, where steps
+stand side by side and do not build on each other, it receives that of its own step.
+
+Claim weights follow DiTPO (arXiv 2603.04022): most tokens of a reading are its template, so the few that name findings
+weigh more in the policy gradient.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
+from reasoner.findings import extract_text
 from reasoner.prompts import parse_completion
 from rewards.registry import Score
 
@@ -29,14 +33,18 @@ class StepReward(NamedTuple):
 
 def step_rewards(completion: str, score: Score) -> list[StepReward]:
     """The steps of a completion that assert something, from the evidence of a process reward: of `skill` each claim
-    with what it earned, of `process` each step with the mean of its effectiveness and its claims' factuality."""
+    with all that it earned, of `process` each step with the mean of its effectiveness and its claims' factuality."""
     reasoning = parse_completion(completion).reasoning
     offset = completion.find(reasoning)
     if not reasoning or offset < 0:  # tags inside the reasoning: nothing to point at
         return []
     earned = [entry for entry in score.evidence if "earned" in entry]
     if earned:
-        return [StepReward(offset + e["start"], offset + e["end"], e["earned"]) for e in earned if e["words"]]
+        bets: dict[tuple[int, int], float] = {}
+        for e in (e for e in earned if e["words"]):  # "no effusion" may confirm one absence and deny two findings
+            span = offset + e["start"], offset + e["end"]
+            bets[span] = bets.get(span, 0.0) + e["earned"]
+        return [StepReward(*span, reward) for span, reward in bets.items()]
     credited = [entry for entry in score.evidence if entry.get("credit") is not None]
     claims = [entry for entry in credited if entry["part"] == "factuality"]
     steps = []
@@ -77,5 +85,34 @@ def token_spans(tokenizer: Any, ids: Sequence[int], text: str) -> list[tuple[int
 
 
 def token_credit(steps: Sequence[StepReward], spans: Sequence[tuple[int, int]]) -> list[float]:
-    """For each token the reward of the step it has characters in; 0 for the rest (tags, plans, the answer)."""
-    return [next((s.reward for s in steps if start < s.end and s.start < end), 0.0) for start, end in spans]
+    """For each token the reward of the step it has characters in; 0 for the rest (tags, plans, the answer).
+
+    Of several steps the shortest counts: in "no effusion or pneumothorax" the second denial spans the first, too.
+    """
+    shortest = sorted(steps, key=lambda step: step.end - step.start)
+    return [next((s.reward for s in shortest if start < s.end and s.start < end), 0.0) for start, end in spans]
+
+
+def claim_spans(completion: str) -> list[tuple[int, int]]:
+    """The stretches `completion[start:end]` that claim something: the words of each finding with its denial, side and
+    degree, as the extractor reads them in the reasoning, and the whole answer, which is a claim by itself."""
+    said = parse_completion(completion)
+    spans = []
+    if said.reasoning and (offset := completion.find(said.reasoning)) >= 0:
+        found = (finding.evidence for finding in extract_text(said.reasoning))
+        spans = sorted({(offset + span.start, offset + span.end) for span in found if span is not None})
+    if said.answer and (offset := completion.rfind(said.answer)) >= 0:
+        spans.append((offset, offset + len(said.answer)))
+    return spans
+
+
+def claim_weights(claims: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]], weight: float) -> list[float]:
+    """For each token its weight in the policy gradient: `weight` times as much with characters in one of `claims` as
+    without, with a mean of 1, so that a completion weighs as much as before.
+
+    >>> claim_weights([(0, 4)], [(0, 4), (4, 8)], 3.0)
+    [1.5, 0.5]
+    """
+    raw = [weight if any(start < last and first < end for first, last in claims) else 1.0 for start, end in spans]
+    mean = fmean(raw) if raw else 1.0
+    return [value / mean for value in raw]

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from benchmarks import DATA
@@ -29,6 +30,8 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 share_cores()  # as the stages do
+hypothesis.settings.register_profile("any machine", deadline=None)  # no test may fail because the machine is busy
+hypothesis.settings.load_profile("any machine")
 
 
 #: What a server says to a prompt and the number of the request: HTTP status and content.

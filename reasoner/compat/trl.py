@@ -1,17 +1,20 @@
 """TRL: an SFT trainer whose tokens may weigh differently, a GRPO trainer that samples a Qwen-VL from vLLM, and one
-whose advantages may differ from token to token."""
+with hooks: for its prompts, for its completions before they are scored, and for the advantage of each token."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.data import Sampler
 from trl import GRPOTrainer, SFTTrainer
+from trl.data_utils import prepare_multimodal_messages
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
@@ -89,35 +92,110 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
         grpo_trainer.VLLMGeneration = original
 
 
-class TokenAdvantageTrainer(GRPOTrainer):
-    """TRL's GRPO trainer with a hook for advantages that differ from token to token.
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """A completion as TRL handles it: the data-set `row` it answers, its messages with pictures, its ids."""
 
-    Why: TRL has none; its loss does take advantages of shape (completions, tokens).
-    Guard: tests/recipes/test_grpo_matrix.py (step credit), tests/rewards/test_credit.py.
+    row: dict[str, Any]
+    prompt: list[dict[str, Any]]
+    prompt_ids: list[int]
+    images: list[Any] | None
+    completion_ids: list[int]
+    completion: list[dict[str, str]]
+    #: What vLLM gave each token; None for a token that it did not sample, which then has an importance ratio of 1.
+    logprobs: list[float | None] | None
+
+    @property
+    def text(self) -> str:
+        return self.completion[-1]["content"]
+
+
+class HookedTrainer(GRPOTrainer):
+    """TRL's GRPO trainer with three hooks, which leave it as it is unless they are overridden.
+
+    Why: TRL has no dynamic sampling (huggingface/trl#3708), no samples but its own, and one advantage a completion; its
+    loss does take advantages of shape (completions, tokens), and it takes a log-probability of None as unknown.
+    Guard: tests/recipes/test_grpo_matrix.py, tests/recipes/test_credit_trainer.py.
     """
 
-    def token_advantages(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
-        """What is added to the advantage of each token, or None for nothing.
+    def prompt_sampler(self) -> Sampler[int] | None:
+        """The sampler of training prompts, or None for TRL's own. It repeats indices as `RepeatSampler` does."""
+        return None
+
+    def revise(self, batch: list[Rollout]) -> list[Rollout]:
+        """What is trained on in the place of this process's sampled completions: as many, groups still together. Not
+        called in evaluation."""
+        return batch
+
+    def token_advantages(self, output: dict[str, Any]) -> torch.Tensor:
+        """The advantages of this process's completions, (completions,), or for each token (completions, tokens).
 
         Args:
-            ids, mask: this process's completions and which of their tokens count, both (completions, tokens).
+            output: TRL's batch: `advantages`, (completions,); `completion_ids` and `completion_mask`, which of their
+                tokens count, both (completions, tokens); `old_per_token_logps` of the same shape, where TRL needs them.
         """
-        return None
+        return output["advantages"]
 
     def group_size(self) -> int:
         """Completions of one prompt, in training or in evaluation."""
         return self.num_generations if self.model.training else self.num_generations_eval
 
+    def batch_number(self) -> int:
+        """Which batch of completions this is, from 0 over the whole training, also in a resumed one."""
+        accumulation = self.args.gradient_accumulation_steps
+        done = self.state.global_step * accumulation + self._step % accumulation
+        return done // (self.args.steps_per_generation * self.num_iterations)
+
     def note(self, name: str, value: float) -> None:
         """Adds a number to what is logged at the next step."""
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
+    def sample(self, rows: Sequence[dict[str, Any]]) -> list[Rollout]:
+        """A completion for each row from the policy as it is, counted in `completions/*` like the others. All processes
+        call this together, with as many rows."""
+        prompts = [prepare_multimodal_messages(row["prompt"], images=row.get("images") or []) for row in rows]
+        return _rollouts(rows, prompts, super()._generate(prompts))
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        ours = self.prompt_sampler()
+        return super()._get_train_sampler(dataset) if ours is None else ours
+
+    def _generate(self, prompts: list) -> tuple:
+        output = super()._generate(prompts)
+        if not self.model.training:
+            return output
+        batch = self.revise(_rollouts(self._rows, prompts, output))
+        # TRL goes on with these two lists, which therefore change in place.
+        self._rows[:], prompts[:] = [one.row for one in batch], [one.prompt for one in batch]
+        images = [one.images for one in batch]
+        return (
+            [one.prompt_ids for one in batch],
+            [one.completion_ids for one in batch],
+            output[2],
+            [one.completion for one in batch],
+            None if output[4] is None else [one.logprobs for one in batch],
+            output[5],
+            images if any(images) else None,
+            output[7],
+        )
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._rows = inputs
         output = super()._generate_and_score_completions(inputs)
-        added = self.token_advantages(output["completion_ids"], output["completion_mask"])
-        if added is not None:
-            output["advantages"] = output["advantages"].unsqueeze(1) + added
+        output["advantages"] = self.token_advantages(output)
         return output
+
+
+def _rollouts(rows: Sequence[dict[str, Any]], prompts: Sequence[list], output: tuple) -> list[Rollout]:
+    """What TRL's `_generate` returns, completion by completion."""
+    prompt_ids, ids, _, completions, logprobs, _, images, _ = output
+    nothing = [None] * len(ids)
+    return [
+        Rollout(*parts)
+        for parts in zip(
+            rows, prompts, prompt_ids, images or nothing, ids, completions, logprobs or nothing, strict=True
+        )
+    ]
 
 
 class WeighingCollator(DataCollatorForVisionLanguageModeling):

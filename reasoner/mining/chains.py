@@ -1,11 +1,11 @@
 """Findings into chains: the steps of a systematic read, each with the words of the report behind it.
 
-Three styles: `concise` (abnormal findings and the key normal statements, for small models), `systematic` (quality,
-every region in turn and a summary, after NV-Reason-CXR, arXiv 2510.23968) and `question` (plan, examine, conclude,
-after ChestX-Reasoner, arXiv 2504.20930).
+Four styles: `concise` (abnormal findings and the key normal statements, for small models), `systematic` (quality,
+every region in turn and a summary, after NV-Reason-CXR, arXiv 2510.23968), `question` (plan, examine, conclude,
+after ChestX-Reasoner, arXiv 2504.20930) and `brief` (what `question` does, in as few words as `concise`).
 
-`concise` has one wording per concept. The other styles choose among many by a hash of the study, and take the first
-that the verifier reads back unchanged.
+`concise` and `brief` have one wording per concept. The other styles choose among many by a hash of the study, and take
+the first that the verifier reads back unchanged.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ from reasoner.mining.quality import quality_steps
 from reasoner.mining.verify import misread
 from reasoner.mining.wording import (
     CLASS_CONCEPT,
+    COMPARISON_PLANS,
+    CONCLUSIONS,
+    NORMAL_SUMMARIES,
+    OPENERS,
+    PLANS,
+    READ_PLANS,
+    REGION_WORDS,
+    SUMMARIES,
+    TOPIC_PLANS,
     choose,
     join_words,
     noun,
@@ -31,7 +40,11 @@ from reasoner.mining.wording import (
 )
 from reasoner.schema import READ_ORDER, Chain, Finding, Laterality, Step, Study
 
-STYLES = ("concise", "systematic", "question")
+STYLES = ("concise", "systematic", "question", "brief")
+#: Styles with one wording per concept: a small model should learn images, not synonyms.
+PLAIN = ("concise", "brief")
+#: Styles that plan, examine and conclude.
+PLANNED = ("question", "brief")
 _RANK = {"absent": 0, "uncertain": 1, "present": 2}
 #: Concepts too general to be a step of their own.
 GENERAL = frozenset({"cardiopulmonary_abnormality", "lung_disease", "pleural_abnormality", "bone_abnormality"})
@@ -101,43 +114,6 @@ NORMALS: tuple[tuple[Normal, ...], ...] = (
     ),
 )  # fmt: skip
 
-#: Plans with and without a topic: what the question is about.
-PLANS = (
-    "To answer this, the {r} must be examined.",
-    "First the {r} must be examined.",
-    "The answer lies in the {r}, so I examine the {r}.",
-    "I start by examining the {r}.",
-    "For this question the {r} must be looked at.",
-)
-TOPIC_PLANS = (
-    "To determine whether there is {t}, the {r} must be examined.",
-    "I need to determine whether there is {t}, so I examine the {r}.",
-    "To look for {t}, I examine the {r}.",
-    "To decide whether there is {t}, I look at the {r}.",
-)
-READ_PLANS = (
-    "To answer this, the whole image must be read, region by region.",
-    "I go through the image region by region and note what departs from normal.",
-    "All regions must be examined in turn.",
-)
-CONCLUSIONS = (
-    "The answer is therefore {c}.",
-    "So the answer is {c}.",
-    "This makes {c} the answer.",
-    "Hence the answer is {c}.",
-    "Therefore I answer {c}.",
-)
-#: How the systematic style turns to a region.
-OPENERS = ("Turning to the {r}: ", "{R}: ", "Next, the {r}: ", "Looking at the {r}: ", "Now the {r}: ", "", "", "")
-SUMMARIES = ("In summary, {x}.", "Overall: {x}.", "Altogether, {x}.", "Taken together, {x}.", "To sum up, {x}.")
-NORMAL_SUMMARIES = ("no acute abnormality", "no acute cardiopulmonary abnormality", "no acute abnormality is seen")
-COMPARISON_PLANS = (
-    "First the two images must be compared.",
-    "I compare the current image with the prior one.",
-    "To judge the change, both images must be examined.",
-)
-REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", "heart": "heart", "devices": "chest"}
-
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """One finding per concept and side, in READ_ORDER: the strongest status, the first value of each attribute.
@@ -181,6 +157,7 @@ def _join(a: Finding, b: Finding) -> Finding:
         location=strong.location or weak.location,
         severity=strong.severity or weak.severity,
         change=strong.change or weak.change,
+        tip=strong.tip or weak.tip,
     )
 
 
@@ -203,7 +180,7 @@ def build_chain(
         key: what the choice of words depends on (study, seed, task).
         classes: only steps about these CheXpert classes; None for the whole read.
         regions: only steps about these regions; None for the whole read.
-        conclusion: the answer, for the last step of the `question` style; None for a summary of the findings instead.
+        conclusion: the answer, for the last step of `PLANNED` styles; None for a summary of the findings instead.
         attempt: counts up when the verifier asks for other words.
         study: whose views and remarks on quality open a `systematic` read; None leaves them out.
     """
@@ -226,18 +203,18 @@ def build_chain(
         steps = words.opened(steps)
         if study is not None:
             steps = [*quality_steps(study, words.key, attempt), *steps]
-    if style == "question":
+    if style in PLANNED:
         steps = [_plan(steps, classes, whole, words), *steps]
-    if style == "question" and conclusion is not None:
+    if style in PLANNED and conclusion is not None:
         steps.append(Step(choose(CONCLUSIONS, *words.key, "conclusion").format(c=conclusion), "conclusion"))
-    elif style != "concise" and whole and attempt == 0:  # a summary that reads wrong is left out
+    elif style not in PLAIN and whole and attempt == 0:  # a summary that reads wrong is left out
         steps += words.summary(abnormal)
     return Chain(tuple(steps))
 
 
 @dataclass(frozen=True)
 class _Words:
-    """The choice of words for one chain: fixed in `concise`, else the first varied wording that reads back."""
+    """The choice of words for one chain: fixed in `PLAIN` styles, else the first varied wording that reads back."""
 
     style: str
     key: tuple[object, ...]
@@ -246,14 +223,15 @@ class _Words:
 
     @property
     def varied(self) -> bool:
-        return self.style != "concise"
+        return self.style not in PLAIN
 
     def abnormal(self, finding: Finding) -> Step:
         stage = region(finding.concept)
         finding = replace(finding, change=None)  # one image shows no change
         frame = stable_hash(*self.key, finding.concept) + self.attempt
         step = Step(state(finding, stage, frame), stage, (finding,), finding.evidence)
-        return self.first_that_reads(step, ways(finding, stage), frame) if self.varied else step
+        ends = self.style != "concise" and finding.tip is not None
+        return self.first_that_reads(step, ways(finding, stage), frame) if self.varied or ends else step
 
     def normal(self, stage: str, denies: Sequence[str], texts: Sequence[str], varied: Sequence[str]) -> Step:
         denied = {f.concept: f for f in self.findings if f.status == "absent"}
@@ -316,12 +294,11 @@ def build_comparison(finding: Finding, *, style: str, key: tuple[object, ...], a
     frame = stable_hash(*key, finding.concept) + attempt
     stage = region(finding.concept)
     step = Step(state(finding, stage, frame, change=True), "comparison", (finding,), finding.evidence)
-    if style == "concise":
-        return Chain((step,))
-    texts = ways(finding, stage, change=True)
-    others = (replace(step, text=texts[(frame + n) % len(texts)]) for n in range(len(texts)))
-    step = next((other for other in others if not misread(other, (finding,), prior=True)), step)
-    if style != "question":
+    if style not in PLAIN:
+        texts = ways(finding, stage, change=True)
+        others = (replace(step, text=texts[(frame + n) % len(texts)]) for n in range(len(texts)))
+        step = next((other for other in others if not misread(other, (finding,), prior=True)), step)
+    if style not in PLANNED:
         return Chain((step,))
     plan = Step(choose(COMPARISON_PLANS, *key, "plan"), "plan")
     end = Step(choose(CONCLUSIONS, *key, "conclusion").format(c=answer), "conclusion")
@@ -329,8 +306,8 @@ def build_comparison(finding: Finding, *, style: str, key: tuple[object, ...], a
 
 
 def _wording_key(style: str, key: tuple[object, ...]) -> tuple[object, ...]:
-    """`concise` has one wording per concept: a small model should learn images, not synonyms."""
-    return () if style == "concise" else key
+    """Nothing, where there is one wording."""
+    return () if style in PLAIN else key
 
 
 def _normal_steps(findings: Sequence[Finding], words: _Words, regions: Collection[str] | None) -> list[Step]:

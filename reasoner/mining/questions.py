@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reasoner.errors import UserError
 from reasoner.findings import concept_class, region
-from reasoner.mining.chains import GENERAL, build_chain, build_comparison
+from reasoner.mining.chains import GENERAL, PLAIN, build_chain, build_comparison
 from reasoner.mining.dialogue import dialogue
 from reasoner.mining.drafts import Draft, Read, make_key
 from reasoner.mining.verify import faults, leak, unseeable
@@ -15,7 +15,7 @@ from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, stable_hash, wi
 from reasoner.schema import NO_FINDING, Chain, Change, Example, Rejected, Turn, present_classes
 
 LIST_QUESTION = "Which abnormalities are present? List the classes, separated by commas, or No Finding."
-#: Ways to ask, for the styles of large models; `concise` has one.
+#: Ways to ask, for the styles of large models; the plain ones have one.
 LIST_QUESTIONS = (
     LIST_QUESTION,
     "List the abnormalities in this chest X-ray as class names, separated by commas, or write No Finding.",
@@ -159,8 +159,8 @@ def _abnormality_list(read: Read, number: int) -> Draft | None:
 
 
 def _ask(read: Read, questions: Sequence[str], key: tuple[object, ...]) -> str:
-    """One way to ask; always the first in `concise`, because a small model should learn images, not synonyms."""
-    return questions[0] if read.style == "concise" else choose(questions, *key, "question")
+    """One way to ask; always the first where chains have one wording, too."""
+    return questions[0] if read.style in PLAIN else choose(questions, *key, "question")
 
 
 def _chain(

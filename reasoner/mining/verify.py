@@ -147,9 +147,10 @@ def _with_parents(finding: Finding) -> tuple[str, ...]:
 
 
 def _said(heard: Finding, meant: Finding) -> bool:
-    """Whether what is read has the status that is meant, no other side, no other size."""
+    """Whether what is read has the status that is meant, no other side, no other size, no other end."""
     same_size = heard.severity is None or heard.severity == meant.severity
-    return heard.status == meant.status and heard.laterality in (None, meant.laterality) and same_size
+    same_end = heard.tip in (None, meant.tip)
+    return heard.status == meant.status and heard.laterality in (None, meant.laterality) and same_size and same_end
 
 
 def _denies_a_finding(denied: Finding, findings: Sequence[Finding]) -> bool:

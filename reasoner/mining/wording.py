@@ -41,11 +41,12 @@ PHRASES = {
 }
 #: Concepts that take an article: by their last word, or by the whole name where that alone would not tell.
 COUNTABLE_NOUNS = frozenset({
-    "aneurysm", "band", "body", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator", "deformity",
-    "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture", "fragment", "graft",
-    "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion", "line", "lobe", "marker",
-    "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc", "plaque", "port", "probe",
-    "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor", "valve", "wire",
+    "aneurysm", "band", "body", "bronchogram", "cannula", "catheter", "cavity", "clip", "cyst", "defibrillator",
+    "deformity", "density", "device", "dislocation", "drain", "effusion", "filter", "fistula", "fracture",
+    "fragment", "graft", "granuloma", "hamartoma", "hematoma", "hernia", "implant", "infiltrate", "lead", "lesion",
+    "line", "lobe", "marker", "node", "nodule", "occluder", "opacity", "osteophyte", "pacemaker", "pad", "picc",
+    "plaque", "port", "probe", "pump", "recorder", "ring", "sheath", "stent", "stimulator", "tube", "tumor",
+    "valve", "wire",
 })  # fmt: skip
 COUNTABLE = frozenset({
     "lung_mass", "other_mass", "pneumothorax", "pleural_abnormality", "bone_abnormality", "tortuous_aorta",
@@ -104,6 +105,43 @@ VARIED_CHANGED: dict[Change, tuple[str, ...]] = {
 HEART = ("The heart is {dly}enlarged.", "There is {d}cardiomegaly.", "The cardiac silhouette is {dly}enlarged.")
 ADVERBS = {"mild": "mildly ", "moderate": "moderately ", "severe": "severely ", "minimal": "minimally "}
 DEGREES_OF_HEART = frozenset(ADVERBS)
+
+#: Plans with and without a topic: what the question is about.
+PLANS = (
+    "To answer this, the {r} must be examined.",
+    "First the {r} must be examined.",
+    "The answer lies in the {r}, so I examine the {r}.",
+    "I start by examining the {r}.",
+    "For this question the {r} must be looked at.",
+)
+TOPIC_PLANS = (
+    "To determine whether there is {t}, the {r} must be examined.",
+    "I need to determine whether there is {t}, so I examine the {r}.",
+    "To look for {t}, I examine the {r}.",
+    "To decide whether there is {t}, I look at the {r}.",
+)
+READ_PLANS = (
+    "To answer this, the whole image must be read, region by region.",
+    "I go through the image region by region and note what departs from normal.",
+    "All regions must be examined in turn.",
+)
+CONCLUSIONS = (
+    "The answer is therefore {c}.",
+    "So the answer is {c}.",
+    "This makes {c} the answer.",
+    "Hence the answer is {c}.",
+    "Therefore I answer {c}.",
+)
+#: How the systematic style turns to a region.
+OPENERS = ("Turning to the {r}: ", "{R}: ", "Next, the {r}: ", "Looking at the {r}: ", "Now the {r}: ", "", "", "")
+SUMMARIES = ("In summary, {x}.", "Overall: {x}.", "Altogether, {x}.", "Taken together, {x}.", "To sum up, {x}.")
+NORMAL_SUMMARIES = ("no acute abnormality", "no acute cardiopulmonary abnormality", "no acute abnormality is seen")
+COMPARISON_PLANS = (
+    "First the two images must be compared.",
+    "I compare the current image with the prior one.",
+    "To judge the change, both images must be examined.",
+)
+REGION_WORDS = {"bones": "bones", "pleura": "pleural spaces", "lungs": "lungs", "heart": "heart", "devices": "chest"}
 
 #: One concept that stands for each class in questions and denials, and its name there.
 CLASS_CONCEPT = {
@@ -175,6 +213,18 @@ def noun_phrase(finding: Finding, region: str, *, degree: bool = True) -> str:
     return " ".join([*head, name]) + tail
 
 
+def ending(tip: str | None) -> str:
+    """Where a device ends, as a phrase after its name; empty where that is not known.
+
+    >>> ending("40 mm above carina"), ending("right atrium")
+    (' with its tip 40 mm above the carina', ' with its tip in the right atrium')
+    """
+    if not tip:
+        return ""
+    before, place = tip.rpartition(" ")[::2]
+    return f" with its tip {before} the {place}" if place in ("carina", "diaphragm") else f" with its tip in the {tip}"
+
+
 def plural(name: str) -> str:
     """The plural of a noun phrase's last word."""
     if name.endswith("pneumothorax"):
@@ -188,7 +238,8 @@ def ways(finding: Finding, region: str, *, change: bool = False) -> list[str]:
     """All sentences that assert the finding, the plain ones of `state` first; not each reads back for each finding."""
     kinds = CHANGED[finding.change] if change and finding.change else HEART
     plain = [state(finding, region, frame, change=change) for frame in range(max(len(kinds), len(PRESENT)))]
-    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new")
+    plain = [] if finding.tip else plain  # they do not say where a device ends
+    phrase = noun_phrase(finding, region, degree=not change or finding.change == "new") + ending(finding.tip)
     article = with_article(phrase, finding.concept)
     many = finding.laterality == "bilateral" and finding.concept in COUNTABLE
     if change and finding.change:

@@ -14,6 +14,10 @@ Array = NDArray[np.floating[Any]]
 Point = tuple[float, float]
 
 
+#: The drawing styles. `b` and `c` are those of the sites of these names and are never trained on.
+SITES = ("a", "b", "c", "d", "e")
+
+
 @dataclass(frozen=True)
 class Exposure:
     """How one image is taken: the pose in the frame, the film curve, the noise and the marks of the site."""
@@ -60,6 +64,32 @@ class Exposure:
                 grain=0.6,
                 cloud=0.05,
                 marker=str(rng.choice(["L", "R"])),
+            )
+        if site == "d":  # a bedside film: near, crooked, soft and grey
+            return cls(
+                shift=(rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.04)),
+                scale=rng.uniform(1.02, 1.12),
+                angle=rng.uniform(-0.09, 0.09),
+                low=rng.uniform(0.00, 0.06),
+                high=rng.uniform(1.00, 1.14),
+                gamma=rng.uniform(0.75, 0.95),
+                noise=rng.uniform(0.022, 0.034),
+                grain=0.3,
+                cloud=0.06,
+                marker=str(rng.choice(["L", "R"])),
+            )
+        if site == "e":  # a hard, clean detector image with a shutter
+            return cls(
+                shift=(rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04)),
+                scale=rng.uniform(0.88, 0.98),
+                angle=rng.uniform(-0.03, 0.03),
+                low=rng.uniform(0.10, 0.16),
+                high=rng.uniform(0.82, 0.92),
+                gamma=rng.uniform(1.00, 1.30),
+                noise=rng.uniform(0.008, 0.016),
+                grain=0.05,
+                cloud=0.02,
+                collimation=tuple(rng.uniform(0.01, 0.05, size=4)),
             )
         return cls(
             shift=(rng.uniform(-0.06, 0.06), rng.uniform(-0.05, 0.05)),

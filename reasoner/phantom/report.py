@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reasoner.phantom.draw import Sign
+from reasoner.phantom.body import Sign
+from reasoner.phantom.case import Case
+from reasoner.phantom.vocabulary import Vocabulary
+from reasoner.phantom.words_few import FEW
 from reasoner.schema import Change
 
 Rng = np.random.Generator
@@ -20,52 +23,13 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What the report says of one study: `report` in full, its `sections`, and which classes it left out or hedged."""
+    """What is said of one study, in full and by section, and which findings (`Sign.key`) were left out or hedged."""
 
     report: str
     sections: dict[str, str]
     omitted: tuple[str, ...] = ()
     hedged: tuple[str, ...] = ()
 
-
-#: Words for the degrees 1, 2, ... of each class; several words for one degree are synonyms.
-DEGREES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "Cardiomegaly": (("mild",), ("moderate", "severe", "marked")),
-    "Consolidation": (("focal", "patchy"), ("dense", "extensive")),
-    "Lung Lesion": (("9 mm", "1 cm", "small"), ("2 cm", "large")),
-    "Pleural Effusion": (("small", "trace"), ("moderate", "moderate-sized"), ("large",)),
-    "Pneumothorax": (("small", "small apical"), ("large", "moderate-to-large")),
-}
-
-#: Noun phrases; `{d}` is the degree's word, `{s}` the side, `{z}` the zone.
-NOUNS: dict[str, tuple[str, ...]] = {
-    "Cardiomegaly": ("{d} cardiomegaly", "{d} enlargement of the cardiac silhouette", "{d} cardiac enlargement"),
-    "Consolidation": (
-        "{d} consolidation in the {s} {z} lung",
-        "{d} {s} {z} lung zone consolidation",
-        "{d} airspace consolidation in the {s} {z} lung zone",
-    ),
-    "Fracture": (
-        "displaced {s} rib fracture",
-        "displaced fracture of a {s} posterior rib",
-        "displaced {s}-sided rib fracture",
-    ),
-    "Lung Lesion": (
-        "{d} nodule in the {s} {z} lung",
-        "{d} {s} {z} lung nodule",
-        "{d} rounded nodule in the {s} {z} lung zone",
-        "{d} {s} {z} lung zone pulmonary nodule",
-    ),
-    "Pleural Effusion": ("{d} {s} pleural effusion", "{d} {s}-sided pleural effusion", "{d} {s} effusion"),
-    "Pneumothorax": ("{d} {s} pneumothorax", "{d} {s}-sided pneumothorax"),
-    "central_line": (
-        "{s} internal jugular central venous catheter",
-        "{s} central venous line",
-        "{s} IJ central line",
-    ),
-    "endotracheal_tube": ("endotracheal tube", "ET tube"),
-    "pacemaker": ("{s} chest wall pacemaker", "{s}-sided single-lead pacemaker", "{s} pectoral pacemaker"),
-}
 
 PRESENT = ("There is {a}.", "{A} is present.", "{A} is seen.", "{A} is noted.", "{N}.")
 HEDGED = ("Possible {n}.", "{A} cannot be excluded.", "There may be {a}.", "Questionable {n}.", "Cannot exclude {a}.")
@@ -77,53 +41,6 @@ CHANGED: dict[Change, tuple[str, ...]] = {
     "resolved": ("Previously seen {n} has resolved.", "Interval resolution of {the}.", "Resolved {n}."),
 }
 REMOVED = ("The {n} has been removed.", "Interval removal of {the}.")
-
-#: Sentences of their own making, beside the noun phrases.
-EXTRA: dict[str, tuple[str, ...]] = {
-    "Cardiomegaly": (
-        "The heart is {dly} enlarged.",
-        "The cardiac silhouette is {dly} enlarged.",
-        "Heart size is {dly} enlarged.",
-    ),
-    "central_line": (
-        "{S} internal jugular central venous catheter terminates in the SVC.",
-        "{S} central venous line with tip in the superior vena cava.",
-        "A {s} IJ central line ends in the lower SVC.",
-    ),
-    "endotracheal_tube": (
-        "The endotracheal tube tip is above the carina.",
-        "Endotracheal tube in standard position.",
-        "ET tube terminates 4 cm above the carina.",
-    ),
-    "pacemaker": (
-        "{S} chest wall pacemaker with lead in the right ventricle.",
-        "A {s}-sided pacemaker is in place with its lead in the right ventricle.",
-    ),
-    "Fracture": ("There is a displaced fracture of a {s} rib.", "Displaced fracture of a {s} posterior rib is seen."),
-}
-
-LUNGS = ("Consolidation", "Lung Lesion")
-PLEURA = ("Pleural Effusion", "Pneumothorax")
-#: Normal statements by the classes they deny; said only when none of those was drawn.
-NORMAL: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (LUNGS + PLEURA, ("No focal consolidation, pleural effusion, or pneumothorax.",
-                      "There is no focal consolidation, pleural effusion or pneumothorax.",
-                      "The lungs are clear without consolidation, effusion or pneumothorax.")),
-    (LUNGS, ("The lungs are clear.", "Lungs are clear bilaterally.", "The lungs are clear of nodules.")),
-    (PLEURA, ("No pneumothorax or pleural effusion.", "No pleural effusion or pneumothorax is seen.",
-              "There is no pleural effusion or pneumothorax.")),
-    (("Pleural Effusion",), ("No pleural effusion.", "There is no pleural effusion.",
-                             "Costophrenic angles are sharp.")),
-    (("Pneumothorax",), ("No pneumothorax.", "There is no evidence of pneumothorax.", "No pneumothorax is seen.")),
-    (("Consolidation",), ("No focal consolidation.", "There is no focal consolidation.")),
-    (("Lung Lesion",), ("No pulmonary nodule.", "No suspicious pulmonary nodule or mass.")),
-    (("Cardiomegaly",), ("Heart size is normal.", "The heart is normal in size.", "The cardiac silhouette is normal.",
-                         "Cardiac silhouette is within normal limits.", "The heart is not enlarged.")),
-    (("Fracture",), ("No acute osseous abnormality.", "The osseous structures are intact.",
-                     "No displaced rib fracture.", "No acute fracture is seen.")),
-    ((), ("The mediastinal contours are normal.", "The mediastinum is unremarkable.", "Hilar contours are normal.",
-          "Pulmonary vasculature is normal.", "The trachea is midline.", "No pulmonary edema.")),
-)  # fmt: skip
 
 INDICATIONS = (
     "Shortness of breath.", "Cough and fever.", "Chest pain.", "Evaluate for pneumothorax.", "Rule out pneumonia.",
@@ -149,62 +66,77 @@ def _upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _words(rng: Rng, sign: Sign) -> dict[str, str]:
-    degrees = DEGREES.get(sign.label)
+def _words(rng: Rng, sign: Sign, words: Vocabulary) -> dict[str, str]:
+    degrees = words.degrees.get(sign.label)
     degree = _pick(rng, degrees[sign.degree - 1]) if degrees else ""
-    side = sign.side or ""
-    return {"d": degree, "dly": degree + "ly", "s": side, "S": _upper(side) if side else "", "z": sign.zone or ""}
+    side, tips = sign.side or "", words.tips.get((sign.kind, sign.astray))
+    tip = _pick(rng, tips) if tips else ""
+    return {
+        "d": degree, "dly": degree + "ly", "s": side, "S": _upper(side) if side else "", "z": sign.zone or "", "t": tip
+    }  # fmt: skip
 
 
-def _noun(rng: Rng, sign: Sign, words: dict[str, str]) -> str:
-    nouns = NOUNS[sign.kind or sign.label]
-    if sign.side == "bilateral":
-        return f"{words['d']} bilateral pleural effusions"
-    return _pick(rng, nouns).format(**words)
+def _noun(rng: Rng, sign: Sign, words: Vocabulary, filling: dict[str, str]) -> str:
+    if sign.side == "bilateral":  # of the pleural spaces
+        return f"{filling['d']} bilateral pleural effusions"
+    return _pick(rng, words.nouns[sign.key]).format(**filling)
 
 
-def _article(noun: str) -> str:
-    if "bilateral" in noun or noun.split()[-1] == "cardiomegaly" or "enlargement" in noun:
+def _article(noun: str, words: Vocabulary) -> str:
+    if "bilateral" in noun or any(word in words.bare for word in noun.split()):
         return noun
     return f"{'an' if noun[0].lower() in 'aeiou' or noun.startswith('ET ') else 'a'} {noun}"
 
 
-def _fill(frame: str, noun: str) -> str:
-    article = _article(noun)
+def _fill(frame: str, noun: str, words: Vocabulary) -> str:
+    article = _article(noun, words)
     text = frame.format(n=noun, N=_upper(noun), a=article, A=_upper(article), the=f"the {noun}")
-    if "bilateral" in noun:
+    if noun.endswith("effusions"):
         for one, many in ((" is ", " are "), ("There is", "There are"), (" has ", " have "), ("a new ", "new ")):
             text = text.replace(one, many)
     return text
 
 
-def _state(rng: Rng, sign: Sign, change: Change | None, hedged: bool) -> tuple[str, str]:
-    """The sentence for FINDINGS and the one for IMPRESSION."""
-    words = _words(rng, sign)
-    noun = _noun(rng, sign, words)
+def _state(rng: Rng, sign: Sign, words: Vocabulary, change: Change | None, hedged: bool) -> tuple[str, str]:
+    """The sentences for FINDINGS and the one for IMPRESSION."""
+    filling = _words(rng, sign, words)
+    noun = _noun(rng, sign, words, filling)
     if hedged:
-        return _fill(_pick(rng, HEDGED), noun), _fill("Possible {n}.", noun)
+        return _fill(_pick(rng, HEDGED), noun, words), _fill("Possible {n}.", noun, words)
+    extra = words.extra.get(sign.key)
     if change:
-        return _fill(_pick(rng, CHANGED[change]), noun), _fill(CHANGED[change][0], noun)
-    extra = EXTRA.get(sign.kind or sign.label)
-    if extra and rng.random() < 0.5:
-        return _pick(rng, extra).format(**words), _fill("{N}.", noun)
-    return _fill(_pick(rng, PRESENT), noun), _fill("{N}.", noun)
+        said, summary = _pick(rng, CHANGED[change]), CHANGED[change][0]
+    elif extra and rng.random() < 0.5:
+        said, summary = _pick(rng, extra).format(**filling), "{N}."
+    else:
+        said, summary = _pick(rng, PRESENT), "{N}."
+    known_by = words.known_by.get(sign.key)
+    sentence = _fill(said, noun, words) + (" " + _pick(rng, known_by).format(**filling) if known_by else "")
+    return sentence, _fill(summary, noun, words)
 
 
-def _state_resolved(rng: Rng, sign: Sign) -> tuple[str, str]:
+def _state_resolved(rng: Rng, sign: Sign, words: Vocabulary) -> tuple[str, str]:
     """As `_state`, for a finding of the prior that is gone; a device was taken out."""
-    noun = " ".join(_noun(rng, sign, {**_words(rng, sign), "d": ""}).split())
-    frames = REMOVED if sign.kind else CHANGED["resolved"]
-    return _fill(_pick(rng, frames), noun), _fill(frames[-1], noun)
+    noun = " ".join(_noun(rng, sign, words, {**_words(rng, sign, words), "d": "", "t": ""}).split())
+    frames = REMOVED if sign.label == "Support Devices" else CHANGED["resolved"]
+    return _fill(_pick(rng, frames), noun, words), _fill(frames[-1], noun, words)
 
 
-def _normals(rng: Rng, undeniable: set[str]) -> list[str]:
+def _explain(rng: Rng, stated: Sequence[Sign], hidden: Sequence[Sign], words: Vocabulary) -> list[str]:
+    """How findings that the report asserts hang together, and what they hide."""
+    keys = {sign.key for sign in stated}
+    pairs = [(sign.cause, sign.key) for sign in stated if sign.cause in keys]
+    sentences = [_pick(rng, words.because[pair]) for pair in pairs]
+    lost = [sign for sign in hidden if "Pleural Effusion" in keys]
+    return sentences + [_pick(rng, words.hidden[sign.key]).format(s=sign.side, z=sign.zone) for sign in lost]
+
+
+def _normals(rng: Rng, undeniable: set[str], words: Vocabulary) -> list[str]:
     """Normal statements, each class denied at most once and never one of `undeniable`."""
     sentences: list[str] = []
     covered = set(undeniable)
-    for i in rng.permutation(len(NORMAL)):
-        classes, choices = NORMAL[i]
+    for i in rng.permutation(len(words.normal)):
+        classes, choices = words.normal[i]
         if covered.isdisjoint(classes) and rng.random() < 0.7:
             sentences.append(_pick(rng, choices))
             covered.update(classes)
@@ -223,24 +155,26 @@ def _impression(rng: Rng, stated: Sequence[str], complete: bool, unchanged: bool
 
 def write_report(
     rng: Rng,
-    signs: Sequence[Sign],
-    changes: dict[str, Change] | None = None,
-    resolved: Sequence[Sign] = (),
+    case: Case,
+    words: Vocabulary = FEW,
     omit_rate: float = 0.0,
     hedge_rate: float = 0.0,
 ) -> WrittenReport:
-    """The report of a study. `changes` (class -> change) is given when there is a prior; `resolved` are findings of
-    the prior alone. Each finding is left out with `omit_rate`, and otherwise hedged with `hedge_rate`."""
-    omitted = tuple(sign.label for sign in signs if rng.random() < omit_rate)
-    said = [sign for sign in signs if sign.label not in omitted]
-    hedged = tuple(sign.label for sign in said if rng.random() < hedge_rate)
-    stated = [_state(rng, sign, changes[sign.label] if changes else None, sign.label in hedged) for sign in said]
-    stated += [_state_resolved(rng, sign) for sign in resolved]
+    """The report of a study. Each finding is left out with `omit_rate`, and otherwise hedged with `hedge_rate`; what
+    explains it is then left out, too."""
+    signs, changes, resolved = case.signs, case.changes, case.resolved
+    omitted = tuple(sign.key for sign in signs if rng.random() < omit_rate)
+    said = [sign for sign in signs if sign.key not in omitted]
+    hedged = tuple(sign.key for sign in said if rng.random() < hedge_rate)
+    stated = [_state(rng, sign, words, changes[sign.key] if changes else None, sign.key in hedged) for sign in said]
+    stated += [_state_resolved(rng, sign, words) for sign in resolved]
     stated = [stated[i] for i in rng.permutation(len(stated))]
 
     sentences = [sentence for sentence, _ in stated]
-    for normal in _normals(rng, {sign.label for sign in (*signs, *resolved)}):
+    undeniable = {name for sign in (*signs, *resolved, *case.hidden) for name in sign.classes}
+    for normal in _normals(rng, undeniable, words):
         sentences.insert(int(rng.integers(len(sentences) + 1)), normal)
+    sentences += _explain(rng, [sign for sign in said if sign.key not in hedged], case.hidden, words)
     if not sentences or rng.random() < 0.4:
         sentences.insert(0, _pick(rng, QUALITY))
     unchanged = bool(changes) and not (omitted or resolved) and set((changes or {}).values()) == {"stable"}

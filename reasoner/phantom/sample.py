@@ -1,14 +1,15 @@
-"""Which findings a phantom has: sampled by site, placed where they can be seen, and changed since a prior."""
+"""The few findings of a phantom that is learned in minutes: sampled by site, placed where they can be seen, and changed
+since a prior. `causes.py` samples all there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from reasoner.phantom.draw import MAX_DEGREE, Sign
-from reasoner.schema import CLASSES, NO_FINDING, Change
+from reasoner.phantom.body import MAX_DEGREE, Sign
+from reasoner.phantom.case import Case
 
 ORDER = ("Pleural Effusion", "Pneumothorax", "Support Devices", "Fracture", "Cardiomegaly", "Consolidation",
          "Lung Lesion")  # fmt: skip
@@ -21,39 +22,6 @@ WEIGHTS = {
     "b": (1.9, 0.7, 1.9, 0.7, 1.2, 0.9, 0.7),
     "c": (0.8, 1.2, 0.6, 1.5, 0.9, 1.3, 1.3),
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is drawn for one study: its findings and, with a prior, those of the prior."""
-
-    signs: tuple[Sign, ...]
-    prior: tuple[Sign, ...] | None = None
-
-    @property
-    def changes(self) -> dict[str, Change] | None:
-        """Class -> its change since the prior, for the findings of this study."""
-        if self.prior is None:
-            return None
-        before = {sign.label: sign.degree for sign in self.prior}
-        return {sign.label: _change(before.get(sign.label), sign.degree) for sign in self.signs}
-
-    @property
-    def resolved(self) -> tuple[Sign, ...]:
-        now = {sign.label for sign in self.signs}
-        return tuple(sign for sign in self.prior or () if sign.label not in now)
-
-    @property
-    def labels(self) -> dict[str, str | None]:
-        """The complete truth over the 14 classes."""
-        found = {sign.label for sign in self.signs} or {NO_FINDING}
-        return {name: "present" if name in found else "absent" for name in CLASSES}
-
-
-def _change(before: int | None, now: int) -> Change:
-    if before is None:
-        return "new"
-    return "worse" if now > before else "improved" if now < before else "stable"
 
 
 def _free_places(signs: Sequence[Sign]) -> list[tuple[str, str]]:

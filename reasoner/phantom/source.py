@@ -1,9 +1,9 @@
 """The embedded default source: procedurally drawn chest phantoms with free-text reports.
 
-Three sites: `train`, `val` and `test` share one drawing style; `site_b` and `site_c` have another habitus, film, noise
-and label prior each, to measure generalisation: `site_c` while settings are chosen, `site_b` after. Findings are
-sampled in `sample`, drawn in `draw` and worded in `report`. Everything follows from `seed`; each study has a random
-stream of its own, so partitions are independent.
+Three sites: `train`, `val` and `test` share their drawing styles; `site_b` and `site_c` have another habitus, film,
+noise and label prior each, to measure generalisation: `site_c` while settings are chosen, `site_b` after. Findings are
+sampled in `sample` or `causes`, drawn in `draw` and worded in `report`. Everything follows from `seed`; each study has
+a random stream of its own, so partitions are independent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reasoner.errors import UserError
-from reasoner.phantom.draw import Anatomy, draw
+from reasoner.phantom.body import Anatomy
+from reasoner.phantom.case import Case
+from reasoner.phantom.causes import sample_full_case
+from reasoner.phantom.draw import draw
 from reasoner.phantom.report import WrittenReport, write_report
-from reasoner.phantom.sample import Case, sample_case
+from reasoner.phantom.sample import sample_case
+from reasoner.phantom.words_all import ALL
+from reasoner.phantom.words_few import FEW
 from reasoner.schema import SPLITS, Rejected, Study
 from reasoner.sources.base import Partition
 
 CHUNK = 200  # studies per partition
+#: How studies are sampled and worded, by the option `findings`.
+KINDS = {"few": (sample_case, FEW), "all": (sample_full_case, ALL)}
+#: The drawing styles that may be trained on.
+TRAINED = "ade"
 
 
 class PhantomSource:
@@ -39,6 +48,9 @@ class PhantomSource:
         omit_rate, hedge_rate: share of the findings that reports of `train` and `val` leave out, or hedge; reports of
             the others are complete, as if read twice. Labels are complete everywhere.
         prior_rate: share of the studies that come with an earlier image of the same patient.
+        findings: `few` are seven classes, each in plain sight; `all` are the 14, with what causes and hides what, and
+            devices with tips.
+        films: the drawing styles of `train`, `val` and `test`, as letters of `TRAINED`; `site_b` has `b`, `site_c` `c`.
     """
 
     name = "phantom"
@@ -59,11 +71,20 @@ class PhantomSource:
         omit_rate: float = 0.25,
         hedge_rate: float = 0.08,
         prior_rate: float = 0.15,
+        findings: str = "few",
+        films: str = "a",
     ) -> None:
         self.output = Path(output)
         self.counts = {"train": train, "val": val, "test": test, "site_b": site_b, "site_c": site_c}
         self.image_size, self.seed = image_size, seed
         self.omit_rate, self.hedge_rate, self.prior_rate = omit_rate, hedge_rate, prior_rate
+        self.findings, self.films = findings, films
+        if findings not in KINDS:
+            raise UserError(f"phantom source: findings = {findings!r} is unknown; give {' or '.join(KINDS)}")
+        if not films or set(films) - set(TRAINED) or len(set(films)) < len(films):
+            raise UserError(
+                f"phantom source: films = {films!r} cannot be trained on; give some of the letters {TRAINED}"
+            )
         for name, value in (("omit_rate", omit_rate), ("hedge_rate", hedge_rate), ("prior_rate", prior_rate)):
             if not 0 <= value <= 1:
                 raise UserError(f"phantom source: {name} = {value} is no probability; give a number from 0 to 1")
@@ -77,7 +98,7 @@ class PhantomSource:
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what is drawn and written; not the folder."""
-        names = ("counts", "image_size", "seed", "omit_rate", "hedge_rate", "prior_rate")
+        names = ("counts", "image_size", "seed", "omit_rate", "hedge_rate", "prior_rate", "findings", "films")
         return {"source": self.name, **{name: getattr(self, name) for name in names}}
 
     def drawing_into(self, folder: Path) -> PhantomSource:
@@ -103,14 +124,13 @@ class PhantomSource:
     def case(self, split: str, index: int) -> tuple[Case, WrittenReport, np.random.Generator]:
         """The findings and the report of one study, without its image."""
         rng = np.random.default_rng(self._key(split, index))
-        site = _site(split)
-        case = sample_case(rng, site, self.prior_rate)
+        sample, words = KINDS[self.findings]
+        case = sample(rng, _site(split), self.prior_rate)
         complete = split not in ("train", "val")
         written = write_report(
             rng,
-            case.signs,
-            case.changes,
-            case.resolved,
+            case,
+            words,
             omit_rate=0.0 if complete else self.omit_rate,
             hedge_rate=0.0 if complete else self.hedge_rate,
         )
@@ -122,10 +142,11 @@ class PhantomSource:
     def draw(self, split: str, index: int) -> tuple[Case, WrittenReport, NDArray[np.uint8], NDArray[np.uint8] | None]:
         """One study and its images: today's and, where there is one, the prior."""
         case, written, rng = self.case(split, index)
-        site, key = _site(split), self._key(split, index)
-        anatomy = Anatomy.sample(rng, site)
-        today = draw(anatomy, case.signs, site, self.image_size, [*key, 1])
-        prior = None if case.prior is None else draw(anatomy, case.prior, site, self.image_size, [*key, 2])
+        key = self._key(split, index)
+        film = self.films[index % len(self.films)] if _site(split) == "a" else _site(split)
+        anatomy = Anatomy.sample(rng, film)
+        today = draw(anatomy, case.signs, film, self.image_size, [*key, 1])
+        prior = None if case.prior is None else draw(anatomy, case.prior, film, self.image_size, [*key, 2])
         return case, written, today, prior
 
     def _study(self, split: str, index: int) -> Study:
@@ -153,4 +174,5 @@ class PhantomSource:
 
 
 def _site(split: str) -> str:
+    """Whose findings and habitus: one of `a`, `b`, `c`."""
     return {"site_b": "b", "site_c": "c"}.get(split, "a")

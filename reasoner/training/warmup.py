@@ -73,7 +73,7 @@ class FindingsReader(nn.Module):
             images: how many of them each study has.
             labels: (studies, targets); `OPEN` ones do not count.
         """
-        tower = self.tower
+        tower: Any = self.tower
         tokens = tower(pixel_values.to(tower.dtype), grid_thw=image_grid_thw).pooler_output
         sizes = (image_grid_thw.prod(1) // tower.spatial_merge_size**2).split(images)
         pooled = [part.logsumexp(0) for part in self.head(tokens.float()).split([int(n.sum()) for n in sizes])]

@@ -49,6 +49,13 @@ def test_every_field_says_what_it_is():
         assert all(field.description for field in section.model_fields.values()), section
 
 
+def test_options_that_are_off_do_not_make_what_is_there_stale():
+    plain = load_recipe("phantom").model_dump()
+    assert not {"claim_weight", "edits", "prompts"} & plain["grpo"].keys() and "llm" not in plain["data"]
+    used = load_recipe("phantom", ["grpo.prompts.refill=1", "data.balance=2"]).model_dump()
+    assert used["grpo"]["prompts"]["refill"] == 1 and used["data"]["balance"] == 2
+
+
 def test_a_recipe_survives_its_own_dump(tmp_path):
     recipe = load_recipe("phantom", [f"output={tmp_path}"])
     (tmp_path / "copy.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")

@@ -26,6 +26,14 @@ from rewards.registry import Score, reward
 def vowels(completion: str) -> Score:
     return Score(sum(letter in "aeiou" for letter in completion) / max(1, len(completion)))
 """
+#: Has something to say on every other completion, so to speak.
+ODD = """
+from rewards.registry import Score, reward
+
+@reward("odd")
+def odd(completion: str) -> Score:
+    return Score(len(completion) / 100) if len(completion) % 2 else Score.abstained("even")
+"""
 SMALL = {
     "data.options.train": 120,
     "data.options.val": 0,
@@ -85,6 +93,15 @@ FEATURES = {
     "GDPO with step credit": {
         "grpo.trainer.multi_objective_aggregation": "normalize_then_sum",
         "grpo.step_credit": 0.5,
+    },
+    "claim weights": {"grpo.claim_weight": 4.0, "grpo.step_credit": 0.5},
+    "edits": {"grpo.edits.rate": 1.0},
+    "refilled groups": {"grpo.prompts.refill": 2, "grpo.rewards": "{answer: 1.0}", "grpo.tasks": "[binary, single]"},
+    "drawn prompts": {"grpo.prompts.balance": 1.0, "grpo.prompts.informative": 0.8, "grpo.trainer.save_steps": 1},
+    "a curriculum": {
+        "grpo.tasks": "[abnormality_list, single, binary]",
+        "grpo.prompts.curriculum": "[task, length]",
+        "grpo.prompts.curriculum_steps": 1,
     },
 }
 
@@ -174,7 +191,100 @@ def test_a_mix_of_all_tasks_trains_whichever_side_the_tokenizer_pads(start, tmp_
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_feature_trains(start, tmp_path, feature):
-    check(train(start, tmp_path, **FEATURES[feature]), tmp_path, start)
+    steps = train(start, tmp_path, **FEATURES[feature])
+    rows = check(steps, tmp_path, start)
+    assert not [row for step in steps for name, row in step.items() if name.endswith("/failed") and row]
+    if feature in SEEN:
+        SEEN[feature](steps, rows, tmp_path)
+
+
+def weighed(steps, rows, output):
+    assert all(step["claim_weight/mean"] == pytest.approx(1) and 0 < step["claim_weight/share"] < 1 for step in steps)
+
+
+def edited(steps, rows, output):
+    corrected = [row for row in rows if row["edited"]]
+    assert len(corrected) == sum(step["edits/share"] * 16 for step in steps) > 0
+    assert all(row["edited_from"] not in ("", row["completion"]) for row in corrected)
+    assert all(step["edits/gain"] > 0 > step["edits/logp"] for step in steps if step["edits/share"])
+
+
+def refilled(steps, rows, output):
+    assert sum(step["refill/flat"] for step in steps) > 0
+    assert sum(row["refilled"] for row in rows) == sum(4 * step["refill/groups"] for step in steps)
+    assert all(step["refill/extra_completions"] <= 2 * 16 for step in steps)
+
+
+def drawn(steps, rows, output):
+    held = json.loads((output / "grpo" / "checkpoints" / "checkpoint-2" / "prompts.json").read_text(encoding="utf-8"))
+    assert {number: len(seen) for number, seen in held.items()} == {"0": 4, "1": 4}
+    assert steps[1]["prompts/spread"] > 0
+
+
+def opened(steps, rows, output):
+    assert {row["task"] for row in rows if row["step"] == 0} == {"binary"}
+    assert [step["prompts/open"] for step in steps] == [0.2, 1.0]
+
+
+#: What a feature leaves in the logs and the rollouts.
+SEEN = {
+    "claim weights": weighed,
+    "edits": edited,
+    "refilled groups": refilled,
+    "drawn prompts": drawn,
+    "a curriculum": opened,
+}
+
+
+def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
+    import shutil
+
+    feature = {**FEATURES["drawn prompts"], "grpo.trainer.max_steps": 3}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(start, whole, **feature)
+    kept = working(recipe_of(resumed), "grpo") / "checkpoints"
+    shutil.copytree(whole / "grpo" / "checkpoints" / "checkpoint-2", kept / "checkpoint-2")
+    assert len(train(start, resumed, **feature)) == 3
+    asked = [
+        [row["id"] for row in pq.read_table(folder / "grpo" / "rollouts" / "step-000002.parquet").to_pylist()]
+        for folder in (whole, resumed)
+    ]
+    assert asked[0] == asked[1] and len(set(asked[0])) == 4
+
+
+def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, monkeypatch):
+    """TRL's `normalize_then_sum` against GDPO's formula (arXiv 2601.05242), with a reward that many rows lack."""
+    import numpy as np
+    from trl import GRPOTrainer
+
+    seen = []
+
+    def calculated(self, *args):
+        rewards = original(self, *args)
+        seen.append([rewards.double().numpy()])
+        return rewards
+
+    def scored(self, inputs):
+        output = generated(self, inputs)
+        seen[-1].append(output["advantages"].numpy())
+        return output
+
+    original, generated = GRPOTrainer._calculate_rewards, GRPOTrainer._generate_and_score_completions
+    monkeypatch.setattr(GRPOTrainer, "_calculate_rewards", calculated)
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", scored)
+    (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
+    files = [str(start / "vowels.py"), str(tmp_path / "odd.py")]
+    more = {"grpo.reward_files": str(files), "grpo.rewards": "{answer: 1.0, odd: 2.0, vowels: 0.5, process: 0.0}"}
+    train(start, tmp_path, **more, **FEATURES["GDPO with step credit"])
+    assert len(seen) == 2 and any(np.isnan(rewards).any() for rewards, _ in seen)
+    for rewards, advantages in seen:
+        groups = rewards.reshape(4, 4, 4)
+        with np.errstate(all="ignore"):
+            each = (groups - np.nanmean(groups, 1, keepdims=True)) / (
+                np.nanstd(groups, 1, ddof=1, keepdims=True) + 1e-4
+            )
+        total = np.nansum(each.reshape(16, 4) * [1.0, 2.0, 0.5, 0.0], axis=1)
+        assert np.allclose(advantages, (total - total.mean()) / (total.std(ddof=1) + 1e-4), atol=1e-3)
 
 
 #: What a recipe for GPUs needs to run here: the tiny model in the place of its base, float32, two short steps.

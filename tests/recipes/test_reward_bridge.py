@@ -64,6 +64,7 @@ def _one_process(folder: Path) -> None:
         "answer": [names[state.process_index]] * ROWS,
         "trainer_state": type("State", (), {"global_step": 1}),
         "log_metric": logged.__setitem__,
+        "log_extra": lambda name, values: None,
     }
     answer, _ = bridge.functions()
     values = answer([None] * ROWS, completions, **columns)

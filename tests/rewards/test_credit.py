@@ -7,8 +7,17 @@ from transformers import AutoTokenizer
 
 from reasoner.models import tiny
 from reasoner.prompts import format_completion
-from rewards.credit import StepReward, normalised, step_rewards, token_credit, token_spans
+from rewards.credit import (
+    StepReward,
+    claim_spans,
+    claim_weights,
+    normalised,
+    step_rewards,
+    token_credit,
+    token_spans,
+)
 from rewards.radrscore import radrscore
+from rewards.skill import skill_reward
 
 REFERENCE = "There is a small left pleural effusion. The heart is enlarged. No pneumothorax."
 REASONING = "There is a small left pleural effusion. There is a right pneumothorax. We now look at the heart."
@@ -52,6 +61,59 @@ def test_credit_lands_on_the_tokens_of_the_step_and_nowhere_else(tokenizer):
     assert said[1].strip() == "There is a small left pleural effusion."
     assert said[-1].strip() == "There is a right pneumothorax."
     assert "We now look at the heart." in said[0] and "<answer>Pleural Effusion</answer>" in said[0]
+
+
+def test_of_overlapping_claims_each_word_answers_for_its_own(tokenizer):
+    text = format_completion("No pleural effusion or pneumothorax.", "No Finding")
+    score = skill_reward(text, reasoning=REFERENCE, report=REFERENCE)
+    denied = next(entry for entry in score.evidence if entry["part"] == "denied")
+    confirmed = next(entry for entry in score.evidence if entry["part"] == "ruled_out")
+    assert confirmed["start"] <= denied["start"] < denied["end"] < confirmed["end"], "the second span holds the first"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    spans = token_spans(tokenizer, ids, text)
+    for steps in (step_rewards(text, score), step_rewards(text, score)[::-1]):
+        values = token_credit(steps, spans)
+        words = {
+            value: "".join(text[slice(*s)] for s, v in zip(spans, values, strict=True) if v == value)
+            for value in values
+        }
+        assert words[denied["earned"]].endswith("No pleural effusion")
+        assert words[confirmed["earned"]].strip() == "or pneumothorax"
+
+
+def test_a_claim_that_settles_several_bets_has_their_sum():
+    chain = "There is consolidation in the left lung. There is a right lung nodule."
+    text = format_completion("The lungs are clear.", "No Finding")
+    score = skill_reward(text, reasoning=chain, report=chain)
+    bets = [entry["earned"] for entry in score.evidence if entry["words"]]
+    [step] = step_rewards(text, score)
+    assert len(bets) == 2 and step.reward == pytest.approx(sum(bets)) == pytest.approx(score.value)
+
+
+def test_claims_are_the_words_of_findings_and_the_answer():
+    text = format_completion(
+        "I examine the heart. There is a small left pleural effusion. No pneumothorax or nodule. So the answer is B.",
+        "B",
+    )
+    assert [text[start:end] for start, end in claim_spans(text)] == [
+        "small left pleural effusion",
+        "No pneumothorax",
+        "No pneumothorax or nodule",
+        "B",
+    ]
+    assert claim_spans("") == [] and claim_spans("<think>a<think>b") == []
+
+
+@pytest.mark.parametrize("weight", [2.0, 5.0, 1000.0])
+def test_claims_weigh_more_and_the_mean_stays_1(tokenizer, weight):
+    ids = tokenizer(COMPLETION + "<|im_end|>", add_special_tokens=False)["input_ids"]
+    spans = token_spans(tokenizer, ids, COMPLETION)
+    weights = claim_weights(claim_spans(COMPLETION), spans, weight)
+    assert len(weights) == len(ids) and sum(weights) / len(ids) == pytest.approx(1)
+    assert max(weights) == pytest.approx(weight * min(weights))
+    heavy = "".join(COMPLETION[slice(*s)] for s, w in zip(spans, weights, strict=True) if w > 1)
+    assert heavy.split() == ["small", "left", "pleural", "effusion", "right", "pneumothoraxPleural", "Effusion"]
+    assert claim_weights([], spans, weight) == [1.0] * len(ids) and claim_weights([], [], weight) == []
 
 
 def test_text_without_a_reasoning_block_to_point_at_has_no_steps():

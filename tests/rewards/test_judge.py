@@ -152,9 +152,13 @@ def test_the_set_knows_whether_the_judge_gives_verdicts_on_steps():
     assert gives(RulesJudge()) and not RewardSet.build({"format": 1.0}).gives_step_verdicts("format")
 
 
-def test_a_dry_run_refuses_step_credit_from_a_judge_without_verdicts_on_steps(capsys):
+@pytest.mark.parametrize("setting", ["grpo.step_credit", "grpo.edits.rate"])
+def test_a_dry_run_refuses_credit_from_a_judge_without_verdicts_on_steps(capsys, setting):
     run = ["grpo", "--recipe", "phantom", "--dry-run", "--set", "grpo.rewards={process: 1.0}"]
-    run += ["--set", "grpo.step_credit=0.5", "--set"]
+    run += ["--set", f"{setting}=0.5", "--set"]
     assert main([*run, "grpo.reward_options.process.judge=radeval"]) == 2
-    assert "needs verdicts on steps, which judge radeval does not give" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{setting} needs verdicts on steps, which judge radeval does not give" in told
     assert main([*run, "grpo.reward_options.process.judge=rules"]) == 0
+    assert main([*run, "grpo.rewards={answer: 1.0}"]) == 2
+    assert f"{setting} needs the reward 'skill' or 'process' in grpo.rewards" in capsys.readouterr().err

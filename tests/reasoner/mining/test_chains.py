@@ -89,6 +89,29 @@ def test_a_read_ends_in_a_summary() -> None:
     assert normal.steps[-1].stage == "conclusion" and "no acute" in normal.steps[-1].text
 
 
+def test_brief_plans_and_concludes_in_the_same_few_words_for_every_study() -> None:
+    findings = merge(extract_report(REPORT))
+    briefs = [build_chain(findings, style="brief", key=(n,), conclusion="No") for n in range(5)]
+    assert {chain.text for chain in briefs} == {briefs[0].text}
+    assert [step.stage for step in briefs[0].steps[:: len(briefs[0].steps) - 1]] == ["plan", "conclusion"]
+    concise = build_chain(findings, style="concise", key=(0,))
+    assert set(concise.steps) < set(briefs[0].steps)
+    change = build_comparison(replace(findings[0], change="new"), style="brief", key=(0,), answer="new")
+    assert [step.stage for step in change.steps] == ["plan", "comparison", "conclusion"]
+
+
+@pytest.mark.parametrize("tip", ["right main bronchus", "40 mm above carina", "below diaphragm", "stomach"])
+def test_chains_say_where_a_device_ends(tip: str) -> None:
+    tube = Finding("enteric_tube", "present", evidence=Evidence("findings", 0, 4), tip=tip)
+    for style in STYLES:
+        chain = build_chain([tube], style=style, key=(0,), classes=("Support Devices",), conclusion="Yes")
+        told = {finding.tip for finding in read(chain.text) if finding.concept == tube.concept}
+        assert told == {None if style == "concise" else tip}, chain.text
+        assert faults(chain, [tube], "Tube") == []
+    wrong = Step("There is an enteric tube with its tip in the esophagus.", "devices", (tube,), tube.evidence)
+    assert faults(Chain((wrong,)), [tube], "Tube")
+
+
 def test_merging_mentions() -> None:
     (effusion,) = merge(extract_report("FINDINGS: Left effusion. No effusion. IMPRESSION: Small effusion."))
     assert (effusion.status, effusion.laterality, effusion.severity) == ("present", "left", "small")
