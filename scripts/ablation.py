@@ -1,6 +1,6 @@
 """Trains arms of GRPO that differ in their rewards, from several seeds of SFT, at equal budgets, and compares them.
 
-    make ablation                                                     # phantom, 5 seeds: 35 runs, about 6 hours
+    make ablation                                                     # phantom, 5 seeds: 50 runs, about 9 hours
     make ablation ARGS="--jobs 2 --kernels default avx2 --publish"    # also writes docs/results.md and its plots
     make ablation ARGS="--arms outcome default --seeds 2 --splits val site_c"
     make ablation ARGS=--report-only
