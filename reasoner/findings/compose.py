@@ -18,7 +18,7 @@ MARKS = frozenset((
     "assertive", "seeming", "seek", "modal", "able",
     "choice",
 ))  # fmt: skip
-_COMPOSED = MARKS | {"change", "hedge_forward", "hypothetical_forward"}
+_COMPOSED = MARKS | {"change", "hedge_forward", "hypothetical_forward", "correlative"}
 #: So many words may stand between the parts: "nearly all resolved", "not entirely without", "one might well think".
 CLOSE, NEAR, FAR = 2, 4, 6
 _ASKED = frozenset((",", ":", "-", "to", "must", "should", "please", "will", "need", "and", "shall", "not", "or"))
@@ -80,7 +80,7 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         if "adversative" in roles and _aside(tokens, term):
             n += 1
             continue
-        whole = _approximated(tokens, found, n) or _denied(tokens, found, n)
+        whole = _approximated(tokens, found, n) or _less(tokens, found, n) or _denied(tokens, found, n)
         if whole:
             yield whole[0]
             n = whole[1]
@@ -123,6 +123,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
             yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
+        elif "reversal_backward" in roles and follows == "to" and _denies(found, n + 1):  # "wrong to deny"
+            yield Term(term.first, found[n + 1].last, {"affirm": True})
+            n += 1
         elif "reversal_backward" in roles and follows in ("that", "to"):
             yield Term(term.first, term.last, {"reversal_forward": True})
         elif "hedge_forward" in roles and follows == "that":
@@ -147,6 +150,17 @@ def _approximated(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tup
     if roles.get("quality") in ("normal", "clear") and "negator" not in term.roles and "change" not in roles:
         return Term(term.first, after.last, {"affirm": True}), n + 2  # neither denies nor asserts
     return None
+
+
+def _less(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
+    """What sets one finding behind another, up to the word before that: "less X than Y", "not so much X as Y"."""
+    if "correlative" not in found[n].roles:
+        return None
+    word = "than" if "less" in tokens[found[n].first].text else "as"
+    named = [k for k in range(n + 1, min(n + 1 + FAR, len(found))) if "concept" in found[k].roles][:2]
+    if len(named) < 2 or all(tokens[i].text != word for i in range(found[named[0]].last, found[named[1]].first)):
+        return None
+    return Term(found[n].first, found[n].last, {"negation_forward": True, "until": word}), n + 1
 
 
 def _denied(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
@@ -262,6 +276,10 @@ def _nominal(tokens: Sequence[Token], term: Term) -> bool:
 def _adverbial(tokens: Sequence[Token], a: int, b: int) -> bool:
     """Whether only helping words and adverbs stand between tokens a and b: "not at present to be seen"."""
     return all(token.text in _HELPING or token.text.endswith("ly") for token in tokens[a:b])
+
+
+def _denies(found: Sequence[Term], n: int) -> bool:
+    return n < len(found) and found[n].roles.get("operator") in ("dispute", "exclude", "overlook")
 
 
 def _idle(tokens: Sequence[Token], first: Term, term: Term) -> bool:

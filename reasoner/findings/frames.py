@@ -49,7 +49,7 @@ class Frames:
             claims = self.lexicon.frames[self.items[j].roles["anatomy"]].get(opposite, ())
             denied = False
         low, high = min(j, k), max(j, k)
-        values, _ = self.reader.attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
+        values, _ = self.reader.attributes(range(max(low - 8, 0), self._ends(high)), k)
         evidence = self.reader.span([self.items[low], self.items[high], *([cue[1]] if cue else []), *around.reversals])
         change = values.get("change")
         for name, claimed in claims:
@@ -73,6 +73,14 @@ class Frames:
                 change=change if present and change != "resolved" else None,  # type: ignore[arg-type]
                 evidence=evidence,
             )
+
+    def _ends(self, high: int) -> int:
+        """The item before which what is said of an organ ends, at most three on: "blunted, the right one is not"."""
+        for m in range(high, min(high + 3, len(self.items))):
+            before = self.items[m].first - 1
+            if m > high and self.tokens[before].text == "the" and self.tokens[before - 1].text in ",;":
+                return m
+        return min(high + 3, len(self.items))
 
     def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
         """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""

@@ -278,6 +278,9 @@ class Scopes:
             return True
         if "seeming" in active[1].roles and "verb" in item.roles:  # "what looks like an effusion is ..."
             return True
+        until = active[1].roles.get("until")
+        if until and any(self.tokens[i].text == until for i in range(previous.last, item.first)):
+            return True
         comma = self.punctuation(previous.last, item.first, ",")
         if comma and "contrast" in active[1].roles and active[1].first == 0:
             return True

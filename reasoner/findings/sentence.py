@@ -226,7 +226,7 @@ class Mentions:
             if j > stop:
                 continue
             roles = self.items[j].roles
-            if j > k and self._denied_after(j, k):  # "on the right, not on the left"
+            if self._set_apart(j, k):
                 continue
             for kind in _KINDS & roles.keys():
                 value = roles[kind]
@@ -236,9 +236,12 @@ class Mentions:
                     used.append(self.items[j])
         return values, used
 
-    def _denied_after(self, j: int, k: int) -> bool:
+    def _set_apart(self, j: int, k: int) -> bool:
+        """Whether item j is no attribute of item k: "on the right, not on the left", "unlike the left, ..."."""
         cue = self.scopes.forward[j]
-        return cue is not None and cue[0] == "negation" and cue[1].first >= self.items[k].last
+        if cue is None or cue == self.scopes.forward[k]:
+            return False
+        return "contrast" in cue[1].roles if j < k else cue[0] == "negation" and cue[1].first >= self.items[k].last
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""
@@ -290,6 +293,8 @@ class Mentions:
         if any("verb" in roles or "terminator" in roles for roles in between):
             return False
         if self.scopes.punctuation(a.last, b.first):
+            if self.tokens[self.items[self.at[n - 1] + 1].first].text in ("no", "without"):  # "left effusion, no ..."
+                return False
             regions = {self.lexicon.concepts[item.roles["concept"]].region for item in (a, b)}
             return regions <= {*CHEST}
         return any("conjunction" in roles for roles in between)

@@ -30,21 +30,28 @@ _LINE = (
     r"\n|[^\w\s(,.;)%/&]|_|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s|[A-Z][a-z]"
     r"|[^\n]{1,45}?(?:\s[-–—=/]\s|[=-]>|→|\||:(?!\d)|\t|\?\s|\s\()|[\w ]{1,40},[\w ]{1,30}(?:\n|$)"
 )
+#: What takes back the words before it within their sentence.
+_CORRECTS = (
+    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|make that)"
+)
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
 #: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?;,|\n0-9•<](?:(?<=[.!?])(?<!\A\?)(?<![\n(]\?)[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"[.!?;,|\n0-9•<—–-](?:(?<=[.!?])(?<!\A\?)(?<![\n(]\?)[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
     rf"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:{_LINE})))"
     r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z])"
-    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b))"
+    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b)"
+    rf"|(?<=[,—–-])(?=\s*(?:{_CORRECTS})\b))"
 )
+_CORRECTING = re.compile(rf"\s*{_CORRECTS}")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
+    rf"(?<=:[ ])(?:[+][+]?|[−–-])(?=[ ]*(?:[,;.|\n]|$))|"
     rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[+−–-]ve\b|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
     rf"|{_TOKEN.pattern}",
     re.IGNORECASE,
@@ -55,10 +62,12 @@ _WHOLE = {
     **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "+ve", "☒"), _YES),
     **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)", "-ve", "−ve", "–ve"), _NO),
 }  # fmt: skip
+#: "Effusion: -"
+_SIGNS = {"+": _YES, "++": _YES, "-": _NO, "−": _NO}
 #: "It's" is "it is"; "patient's" is not.
 _PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|:[ ][+−-]|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 _CLOSING = re.compile(r"</[^<>\n]{1,60}>")
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
@@ -107,8 +116,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             continue
         if after - at > 2 and text[after : after + 2].strip()[:1].islower():  # dots that lead to a value
             continue
-        if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
-            continue
+        if mark == "," and ":" not in text[begin:at] and not _CORRECTING.match(text, after):
+            continue  # no subject with its value before another
         if mark.isdigit() or mark in "•<":
             after = at
         _append(spans, text, begin, after)
@@ -155,6 +164,8 @@ def tokenize(text: str) -> list[Token]:
     tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
     for n in range(1, len(tokens)):
         word, start, end = tokens[n]
+        if word in _SIGNS and tokens[n - 1].text == ":" and text[end : end + 2].strip()[:1] in ("", *",;.|:"):
+            tokens[n] = Token(_SIGNS[word], start, end)
         if word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
             tokens[n] = Token("is", start, end)
     return tokens
