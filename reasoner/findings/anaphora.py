@@ -41,6 +41,8 @@ def read_reply(said: Sequence[str]) -> Reply | None:
         own += ["that", "true"]
     there = {name for name, words in kinds.items() if not words.isdisjoint(own)}
     timed = "this" in own and "time" in own
+    if whose != "all" and own in ([], ["but"], ["just"], ["the"], ["the", "but"], ["but", "the"], ["just", "the"]):
+        return Reply("present", whose)  # "X or Y? The latter."
     if own in ([], ["here"]) or ("elsewhere" in there and not timed) or {"only", "not"} <= {*own}:
         return None
     denials = sum(word in kinds["no"] for word in own)

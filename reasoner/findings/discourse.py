@@ -120,7 +120,7 @@ class _Sentence:
     def _adjectives(self, first: int, i: int) -> bool:
         """Whether the words from `first` are of a subject that goes on: "no dense, round nodules"."""
         named = self._any(_NAMED, first, i)
-        return i > first + 1 and not named and not _DETERMINERS.isdisjoint(self.labels[first])
+        return i > first + 1 and not named and "{turn}" not in self.labels[i] and not _DETERMINERS.isdisjoint(self.labels[first])
 
     def _lists(self, first: int, i: int) -> bool:
         """Whether word i goes on with a list of candidates: "of a nodule, a mass and a cyst, only ..."."""
@@ -131,7 +131,7 @@ class _Sentence:
     def _opens(self, i: int, predicate: bool) -> bool:
         word, own = self.words[i].text, self.labels[i]
         if "{turn}" in own:
-            return self.words[i - 1].text != "as"  # "as though"
+            return self.words[i - 1].text not in ("as", "of")  # "as though", "none of which"
         ahead = self.labels[i + 1] if i + 1 < len(self.labels) else ()
         if word in ("so", "since", "as"):
             return "{pronoun}" in ahead or "the" in ahead or (word == "so" and "no" in ahead)
@@ -341,8 +341,9 @@ class _Sentence:
         before = self.found[-1] if self.found else None
         named = before is not None and not before.void and self._any(_NAMING, 0, first)
         heads = last < len(self.words) and self.words[last].mark == ":"
-        if heads or (named and self.words[first].mark in _VALUES) or self._any(_NAMING, first, last):
+        if heads or self._any(_NAMING, first, last):
             return None
+        value = named and self.words[first].mark in _VALUES
         said: list[str] = []
         side: str | None = None
         i = first
@@ -355,4 +356,4 @@ class _Sentence:
                 said += word.text.split()
             i = aside[0] if aside else i + 1
         reply = read_reply(said)
-        return reply._replace(side=side) if reply else None
+        return reply._replace(side=side) if reply and not (value and reply.whose == "all") else None

@@ -32,7 +32,7 @@ _LINE = (
 )
 #: What takes back the words before it within their sentence.
 _CORRECTS = (
-    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|make that)"
+    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather|make that)"
 )
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
@@ -51,7 +51,7 @@ _ABBREVIATION = re.compile(
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
-    rf"(?<=:[ ])(?:[+][+]?|[−–-])(?=[ ]*(?:[,;.|\n]|$))|"
+    rf"(?:\A|(?<=:[ ]))(?:[+][+]?|[−–-])(?=[ ]*(?:[,;.|\n]|$))|"
     rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[+−–-]ve\b|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
     rf"|{_TOKEN.pattern}",
     re.IGNORECASE,
@@ -67,7 +67,7 @@ _SIGNS = {"+": _YES, "++": _YES, "-": _NO, "−": _NO}
 #: "It's" is "it is"; "patient's" is not.
 _PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|:[ ][+−-]|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|(?:\A|:[ ])[+−-]|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 _CLOSING = re.compile(r"</[^<>\n]{1,60}>")
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
@@ -162,10 +162,9 @@ def tokenize(text: str) -> list[Token]:
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
     tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
-    for n in range(1, len(tokens)):
-        word, start, end = tokens[n]
-        if word in _SIGNS and tokens[n - 1].text == ":" and text[end : end + 2].strip()[:1] in ("", *",;.|:"):
+    for n, (word, start, end) in enumerate(tokens):
+        if word in _SIGNS and (n == 0 or tokens[n - 1].text == ":") and text[end : end + 2].strip()[:1] in ("", *",;.|:"):
             tokens[n] = Token(_SIGNS[word], start, end)
-        if word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
+        if n and word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
             tokens[n] = Token("is", start, end)
     return tokens

@@ -302,7 +302,7 @@ def _alike(
     """What a sentence claims that ends in "the same is true of Y": of that what was claimed last."""
     last = parts[-1]
     before = [claim for claims in (*earlier, [c for c in own if c.end <= last.start]) for claim in claims]
-    names = named(sentence[last.start : last.end])
+    names = named(sentence[last.start : last.end]) or named(sentence)
     return _told(own, names, Reply(before[-1].status), sentence) if before and names else tuple(own)
 
 
