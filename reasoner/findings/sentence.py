@@ -41,6 +41,8 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     found = [*named, *framed]
     if any("exception" in mark.roles for mark in marks):
         found = _excepted(found)
+    elif named and framed:  # "the lungs are clear, though there is a nodule"
+        found = [*named, *_left(named, framed)]
     if framed:  # "enlarged, not normal": what is said outright outweighs what it leaves open
         sure = {finding.concept for finding in found if finding.status == "present"}
         found = [f for f in found if f.status != "uncertain" or f not in framed or f.concept not in sure]
@@ -53,6 +55,13 @@ def _excepted(findings: Sequence[Finding]) -> list[Finding]:
     there = {finding.concept for finding in findings if finding.status != "absent"}
     there.update(*map(ancestors, there))
     return [finding for finding in findings if finding.status != "absent" or finding.concept not in there]
+
+
+def _left(named: Sequence[Finding], framed: Sequence[Finding]) -> list[Finding]:
+    """What organs and adjectives assert, without denials of what is named as present beside them."""
+    there = {finding.concept for finding in named if finding.status == "present"}
+    there.update(*map(ancestors, there))
+    return [finding for finding in framed if finding.status != "absent" or finding.concept not in there]
 
 
 class Mentions:

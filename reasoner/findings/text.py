@@ -48,6 +48,8 @@ _CORRECTING = re.compile(rf"\s*{_CORRECTS}")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )
+#: These only before a small letter: "Neg. for effusion".
+_SHORT = re.compile(r"\b(?:neg|pos|poss|prob|susp|bilat|mod|approx|incl)\Z", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
@@ -110,6 +112,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
     for match in _BREAK.finditer(text, start, stop):
         at, after = match.span()
         mark = text[at]
+        if mark == "." and text[after : after + 2].strip()[:1].islower() and _SHORT.search(text, begin, at):
+            continue
         if mark == "." and _abbreviated(text[at - 9 if at - begin > 9 else max(begin - 1, 0) : at]):
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
