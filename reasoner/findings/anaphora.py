@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from reasoner.findings.discourse_data import reply_words
 from reasoner.schema import Status
 
+_OF_THEM = frozenset(("of", "them", "these", "those"))
 Whose = Literal["all", "first", "second", "third", "last", "first two", "last two"]
 #: The things that are meant of those named before.
 MEANT: dict[Whose, slice] = {
@@ -55,7 +56,7 @@ def read_reply(said: Sequence[str]) -> Reply | None:
     if denials:
         status: Status = "present" if denials % 2 == 0 else "absent"
         return Reply(status, whose, turns=judges) if points or ends or timed else None
-    affirms = "seen" in there or ends or kinds["whole"].issuperset(own)
+    affirms = "seen" in there or ends or (kinds["whole"] | _OF_THEM).issuperset(own)
     return Reply("present", whose, only="only" in own, turns=judges) if affirms and points else None
 
 

@@ -29,8 +29,8 @@ _ARTICLES = frozenset(("a", "an", "the", "any", "this"))
 _HELPING = _BE | {"to", "at", "all", "even", "yet", "present", "this", "time", "point", "really", "in", "fact"}
 #: What is denied with them is only a degree.
 _DEGREES = frozenset(("as", "so", "well"))
-_FINITE = frozenset(("is", "are", "was", "were", "being"))
-_DOUBTS = frozenset(("likely", "probably", "possibly", "perhaps", "maybe", "or"))
+_FINITE = frozenset(("is", "are", "was", "were", "being", "be"))
+_DOUBTS = frozenset(("may", "might", "could", "likely", "probably", "possibly", "perhaps", "maybe", "or"))
 _HAVE = frozenset(("has", "have", "had", "having"))
 #: Before "this film" these go on with what was said.
 _INSIDE = frozenset(("on", "in", "of", "at", "from", "with", "to", "for", "by", "about"))

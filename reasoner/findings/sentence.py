@@ -58,10 +58,13 @@ def _excepted(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _left(named: Sequence[Finding], framed: Sequence[Finding]) -> list[Finding]:
-    """What organs and adjectives assert, without denials of what is named as present beside them."""
-    there = {finding.concept for finding in named if finding.status == "present"}
-    there.update(*map(ancestors, there))
-    return [finding for finding in framed if finding.status != "absent" or finding.concept not in there]
+    """What organs and adjectives assert, without denials of what is named as present behind them."""
+    there: dict[str, int] = {}
+    for finding in named:
+        if finding.status == "present" and finding.evidence:
+            for name in (finding.concept, *ancestors(finding.concept)):
+                there[name] = finding.evidence.start
+    return [f for f in framed if f.status != "absent" or not f.evidence or there.get(f.concept, -1) < f.evidence.start]
 
 
 class Mentions:

@@ -17,7 +17,7 @@ from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
 from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.layout import spans
-from reasoner.findings.lexicon import ancestors, load
+from reasoner.findings.lexicon import ancestors, kin, load
 from reasoner.findings.replies import REACH, answer, correct, correction, fragment, read_line, speaks
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
@@ -28,6 +28,9 @@ _OTHER = re.compile(r"(?:and|but|so|then|\W)*(?:i|we|you|one|there)\b", re.IGNOR
 #: What a clause says of one of the candidates; what denies in the words of others.
 _ONLY = re.compile(r"\W*(?:(?:it is|there is|i see)\s+)?(?:only|just|solely|merely)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:no|not|without|never|absent|absence|free of|clear of|rule[sd]? out|exclude[sd]?)\b")
+_NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
+#: "X was not there in March, but is there now".
+_NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
 _OTHERWISE = re.compile(
     r"\W*(?:and\s+)?(?:otherwise|elsewhere|(?:(?:apart|aside) from|other than|beyond|besides|except for)"
@@ -99,7 +102,8 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
         elif part.outcome:
             said = _told(said, _announced(sentence, parts[: n + 1]), Reply(part.outcome), sentence)
         elif part.reply:
-            said = _told(said, _announced(sentence, parts[:n]), part.reply, sentence, sentence[: part.start])
+            now = _NOW.match(sentence, part.start, part.end) is not None
+            said = _told(said, _announced(sentence, parts[:n]), part.reply, sentence, sentence[: part.start], now)
         elif _picks(sentence, parts, n):
             listed = _announced(sentence, parts[:n])
             left = (name for name in listed if name not in own and len(listed) > 1)
@@ -151,8 +155,11 @@ def _part(parts: Sequence[Clause], at: int) -> Clause:
     return next(part for part in parts if at < part.end)
 
 
-def _told(said: Iterable[Claim], names: Sequence[str], reply: Reply, words: str, told: str = "") -> tuple[Claim, ...]:
-    """What is said once a clause has answered for the things named before it; `told` is what others say of them."""
+def _told(
+    said: Iterable[Claim], names: Sequence[str], reply: Reply, words: str, told: str = "", corrects: bool = False
+) -> tuple[Claim, ...]:
+    """What is said once a clause has answered for the things named before it; `told` is what others say of them, and
+    what `corrects` may turn round what was said."""
     about = names[MEANT[reply.whose]]
     said = tuple(said)
     before = [claim for claim in said if not claim.concepts.isdisjoint(about)]
@@ -162,9 +169,8 @@ def _told(said: Iterable[Claim], names: Sequence[str], reply: Reply, words: str,
         status = "present" if status == "absent" else "absent"
     denied = denied and bool(before)
     repeats = denied and status == "absent" and {*about} <= {concept for claim in before for concept in claim.concepts}
-    if before and (
-        repeats or reply.side or (status == "present" and any(claim.status != "uncertain" for claim in before))
-    ):
+    stands = status == "present" and not corrects and any(claim.status != "uncertain" for claim in before)
+    if before and (repeats or reply.side or stands):
         return said
     others = [name for name in names if name not in about] if reply.only else []
     taken = {*about, *others}
@@ -271,6 +277,10 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
         for n, part in enumerate(parts)
         if part.reply and not _announced(sentence, parts[:n]) and not _of_organs(sentence, parts[:n])
     ]
+    if own and before[-1].endswith("?") and _NO.match(sentence):  # "Is it X? No, rather Y."
+        others = [name for name in named(before[-1]) if all(kin(name).isdisjoint(claim.concepts) for claim in own)]
+        own = (*own, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in others))
+        return [*earlier, own]
     if (correction(sentence) == "reverse" and any(earlier)) or (own and head and not _open(own, replies)):
         return [*said]
     if not replies:
@@ -282,7 +292,7 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
         if names:
             told = earlier[m]
             for reply in replies:
-                told = _told(told, names, reply, sentence, before[m])
+                told = _told(told, names, reply, sentence, before[m], correction(sentence) == "withdraw")
             kept = tuple(claim for claim in told if claim in earlier[m])
             if any(correction(line) in ("withdraw", "reverse") for line in before[m + 1 :]):
                 kept = earlier[m]  # it is taken back anyway
