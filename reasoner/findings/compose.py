@@ -260,7 +260,8 @@ def _governing(tokens: Sequence[Token], first: Term, operator: Term, last: int, 
     if spec.get("of_clauses") == "only" and "active form" in operator.roles:
         return None
     if "active form" in operator.roles and "hard" not in first.roles:  # "an effusion is hard to exclude"
-        return {f"{cue}_forward": True}
+        taken = {"presupposes": True} if cue == "hypothetical" else {}  # "I cannot explain the effusion"
+        return {f"{cue}_forward": True, **taken}
     if cue == "hypothetical":  # "not due to", though there may be what it is not due to
         return {"hypothetical_forward": True, "presupposes": True}
     if tokens[first.first].text in ("no", "zero"):

@@ -31,6 +31,14 @@ _DENIAL = re.compile(r"\b(?:no|not|without|never|absent|absence|free of|clear of
 _NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
 #: "X was not there in March, but is there now".
 _NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
+_STRUCK = re.compile(r"~~[^~\n]+~~")
+#: "The only abnormality is ..." takes back what was denied in general before.
+_EXCEPTED = re.compile(r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE)
+_ITS = re.compile(
+    r"\W*(?:it|this|they|these|that|the finding|the abnormality)(?=\s+(?:is|are|has|have|measures?|lies?|remains?|projects?"
+    r"|appears?|looks?)\b(?:\W+[\w-]+){,12}\W*$)",
+    re.IGNORECASE,
+)
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
 _OTHERWISE = re.compile(
     r"\W*(?:and\s+)?(?:otherwise|elsewhere|(?:(?:apart|aside) from|other than|beyond|besides|except for)"
@@ -60,16 +68,22 @@ class Sentence:
 
 def read_reasoning(text: str) -> list[Sentence]:
     """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
+    if "~~" in text:
+        text = _STRUCK.sub(lambda match: " " * len(match.group()), text)
     found = spans(text)
     words = [text[span.start : span.end] for span in found]
     said: list[tuple[Claim, ...]] = []
     for n, span in enumerate(found):
         said.append(() if span.topic else _stated(words[n], span.head))
+        first = max(n - REACH, 0)
         if not span.topic and not words[n].endswith("?") and kind_of_heading(span.head) != "withhold":
-            first = max(n - REACH, 0)
             said[first:] = _answered_before(words[first : n + 1], said[first:], span.head)
             if n and not said[n] and not said[n - 1] and not span.head:
                 said[n] = _pointing(words[n], words[n - 1])
+        if n and said[n - 1] and not said[n] and not span.topic:
+            said[n - 1] = _filled(said[n - 1], words[n])
+        if said[n] and _EXCEPTED.search(words[n]):
+            said[first:n] = [_without(claims, said[n]) for claims in said[first:n]]
         if n and _OTHERWISE.match(words[n]):
             said[n] = _without(said[n], [claim for claims in said[max(n - REACH, 0) : n] for claim in claims])
     correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned, _amended)
@@ -211,6 +225,21 @@ def _without(said: Iterable[Claim], before: Sequence[Claim]) -> tuple[Claim, ...
         elif facts:
             kept.append(Claim.of(facts, claim.words, claim.start))
     return tuple(kept)
+
+
+def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
+    """Claims of a sentence with the details that the next one gives of the last of them: "It is on the left"."""
+    *others, claim = claims
+    pronoun = _ITS.match(words)
+    if not pronoun or claim.status != "present" or len(claim.facts) > 1:
+        return tuple(claims)
+    fact = claim.facts[0]
+    told = _claims(load().terms[fact.concept][0] + words[pronoun.end() :], "")
+    same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
+    if len(same) != 1 or len(told) > 1:
+        return tuple(claims)
+    details = [own or new for own, new in zip(fact[2:], same[0][2:], strict=True)]
+    return (*others, Claim.of([Fact(fact.concept, fact.status, *details)], claim.words, claim.start))
 
 
 def _about_organ(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
