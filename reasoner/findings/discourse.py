@@ -316,6 +316,8 @@ class _Sentence:
                     return True
                 seen = frozenset(("{see}", "{state}") if "can" in own else ("{see}",))
                 modal = not self._any(seen, i + 1, min(i + 4, last))
+                if not modal and self._any(_NOT, i + 1, min(i + 3, last)):  # "and could not find any"
+                    return True
             elif i > first and "{pronoun}" in own and "{whose}" not in own:  # "we can conclude there is"
                 modal = False
             relative = i > first and "{relative}" in self.labels[i - 1]

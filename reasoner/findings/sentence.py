@@ -86,7 +86,22 @@ class Mentions:
             for said in self._answered(n, concept.name, finding):
                 for name in concept.denies if said.status == "absent" else concept.implies:
                     yield replace(said, concept=name)
-                yield said
+                yield from self._by_side(n, said)
+
+    def _by_side(self, n: int, finding: Finding) -> Iterator[Finding]:
+        """A finding on both sides, for each with its degree: "a small right and a moderate left effusion"."""
+        if finding.laterality == "bilateral" and finding.status == "present":
+            told = [item for item in (self.items[k] for k in self._window(n)) if item.roles.keys() & {"side", "severity"}]
+            sides = [item for item in told if "side" in item.roles]
+            degrees = [item.roles["severity"] for item in told if "severity" in item.roles]
+            turns = ["side" in item.roles for item in told]
+            apart = sorted(item.roles["side"] for item in sides) == ["left", "right"] and len(degrees) == 2
+            if apart and turns[0] == turns[2] != turns[1]:
+                for item, degree in zip(sides, degrees, strict=True):
+                    span = self.span([item, self.items[self.at[n]]])
+                    yield replace(finding, laterality=item.roles["side"], severity=degree, evidence=span)
+                return
+        yield finding
 
     def _answered(self, n: int, concept: str, finding: Finding | None) -> Iterator[Finding]:
         """The n-th mention, and what a later clause says of it on one side: "resolved on the left, persists on the

@@ -32,7 +32,8 @@ _LINE = (
 )
 #: What takes back the words before it within their sentence.
 _CORRECTS = (
-    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather|make that)"
+    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather|make that"
+    r"|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
 )
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
@@ -118,8 +119,8 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
             continue
-        if after - at > 2 and text[after : after + 2].strip()[:1].islower():  # dots that lead to a value
-            continue
+        if after - at > 2 and text[after : after + 2].strip()[:1].islower() and not _CORRECTING.match(text, after):
+            continue  # dots that lead to a value
         if mark == "," and ":" not in text[begin:at] and not _CORRECTING.match(text, after):
             continue  # no subject with its value before another
         if mark.isdigit() or mark in "•<":

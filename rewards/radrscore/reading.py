@@ -22,6 +22,7 @@ from reasoner.findings.replies import REACH, answer, correct, correction, fragme
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
+from rewards.radrscore.details import together
 
 #: A clause with a subject of its own says nothing of that of another clause.
 _OTHER = re.compile(r"(?:and|but|so|then|\W)*(?:i|we|you|one|there)\b", re.IGNORECASE)
@@ -183,7 +184,7 @@ def _told(
         status = "present" if status == "absent" else "absent"
     denied = denied and bool(before)
     repeats = denied and status == "absent" and {*about} <= {concept for claim in before for concept in claim.concepts}
-    stands = status == "present" and not corrects and any(claim.status != "uncertain" for claim in before)
+    stands = status == "present" and reply.whose == "all" and not corrects and any(claim.status != "uncertain" for claim in before)
     if before and (repeats or reply.side or stands):
         return said
     others = [name for name in names if name not in about] if reply.only else []
@@ -238,8 +239,9 @@ def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
     same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
     if len(same) != 1 or len(told) > 1:
         return tuple(claims)
-    details = [own or new for own, new in zip(fact[2:], same[0][2:], strict=True)]
-    return (*others, Claim.of([Fact(fact.concept, fact.status, *details)], claim.words, claim.start))
+    details = [own or new for own, new in zip(fact[2:5], same[0][2:5], strict=True)]
+    finer = together(fact.details, same[0].details)[1]
+    return (*others, Claim.of([Fact(fact.concept, fact.status, *details, finer)], claim.words, claim.start))
 
 
 def _about_organ(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
