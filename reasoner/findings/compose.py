@@ -37,6 +37,8 @@ _INSIDE = frozenset(("on", "in", "of", "at", "from", "with", "to", "for", "by", 
 #: "Exclude" and its like, which may be a wish as well as a finding.
 _PLAIN = frozenset(("exclude", "excludes", "rule", "rules", "r"))
 _JOINING = frozenset(("or", "nor", "and", "to", "be", "even", "can", "could", "i", "we"))
+#: Operators that a reversal before them undoes.
+_DISPUTES = {"dispute", "exclude", "overlook"}
 #: What opens the clause that an operator governs; "whether" only after a verb of knowing.
 _THAT, _WHETHER = frozenset(("that",)), frozenset(("that", "whether", "if"))
 #: A denial reaches no verb behind these.
@@ -123,7 +125,11 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
             yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
-        elif "reversal_backward" in roles and follows == "to" and _denies(found, n + 1):  # "wrong to deny"
+        elif (
+            "reversal_backward" in roles
+            and follows == "to"
+            and _DISPUTES & {other.roles.get("operator") for other in found[n + 1 : n + 2]}
+        ):  # "wrong to deny"
             yield Term(term.first, found[n + 1].last, {"affirm": True})
             n += 1
         elif "reversal_backward" in roles and follows in ("that", "to"):
@@ -277,10 +283,6 @@ def _nominal(tokens: Sequence[Token], term: Term) -> bool:
 def _adverbial(tokens: Sequence[Token], a: int, b: int) -> bool:
     """Whether only helping words and adverbs stand between tokens a and b: "not at present to be seen"."""
     return all(token.text in _HELPING or token.text.endswith("ly") for token in tokens[a:b])
-
-
-def _denies(found: Sequence[Term], n: int) -> bool:
-    return n < len(found) and found[n].roles.get("operator") in ("dispute", "exclude", "overlook")
 
 
 def _idle(tokens: Sequence[Token], first: Term, term: Term) -> bool:

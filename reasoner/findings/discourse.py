@@ -120,7 +120,8 @@ class _Sentence:
     def _adjectives(self, first: int, i: int) -> bool:
         """Whether the words from `first` are of a subject that goes on: "no dense, round nodules"."""
         named = self._any(_NAMED, first, i)
-        return i > first + 1 and not named and "{turn}" not in self.labels[i] and not _DETERMINERS.isdisjoint(self.labels[first])
+        turns = "{turn}" in self.labels[i]
+        return i > first + 1 and not named and not turns and not _DETERMINERS.isdisjoint(self.labels[first])
 
     def _lists(self, first: int, i: int) -> bool:
         """Whether word i goes on with a list of candidates: "of a nodule, a mass and a cyst, only ..."."""

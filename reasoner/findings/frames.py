@@ -48,6 +48,8 @@ class Frames:
         if after[:1] and after[0] in _FILM:
             return after[1:2] != ["quality"]
         before = [token.text for token in self.tokens[max(first - 2, 0) : first]]
+        if self.tokens[first].text == "negative":  # "concerning fractures, the film is negative"
+            return False
         return len(before) == 2 and before[0] in _FILM and before[1] in _LOOKS
 
     def _claims(

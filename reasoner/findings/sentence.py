@@ -91,7 +91,9 @@ class Mentions:
     def _by_side(self, n: int, finding: Finding) -> Iterator[Finding]:
         """A finding on both sides, for each with its degree: "a small right and a moderate left effusion"."""
         if finding.laterality == "bilateral" and finding.status == "present":
-            told = [item for item in (self.items[k] for k in self._window(n)) if item.roles.keys() & {"side", "severity"}]
+            told = [
+                item for item in (self.items[k] for k in self._window(n)) if item.roles.keys() & {"side", "severity"}
+            ]
             sides = [item for item in told if "side" in item.roles]
             degrees = [item.roles["severity"] for item in told if "severity" in item.roles]
             turns = ["side" in item.roles for item in told]

@@ -32,8 +32,8 @@ _LINE = (
 )
 #: What takes back the words before it within their sentence.
 _CORRECTS = (
-    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather|make that"
-    r"|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
+    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather"
+    r"|make that|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
 )
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
@@ -168,7 +168,11 @@ def tokenize(text: str) -> list[Token]:
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
     tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
     for n, (word, start, end) in enumerate(tokens):
-        if word in _SIGNS and (n == 0 or tokens[n - 1].text == ":") and text[end : end + 2].strip()[:1] in ("", *",;.|:"):
+        if (
+            word in _SIGNS
+            and (n == 0 or tokens[n - 1].text == ":")
+            and text[end : end + 2].strip()[:1] in ("", *",;.|:")
+        ):
             tokens[n] = Token(_SIGNS[word], start, end)
         if n and word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
             tokens[n] = Token("is", start, end)

@@ -34,10 +34,12 @@ _NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
 _NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 #: "The only abnormality is ..." takes back what was denied in general before.
-_EXCEPTED = re.compile(r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE)
+_EXCEPTED = re.compile(
+    r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE
+)
 _ITS = re.compile(
-    r"\W*(?:it|this|they|these|that|the finding|the abnormality)(?=\s+(?:is|are|has|have|measures?|lies?|remains?|projects?"
-    r"|appears?|looks?)\b(?:\W+[\w-]+){,12}\W*$)",
+    r"\W*(?:it|this|they|these|that|the finding|the abnormality)(?=\s+(?:is|are|has|have|measures?|lies?|remains?"
+    r"|projects?|appears?|looks?)\b(?:\W+[\w-]+){,12}\W*$)",
     re.IGNORECASE,
 )
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
@@ -184,7 +186,12 @@ def _told(
         status = "present" if status == "absent" else "absent"
     denied = denied and bool(before)
     repeats = denied and status == "absent" and {*about} <= {concept for claim in before for concept in claim.concepts}
-    stands = status == "present" and reply.whose == "all" and not corrects and any(claim.status != "uncertain" for claim in before)
+    stands = (
+        status == "present"
+        and reply.whose == "all"
+        and not corrects
+        and any(claim.status != "uncertain" for claim in before)
+    )
     if before and (repeats or reply.side or stands):
         return said
     others = [name for name in names if name not in about] if reply.only else []
@@ -239,9 +246,10 @@ def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
     same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
     if len(same) != 1 or len(told) > 1:
         return tuple(claims)
-    details = [own or new for own, new in zip(fact[2:5], same[0][2:5], strict=True)]
+    side, severity, change = (own or new for own, new in zip(fact[2:5], same[0][2:5], strict=True))
     finer = together(fact.details, same[0].details)[1]
-    return (*others, Claim.of([Fact(fact.concept, fact.status, *details, finer)], claim.words, claim.start))
+    whole = Fact(fact.concept, fact.status, side, severity, change, finer)
+    return (*others, Claim.of([whole], claim.words, claim.start))
 
 
 def _about_organ(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
