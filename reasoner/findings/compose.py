@@ -88,6 +88,7 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             n = whole[1]
             continue
         follows = tokens[term.last].text if term.last < len(tokens) else ""
+        next_ = found[n + 1].roles if n + 1 < len(found) else {}
         if tokens[term.first].text == "excluding" and _concludes(tokens, term, found[n - 1] if n else None):
             yield Term(term.first, term.last, {"negation_forward": True})
         elif roles.get("operator") == "exclude" and tokens[term.first].text in _PLAIN:
@@ -111,10 +112,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         elif "intent" in roles and _asserts(tokens, found, n):  # "I should mention that there is ..."
             pass
         elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
-            supposed = {"counterfactual": True} if tokens[term.first].text == "would" else {}
-            yield Term(
-                term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True} | supposed
-            )
+            said: Roles = {"counterfactual": True} if tokens[term.first].text == "would" else {}
+            said = {"reversal_forward" if nobody else "hypothetical_forward": True} | said
+            yield Term(term.first, term.last, said)
         elif "seeming" in roles:
             yield Term(term.first, term.last, {_seeming(tokens, found, n): True, **roles})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
@@ -125,11 +125,7 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
             yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
-        elif (
-            "reversal_backward" in roles
-            and follows == "to"
-            and _DISPUTES & {other.roles.get("operator") for other in found[n + 1 : n + 2]}
-        ):  # "wrong to deny"
+        elif "reversal_backward" in roles and follows == "to" and next_.get("operator") in _DISPUTES:  # "wrong to deny"
             yield Term(term.first, found[n + 1].last, {"affirm": True})
             n += 1
         elif "reversal_backward" in roles and follows in ("that", "to"):
@@ -180,9 +176,8 @@ def _denied(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Ter
     twice, said, last = False, dict[str, Term](), n
     for k in range(n + 1, min(n + 1 + FAR, len(found))):
         term, roles = found[k], found[k].roles
-        near = _near(tokens, found[k - 1].last, term.first, FAR)
         if (
-            not near
+            not _near(tokens, found[k - 1].last, term.first, FAR)
             or (said and not _joined(tokens, found[last].last, term.first))
             or "quality" in roles
             or _idle(tokens, first, term)
