@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from benchmarks.reading_grammar.words import THINGS
 from reasoner.findings import ancestors
 from rewards.radrscore.claims import Fact
 from rewards.radrscore.reading import read_reasoning
 
+DEGREES = frozenset(degree for thing in THINGS for degree in thing.severities) | {"minimal", "trace", "borderline"}
 STATUSES = ("present", "absent", "uncertain")
 
 
@@ -74,8 +76,8 @@ ANY = frozenset({"none", *STATUSES, "present+uncertain"})
 
 
 def parse_expected(text: str, concepts: dict[str, str], details: dict[str, str]) -> tuple[Expected, ...]:
-    """`x present+side, y absent|none`: per slot the statuses allowed, and details: `side`, `other`, `sev`, a side, or a
-    change. `=cardiomegaly absent` names the concept itself."""
+    """`x present+side, y absent|none`: per slot the statuses allowed, and details: `side`, `other`, `sev`, a side, a
+    degree, or a change. `=cardiomegaly absent` names the concept itself."""
     out = []
     for part in text.split(","):
         slot, words = part.split()
@@ -85,7 +87,7 @@ def parse_expected(text: str, concepts: dict[str, str], details: dict[str, str])
         more: dict[str, str] = {}
         for mark in marks:
             value = details.get(mark, mark)
-            kind = "side" if value in ("left", "right", "bilateral") else "severity" if mark == "sev" else "change"
+            kind = "side" if value in ("left", "right", "bilateral") else "severity" if value in DEGREES else "change"
             more[kind] = value
         concept = slot[1:] if slot.startswith("=") else concepts[slot]
         out.append(Expected(concept, allowed, **more))

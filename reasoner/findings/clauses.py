@@ -58,7 +58,7 @@ _OUTCOMES: dict[Status, frozenset[str]] = {
     "present": frozenset(("outcome_yes", "reply_yes", "affirm")),
 }  # fmt: skip
 #: What a clause that answers may begin with behind "and".
-_ACTS = frozenset(("operator", "negator", "outcome_no", "outcome_yes"))
+_ACTS = frozenset(("operator", "negator", "outcome_no", "outcome_yes", "change"))
 _BREAKS = frozenset(",;:-")
 #: An answer has no more words.
 _LONG = 16

@@ -18,7 +18,7 @@ MARKS = frozenset((
     "assertive", "seeming", "seek", "modal", "able",
     "choice",
 ))  # fmt: skip
-_COMPOSED = MARKS | {"change", "hedge_forward", "hypothetical_forward"}
+_COMPOSED = MARKS | {"change", "hedge_forward", "hypothetical_forward", "correlative"}
 #: So many words may stand between the parts: "nearly all resolved", "not entirely without", "one might well think".
 CLOSE, NEAR, FAR = 2, 4, 6
 _ASKED = frozenset((",", ":", "-", "to", "must", "should", "please", "will", "need", "and", "shall", "not", "or"))
@@ -29,14 +29,16 @@ _ARTICLES = frozenset(("a", "an", "the", "any", "this"))
 _HELPING = _BE | {"to", "at", "all", "even", "yet", "present", "this", "time", "point", "really", "in", "fact"}
 #: What is denied with them is only a degree.
 _DEGREES = frozenset(("as", "so", "well"))
-_FINITE = frozenset(("is", "are", "was", "were", "being"))
-_DOUBTS = frozenset(("likely", "probably", "possibly", "perhaps", "maybe", "or"))
+_FINITE = frozenset(("is", "are", "was", "were", "being", "be"))
+_DOUBTS = frozenset(("may", "might", "could", "likely", "probably", "possibly", "perhaps", "maybe", "or"))
 _HAVE = frozenset(("has", "have", "had", "having"))
 #: Before "this film" these go on with what was said.
 _INSIDE = frozenset(("on", "in", "of", "at", "from", "with", "to", "for", "by", "about"))
 #: "Exclude" and its like, which may be a wish as well as a finding.
 _PLAIN = frozenset(("exclude", "excludes", "rule", "rules", "r"))
 _JOINING = frozenset(("or", "nor", "and", "to", "be", "even", "can", "could", "i", "we"))
+#: Operators that a reversal before them undoes.
+_DISPUTES = {"dispute", "exclude", "overlook"}
 #: What opens the clause that an operator governs; "whether" only after a verb of knowing.
 _THAT, _WHETHER = frozenset(("that",)), frozenset(("that", "whether", "if"))
 #: A denial reaches no verb behind these.
@@ -80,12 +82,13 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         if "adversative" in roles and _aside(tokens, term):
             n += 1
             continue
-        whole = _approximated(tokens, found, n) or _denied(tokens, found, n)
+        whole = _approximated(tokens, found, n) or _less(tokens, found, n) or _denied(tokens, found, n)
         if whole:
             yield whole[0]
             n = whole[1]
             continue
         follows = tokens[term.last].text if term.last < len(tokens) else ""
+        next_ = found[n + 1].roles if n + 1 < len(found) else {}
         if tokens[term.first].text == "excluding" and _concludes(tokens, term, found[n - 1] if n else None):
             yield Term(term.first, term.last, {"negation_forward": True})
         elif roles.get("operator") == "exclude" and tokens[term.first].text in _PLAIN:
@@ -109,10 +112,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         elif "intent" in roles and _asserts(tokens, found, n):  # "I should mention that there is ..."
             pass
         elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
-            supposed = {"counterfactual": True} if tokens[term.first].text == "would" else {}
-            yield Term(
-                term.first, term.last, {"reversal_forward" if nobody else "hypothetical_forward": True} | supposed
-            )
+            said: Roles = {"counterfactual": True} if tokens[term.first].text == "would" else {}
+            said = {"reversal_forward" if nobody else "hypothetical_forward": True} | said
+            yield Term(term.first, term.last, said)
         elif "seeming" in roles:
             yield Term(term.first, term.last, {_seeming(tokens, found, n): True, **roles})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
@@ -123,6 +125,9 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
             yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
+        elif "reversal_backward" in roles and follows == "to" and next_.get("operator") in _DISPUTES:  # "wrong to deny"
+            yield Term(term.first, found[n + 1].last, {"affirm": True})
+            n += 1
         elif "reversal_backward" in roles and follows in ("that", "to"):
             yield Term(term.first, term.last, {"reversal_forward": True})
         elif "hedge_forward" in roles and follows == "that":
@@ -149,6 +154,17 @@ def _approximated(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tup
     return None
 
 
+def _less(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
+    """What sets one finding behind another, up to the word before that: "less X than Y", "not so much X as Y"."""
+    if "correlative" not in found[n].roles:
+        return None
+    word = "than" if "less" in tokens[found[n].first].text else "as"
+    named = [k for k in range(n + 1, min(n + 1 + FAR, len(found))) if "concept" in found[k].roles][:2]
+    if len(named) < 2 or all(tokens[i].text != word for i in range(found[named[0]].last, found[named[1]].first)):
+        return None
+    return Term(found[n].first, found[n].last, {"negation_forward": True, "until": word}), n + 1
+
+
 def _denied(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
     """A denial with the operators that it governs, as one term with the index of the next: "not without", "cannot at
     present be excluded", "neither confirms nor excludes", "nothing on this film suggests"."""
@@ -160,9 +176,8 @@ def _denied(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Ter
     twice, said, last = False, dict[str, Term](), n
     for k in range(n + 1, min(n + 1 + FAR, len(found))):
         term, roles = found[k], found[k].roles
-        near = _near(tokens, found[k - 1].last, term.first, FAR)
         if (
-            not near
+            not _near(tokens, found[k - 1].last, term.first, FAR)
             or (said and not _joined(tokens, found[last].last, term.first))
             or "quality" in roles
             or _idle(tokens, first, term)
@@ -246,7 +261,8 @@ def _governing(tokens: Sequence[Token], first: Term, operator: Term, last: int, 
     if spec.get("of_clauses") == "only" and "active form" in operator.roles:
         return None
     if "active form" in operator.roles and "hard" not in first.roles:  # "an effusion is hard to exclude"
-        return {f"{cue}_forward": True}
+        taken = {"presupposes": True} if cue == "hypothetical" else {}  # "I cannot explain the effusion"
+        return {f"{cue}_forward": True, **taken}
     if cue == "hypothetical":  # "not due to", though there may be what it is not due to
         return {"hypothetical_forward": True, "presupposes": True}
     if tokens[first.first].text in ("no", "zero"):

@@ -40,6 +40,11 @@ _GOES_ON = frozenset(("{pronoun}", "{finite}", "{will}", "{result}", "not"))
 _FOUND = frozenset(("{pronoun}", "{not}", "the", "that"))
 #: How a subject begins that is not of a kind but of this film.
 _SPECIFIC = frozenset(("{the}", "{pronoun}", "{not}", "{detail}"))
+#: Verbs after "which" with which a plan goes on to say what was found.
+_SAYS = frozenset(("is", "are", "appears", "appear", "looks", "look", "shows", "show", "seems", "seem", "demonstrates",
+                   "demonstrate", "remains", "remain"))  # fmt: skip
+#: What ends a list of candidates.
+_ENDS_LIST = frozenset(("{finite}", "only", "just"))
 _DETERMINERS = frozenset(("{not}", "{a}", "{the}"))
 #: A clause that begins so lacks a subject.
 _VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "requires"))
@@ -101,7 +106,11 @@ class _Sentence:
         predicate = False  # whether the clause has a verb by now
         for i in range(1, len(self.words)):
             predicate = predicate or "{finite}" in self.labels[i - 1]
-            if self.words[i].mark == "," and not predicate and self._adjectives(starts[-1], i):
+            if (
+                self.words[i].mark == ","
+                and not predicate
+                and (self._adjectives(starts[-1], i) or self._lists(starts[-1], i))
+            ):
                 continue
             if self.words[i].mark or self._opens(i, predicate):
                 starts.append(i)
@@ -111,12 +120,19 @@ class _Sentence:
     def _adjectives(self, first: int, i: int) -> bool:
         """Whether the words from `first` are of a subject that goes on: "no dense, round nodules"."""
         named = self._any(_NAMED, first, i)
-        return i > first + 1 and not named and not _DETERMINERS.isdisjoint(self.labels[first])
+        turns = "{turn}" in self.labels[i]
+        return i > first + 1 and not named and not turns and not _DETERMINERS.isdisjoint(self.labels[first])
+
+    def _lists(self, first: int, i: int) -> bool:
+        """Whether word i goes on with a list of candidates: "of a nodule, a mass and a cyst, only ..."."""
+        if self.words[first].text not in ("of", "among", "amongst", "between"):
+            return False
+        return self._any(_FINDINGS, i, i + 3) and not self._any(_ENDS_LIST, first, i + 3)
 
     def _opens(self, i: int, predicate: bool) -> bool:
         word, own = self.words[i].text, self.labels[i]
         if "{turn}" in own:
-            return self.words[i - 1].text != "as"  # "as though"
+            return self.words[i - 1].text not in ("as", "of")  # "as though", "none of which"
         ahead = self.labels[i + 1] if i + 1 < len(self.labels) else ()
         if word in ("so", "since", "as"):
             return "{pronoun}" in ahead or "the" in ahead or (word == "so" and "no" in ahead)
@@ -275,7 +291,8 @@ class _Sentence:
             return False
         if before.frame == "general" and self._general_too(first, begin, last):
             return False
-        predicate = self._predicate(first, last, before.frame == "told" and "{pronoun}" in opening)
+        planned = before.frame in ("plan", "topic") and self.words[first].text == "which"
+        predicate = self._predicate(first, last, before.frame == "told" and "{pronoun}" in opening, planned)
         if predicate is not None:
             return predicate
         return "{i}" in opening or (mark != "" and self._result(first, begin, last))
@@ -289,9 +306,9 @@ class _Sentence:
         joined = self.words[first].text == "and" and _SPECIFIC.isdisjoint(self.labels[begin])
         return joined or (setting and self.words[first].mark == ",")
 
-    def _predicate(self, first: int, last: int, hedges: bool) -> bool | None:
+    def _predicate(self, first: int, last: int, hedges: bool, planned: bool) -> bool | None:
         """Whether the first verb of a clause asserts; not after "would", but "can be seen" does. None without a verb.
-        With `hedges`, "it may be" does, too."""
+        With `hedges`, "it may be" does, too; with `planned`, "which is"."""
         modal = False
         for i in range(first, last):
             own = self.labels[i]
@@ -300,9 +317,14 @@ class _Sentence:
                     return True
                 seen = frozenset(("{see}", "{state}") if "can" in own else ("{see}",))
                 modal = not self._any(seen, i + 1, min(i + 4, last))
+                if not modal and self._any(_NOT, i + 1, min(i + 3, last)):  # "and could not find any"
+                    return True
             elif i > first and "{pronoun}" in own and "{whose}" not in own:  # "we can conclude there is"
                 modal = False
-            if not _PREDICATES.isdisjoint(own) and not (i > first and "{relative}" in self.labels[i - 1]):
+            relative = i > first and "{relative}" in self.labels[i - 1]
+            if relative and planned and i - 1 == first:  # "check the heart, which is enlarged"
+                relative = own[0] not in _SAYS
+            if not _PREDICATES.isdisjoint(own) and not relative:
                 return not modal
         return False if modal else None
 
@@ -322,8 +344,9 @@ class _Sentence:
         before = self.found[-1] if self.found else None
         named = before is not None and not before.void and self._any(_NAMING, 0, first)
         heads = last < len(self.words) and self.words[last].mark == ":"
-        if heads or (named and self.words[first].mark in _VALUES) or self._any(_NAMING, first, last):
+        if heads or self._any(_NAMING, first, last):
             return None
+        value = named and self.words[first].mark in _VALUES
         said: list[str] = []
         side: str | None = None
         i = first
@@ -336,4 +359,4 @@ class _Sentence:
                 said += word.text.split()
             i = aside[0] if aside else i + 1
         reply = read_reply(said)
-        return reply._replace(side=side) if reply else None
+        return reply._replace(side=side) if reply and not (value and reply.whose == "all") else None

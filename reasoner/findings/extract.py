@@ -46,7 +46,7 @@ def extract_text(text: str) -> list[Finding]:
     found = spans(text)
     words = [text[span.start : span.end] for span in found]
     said = [() if span.topic else read_line(line, span.head) for span, line in zip(found, words, strict=True)]
-    correct(words, [span.head for span in found], said, lambda finding: {finding.concept}, _turned)
+    correct(words, [span.head for span in found], said, lambda finding: {finding.concept}, _turned, _amended)
     return [finding for span, part in zip(found, said, strict=True) for finding in _placed(part, span.start, "text")]
 
 
@@ -59,6 +59,10 @@ def _turned(findings: Sequence[Finding], words: str) -> tuple[Finding, ...]:
         replace(f, status="present" if f.status == "absent" else "absent", severity=None, change=None, evidence=span)
         for f in findings
     )
+
+
+def _amended(finding: Finding, details: dict[str, str], words: str) -> Finding:
+    return replace(finding, **details, evidence=Evidence("text", 0, len(words)))  # type: ignore[arg-type]
 
 
 def _extract(text: str, start: int, end: int, section: str) -> Iterator[Finding]:

@@ -12,6 +12,9 @@ from reasoner.schema import Finding, Status
 if TYPE_CHECKING:
     from reasoner.findings.sentence import Mentions
 
+#: What a whole film is called, and verbs that say how it looks.
+_FILM = frozenset(("film", "image", "picture", "everything", "radiographs", "images", "films"))
+_LOOKS = frozenset(("is", "are", "looks", "look", "appears", "appear", "seems", "seem"))
 ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
 
 
@@ -30,10 +33,24 @@ class Frames:
             quality = item.roles.get("quality")
             if quality is None or self._belongs_to_concept(k):
                 continue
-            for j in self._anatomies(k):
+            anatomies = self._anatomies(k)
+            if not anatomies and quality == "normal" and self._film(k):
+                yield from self._claims(self.lexicon.frames["study"][quality], named, k, k)
+            for j in anatomies:
                 claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality)
                 if claims:
                     yield from self._claims(claims, named, k, j)
+
+    def _film(self, k: int) -> bool:
+        """Whether the quality at item k is said of the film: "a normal film", "the film is unremarkable"."""
+        first, last = self.items[k].first, self.items[k].last
+        after = [token.text for token in self.tokens[last : last + 2]]
+        if after[:1] and after[0] in _FILM:
+            return after[1:2] != ["quality"]
+        before = [token.text for token in self.tokens[max(first - 2, 0) : first]]
+        if self.tokens[first].text == "negative":  # "concerning fractures, the film is negative"
+            return False
+        return len(before) == 2 and before[0] in _FILM and before[1] in _LOOKS
 
     def _claims(
         self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
@@ -46,10 +63,10 @@ class Frames:
             return
         denied = (kind == "negation") != len(around.reversals) % 2
         if denied and (opposite := self.lexicon.opposites.get(self.items[k].roles["quality"])):
-            claims = self.lexicon.frames[self.items[j].roles["anatomy"]].get(opposite, ())
+            claims = self.lexicon.frames[self.items[j].roles.get("anatomy", "study")].get(opposite, ())
             denied = False
         low, high = min(j, k), max(j, k)
-        values, _ = self.reader.attributes(range(max(low - 8, 0), min(high + 3, len(self.items))), k)
+        values, _ = self.reader.attributes(range(max(low - 8, 0), self._ends(high)), k)
         evidence = self.reader.span([self.items[low], self.items[high], *([cue[1]] if cue else []), *around.reversals])
         change = values.get("change")
         for name, claimed in claims:
@@ -73,6 +90,14 @@ class Frames:
                 change=change if present and change != "resolved" else None,  # type: ignore[arg-type]
                 evidence=evidence,
             )
+
+    def _ends(self, high: int) -> int:
+        """The item before which what is said of an organ ends, at most three on: "blunted, the right one is not"."""
+        for m in range(high, min(high + 3, len(self.items))):
+            before = self.items[m].first - 1
+            if m > high and self.tokens[before].text == "the" and self.tokens[before - 1].text in ",;":
+                return m
+        return min(high + 3, len(self.items))
 
     def _near_cue(self, k: int, j: int) -> tuple[str, Term] | None:
         """A cue that acts on the quality: directly before it, or before the whole phrase it opens."""
@@ -153,6 +178,8 @@ class Frames:
                 if found and j + 1 < len(self.items) and self._predicate_follows(j):
                     break
                 found.append(j)
+            elif self.tokens[item.first].text == "this" and not found:  # "nothing wrong with this chest"
+                pass
             elif not any(name in roles for name in (*ATTRIBUTES, "conjunction")) or (
                 not found and "conjunction" in roles
             ):

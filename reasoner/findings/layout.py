@@ -28,6 +28,11 @@ _OPTION = re.compile(
     r"[\s\-*•#>_]*(?:[Oo]ption\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))"
 )
 _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\s*(?P<value>.*)", re.DOTALL)
+#: What goes on with the history that a label begins.
+_TOLD = re.compile(
+    r"\b(?:concern|suspicion|suspect\w*|question of|quer(?:y|ies)|patient|s?he|history|rule out|exclude|evaluate)\b",
+    re.IGNORECASE,
+)
 _CELL = re.compile(r"[^|\n]+")
 #: The most words that stand above a line; a heading that is longer is a sentence.
 MAX_HEAD = 160
@@ -95,6 +100,7 @@ class _Page:
         self.heads: list[_Head] = []
         self.keyed = False  # whether that is such a value
         self.label = ""  # stands over what a semicolon joins to its own words: "History: cough; fever"
+        self.told = ""  # the label before a line of sentences: "Reason for exam: cough. Concern for pneumonia."
         self.once = ""  # stands over the next sentence alone: a question, or the value of "finding"
         self.columns: list[str] = []
 
@@ -131,8 +137,11 @@ class _Page:
         if title is None and self.keyed:
             self.once, self.keyed = "", False
         label = title_of(words)
-        head = self._over()
-        self.label = label if kind_of_heading(label) else self.label
+        told = line.indent is None and kind_of_heading(self.told) == "withhold" and _TOLD.search(words)
+        head = self._over(*([self.told] if told else ()))
+        self.label = self.told = label if kind_of_heading(label) else self.label
+        if not told and not label:
+            self.told = ""
         if not words.endswith(";"):
             self.label = ""
         if title == "subject":

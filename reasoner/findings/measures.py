@@ -23,15 +23,14 @@ def with_sizes(sentence: str, tokens: list[Token], items: list[Term]) -> list[Te
     if not ("cm" in lowered or "mm" in lowered or "imet" in lowered):
         return items
     starts = [token.start for token in tokens]
-    found = list(items)
+    found: list[Term] = []
     for match in _LENGTH.finditer(sentence):
         first, last = bisect_left(starts, match.start()), bisect_right(starts, match.end() - 1)
         if first < last:
             found.append(Term(first, last, {"size": _millimetres(match)}))
-    if len(found) > len(items):
-        found.sort(key=lambda item: (item.first, item.last))
-        found = [item for n, item in enumerate(found) if n == 0 or item.first >= found[n - 1].last]
-    return found
+    inside = {i for size in found for i in range(size.first, size.last)}  # the "1" of "1 cm" is no yes
+    rest = [item for item in items if inside.isdisjoint(range(item.first, item.last))]
+    return sorted([*rest, *found], key=lambda item: item.first)
 
 
 def _millimetres(match: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from reasoner.findings.text import tokenize
 from reasoner.schema import Evidence, Finding
 
 Answer = Literal["yes", "no", "maybe", "details"]
-Correction = Literal["withdraw", "revise", "reverse"]
+Correction = Literal["withdraw", "replace", "revise", "reverse"]
 
 _HEAD = re.compile(r"[^\w\n☐-☒]*(?:\d{1,2}\W+)?(?P<head>[A-Za-z][^:|?.;\n]{0,79})[:|][\"'*_\s|]*(?=[^\s\"'*_|}])")
 _DETAILS = frozenset(("side", "location", "hint", "severity", "change", "acuity", "kind", "size"))
@@ -278,6 +278,7 @@ def correct(
     said: list[tuple[_Said, ...]],
     concepts: Callable[[_Said], Iterable[str]],
     turned: Callable[[Sequence[_Said], str], tuple[_Said, ...]],
+    amended: Callable[[_Said, dict[str, str], str], _Said],
 ) -> None:
     """Applies the corrections among sentences to what each of them says, in place.
 
@@ -287,6 +288,7 @@ def correct(
         said: what each sentence says.
         concepts: of one thing that is said.
         turned: the contrary of what one sentence says, in the words of another.
+        amended: one thing that is said with other details, in the words of another sentence.
     """
     for n, line in enumerate(words):
         kind = correction(line) if n and not heads[n] else None
@@ -294,15 +296,30 @@ def correct(
             continue
         before = range(n - 1, max(n - 1 - REACH, -1), -1)
         own = {name for thing in said[n] for concept in concepts(thing) for name in kin(concept)}
+        last = next((m for m in before if said[m] or not own.isdisjoint(_concepts(words[m]))), None)
+        details = {} if said[n] or last is None or kind == "reverse" else _details(line)
+        if last is not None and details:
+            said[n] = tuple(amended(thing, details, line) for thing in said[last])
+            said[last] = ()
+            continue
         if kind == "revise":
             for m in before:
                 said[m] = tuple(thing for thing in said[m] if own.isdisjoint(concepts(thing)))
             continue
-        last = next((m for m in before if said[m]), None)
-        if last is not None:
+        if last is not None and (kind != "replace" or said[n]):
             taken, said[last] = said[last], ()
             if kind == "reverse" and not said[n]:
                 said[n] = turned(taken, line)
+
+
+@lru_cache(maxsize=1 << 12)
+def _details(words: str) -> dict[str, str]:
+    """The details that a correction without a finding gives: "no, on the left", "I mean small"."""
+    items = [item.roles for item in load().match(tokenize(words))]
+    if any("concept" in roles for roles in items):
+        return {}
+    kinds = {"side": "laterality", "severity": "severity", "change": "change"}
+    return {field: roles[kind] for roles in items for kind, field in kinds.items() if kind in roles}
 
 
 @lru_cache(maxsize=1 << 15)
@@ -317,7 +334,7 @@ def correction(words: str) -> Correction | None:
 @cache
 def _corrections() -> tuple[tuple[Correction, re.Pattern[str]], ...]:
     spoken = {kind: _any(terms, alone=kind == "reverse") for kind, terms in load().corrections.items()}
-    kinds: tuple[Correction, ...] = ("reverse", "withdraw", "revise")
+    kinds: tuple[Correction, ...] = ("reverse", "withdraw", "replace", "revise")
     return tuple((k, re.compile(rf"\W*(?:{spoken['opening']}\W+)*{spoken[k]}", re.IGNORECASE)) for k in kinds)
 
 

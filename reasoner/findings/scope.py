@@ -28,6 +28,8 @@ _MARKS = frozenset(",;:()?-")
 _CONDITIONS = frozenset(
     ("should", "in", "if", "whether", "when", "unless", "that", "were", "had", "provided", "suppose", "assume")
 )
+#: Behind their comma something is asserted: "assuming the film is of this patient, there is ...".
+_GRANTED = frozenset(("assuming", "provided", "granted", "granting"))
 _AUXILIARY = frozenset(["is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "could"])
 #: A sentence that begins with these has its main clause behind a comma.
 _SUBORDINATE = frozenset(("although", "though", "even", "while", "whereas", "since", "because", "as", "given", "if"))
@@ -217,7 +219,7 @@ class Scopes:
             cue[0] == "negation"
             and "negator" in cue[1].roles
             and cue[1].roles.get("operator") != "lack"
-            and "reply_no" not in cue[1].roles
+            and ("reply_no" not in cue[1].roles or self.tokens[cue[1].first - 1].text in _INSIDE)
         )
 
     def _opens(self, k: int) -> bool:
@@ -278,12 +280,17 @@ class Scopes:
             return True
         if "seeming" in active[1].roles and "verb" in item.roles:  # "what looks like an effusion is ..."
             return True
+        until = active[1].roles.get("until")
+        if until and any(self.tokens[i].text == until for i in range(previous.last, item.first)):
+            return True
         comma = self.punctuation(previous.last, item.first, ",")
         if comma and "contrast" in active[1].roles and active[1].first == 0:
             return True
         if (active[0] == "negation" or not self._supposed(active)) and self._opens_clause(active[1], k):
             return True
         if active[0] == "hypothetical":
+            if comma and self.tokens[active[1].first].text in _GRANTED:
+                return True
             if self.tokens[item.first].text == "there" and self.tokens[item.first - 1].text == "and":
                 return self.tokens[active[1].first].text not in _CONDITIONS
             return "terminator" in item.roles and item.roles.keys() & {"concept", "negation_forward"} != set()

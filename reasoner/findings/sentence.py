@@ -41,6 +41,8 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     found = [*named, *framed]
     if any("exception" in mark.roles for mark in marks):
         found = _excepted(found)
+    elif named and framed:  # "the lungs are clear, though there is a nodule"
+        found = [*named, *_left(named, framed)]
     if framed:  # "enlarged, not normal": what is said outright outweighs what it leaves open
         sure = {finding.concept for finding in found if finding.status == "present"}
         found = [f for f in found if f.status != "uncertain" or f not in framed or f.concept not in sure]
@@ -53,6 +55,16 @@ def _excepted(findings: Sequence[Finding]) -> list[Finding]:
     there = {finding.concept for finding in findings if finding.status != "absent"}
     there.update(*map(ancestors, there))
     return [finding for finding in findings if finding.status != "absent" or finding.concept not in there]
+
+
+def _left(named: Sequence[Finding], framed: Sequence[Finding]) -> list[Finding]:
+    """What organs and adjectives assert, without denials of what is named as present behind them."""
+    there: dict[str, int] = {}
+    for finding in named:
+        if finding.status == "present" and finding.evidence:
+            for name in (finding.concept, *ancestors(finding.concept)):
+                there[name] = finding.evidence.start
+    return [f for f in framed if f.status != "absent" or not f.evidence or there.get(f.concept, -1) < f.evidence.start]
 
 
 class Mentions:
@@ -74,7 +86,24 @@ class Mentions:
             for said in self._answered(n, concept.name, finding):
                 for name in concept.denies if said.status == "absent" else concept.implies:
                     yield replace(said, concept=name)
-                yield said
+                yield from self._by_side(n, said)
+
+    def _by_side(self, n: int, finding: Finding) -> Iterator[Finding]:
+        """A finding on both sides, for each with its degree: "a small right and a moderate left effusion"."""
+        if finding.laterality == "bilateral" and finding.status == "present":
+            told = [
+                item for item in (self.items[k] for k in self._window(n)) if item.roles.keys() & {"side", "severity"}
+            ]
+            sides = [item for item in told if "side" in item.roles]
+            degrees = [item.roles["severity"] for item in told if "severity" in item.roles]
+            turns = ["side" in item.roles for item in told]
+            apart = sorted(item.roles["side"] for item in sides) == ["left", "right"] and len(degrees) == 2
+            if apart and turns[0] == turns[2] != turns[1]:
+                for item, degree in zip(sides, degrees, strict=True):
+                    span = self.span([item, self.items[self.at[n]]])
+                    yield replace(finding, laterality=item.roles["side"], severity=degree, evidence=span)
+                return
+        yield finding
 
     def _answered(self, n: int, concept: str, finding: Finding | None) -> Iterator[Finding]:
         """The n-th mention, and what a later clause says of it on one side: "resolved on the left, persists on the
@@ -226,7 +255,7 @@ class Mentions:
             if j > stop:
                 continue
             roles = self.items[j].roles
-            if j > k and self._denied_after(j, k):  # "on the right, not on the left"
+            if self._set_apart(j, k):
                 continue
             for kind in _KINDS & roles.keys():
                 value = roles[kind]
@@ -236,9 +265,12 @@ class Mentions:
                     used.append(self.items[j])
         return values, used
 
-    def _denied_after(self, j: int, k: int) -> bool:
+    def _set_apart(self, j: int, k: int) -> bool:
+        """Whether item j is no attribute of item k: "on the right, not on the left", "unlike the left, ..."."""
         cue = self.scopes.forward[j]
-        return cue is not None and cue[0] == "negation" and cue[1].first >= self.items[k].last
+        if cue is None or cue == self.scopes.forward[k]:
+            return False
+        return "contrast" in cue[1].roles if j < k else cue[0] == "negation" and cue[1].first >= self.items[k].last
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""
@@ -290,6 +322,8 @@ class Mentions:
         if any("verb" in roles or "terminator" in roles for roles in between):
             return False
         if self.scopes.punctuation(a.last, b.first):
+            if self.tokens[self.items[self.at[n - 1] + 1].first].text in ("no", "without"):  # "left effusion, no ..."
+                return False
             regions = {self.lexicon.concepts[item.roles["concept"]].region for item in (a, b)}
             return regions <= {*CHEST}
         return any("conjunction" in roles for roles in between)

@@ -30,21 +30,31 @@ _LINE = (
     r"\n|[^\w\s(,.;)%/&]|_|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.)]\s|[A-Z][a-z]"
     r"|[^\n]{1,45}?(?:\s[-–—=/]\s|[=-]>|→|\||:(?!\d)|\t|\?\s|\s\()|[\w ]{1,40},[\w ]{1,30}(?:\n|$)"
 )
+#: What takes back the words before it within their sentence.
+_CORRECTS = (
+    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather"
+    r"|make that|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
+)
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
 #: "subject: value". A number that opens a list item begins one. One set of characters in front lets `re` skip.
 _BREAK = re.compile(
-    r"[.!?;,|\n0-9•<](?:(?<=[.!?])(?<!\A\?)(?<![\n(]\?)[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
+    r"[.!?;,|\n0-9•<—–-](?:(?<=[.!?])(?<!\A\?)(?<![\n(]\?)[.!?]*(?=[\s)\"'<*|_]|$)|(?<=\.)(?=[A-Z][a-z])|(?<=;)"
     rf"|(?<=\n)(?:(?<=[:*_]\n)|(?=[ \t]*(?:{_LINE})))"
     r"|(?<=,)(?=\s*[{\[]?\s*(?:\"[^\"\n]{1,60}\"|[A-Za-z][A-Za-z ]{1,40}):\s)|(?<=\s\d)(?=\d?[.)] +[A-Z])"
-    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b))"
+    r"|(?<=\|)(?=[ ]*[A-Za-z][\w ]{1,40}:\s)|(?<=•)|(?<=<)(?=/?(?:br|li|tr|p|div)\b)"
+    rf"|(?<=[,—–-])(?=\s*(?:{_CORRECTS})\b))"
 )
+_CORRECTING = re.compile(rf"\s*{_CORRECTS}")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
 )
+#: These only before a small letter: "Neg. for effusion".
+_SHORT = re.compile(r"\b(?:neg|pos|poss|prob|susp|bilat|mod|approx|incl)\Z", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|[,;:/&()?]|[^\W\d_]+")
 #: "isn't" is two words, whatever its apostrophe. A dash that parts, and what stands for yes and no, are tokens.
 _SPLIT = re.compile(
+    rf"(?:\A|(?<=:[ ]))(?:[+][+]?|[−–-])(?=[ ]*(?:[,;.|\n]|$))|"
     rf"[A-Za-z]+?(?=n['’]t\b)|n['’]t\b|\[[ xX✓✔]?\]|\([+−–-]\)|[+−–-]ve\b|[☐-☒✓-✘✅❌—|]|(?<=\s)[–-]+(?=\s)"
     rf"|{_TOKEN.pattern}",
     re.IGNORECASE,
@@ -55,10 +65,12 @@ _WHOLE = {
     **dict.fromkeys(("[x]", "[✓]", "[✔]", "✓", "✔", "✅", "(+)", "+ve", "☒"), _YES),
     **dict.fromkeys(("[ ]", "[]", "✕", "✖", "✗", "✘", "❌", "(-)", "(−)", "(–)", "-ve", "−ve", "–ve"), _NO),
 }  # fmt: skip
+#: "Effusion: -"
+_SIGNS = {"+": _YES, "++": _YES, "-": _NO, "−": _NO}
 #: "It's" is "it is"; "patient's" is not.
 _PRONOUNS = frozenset(("it", "that", "there", "what", "here", "this", "he", "she", "nothing", "everything"))
 #: What only the wider pattern splits.
-_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
+_WIDER = re.compile(r"['’][ts]|[\[|]|\([+−-]\)|[+−-]ve\b|(?:\A|:[ ])[+−-]|\s[–-]|[^\x00-\u2013]", re.IGNORECASE)
 _CLOSING = re.compile(r"</[^<>\n]{1,60}>")
 #: A sentence without any break is cut here, so that everything after stays linear.
 MAX_SENTENCE = 1200
@@ -101,14 +113,16 @@ def split_sentences(text: str, start: int = 0, end: int | None = None) -> list[t
     for match in _BREAK.finditer(text, start, stop):
         at, after = match.span()
         mark = text[at]
+        if mark == "." and text[after : after + 2].strip()[:1].islower() and _SHORT.search(text, begin, at):
+            continue
         if mark == "." and _abbreviated(text[at - 9 if at - begin > 9 else max(begin - 1, 0) : at]):
             if text[begin:at].strip().isdigit():  # the number of a list item
                 begin = after
             continue
-        if after - at > 2 and text[after : after + 2].strip()[:1].islower():  # dots that lead to a value
-            continue
-        if mark == "," and ":" not in text[begin:at]:  # one subject with its value before another
-            continue
+        if after - at > 2 and text[after : after + 2].strip()[:1].islower() and not _CORRECTING.match(text, after):
+            continue  # dots that lead to a value
+        if mark == "," and ":" not in text[begin:at] and not _CORRECTING.match(text, after):
+            continue  # no subject with its value before another
         if mark.isdigit() or mark in "•<":
             after = at
         _append(spans, text, begin, after)
@@ -153,8 +167,13 @@ def tokenize(text: str) -> list[Token]:
         return [Token(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
     found = [(m.group().lower(), m.start(), m.end()) for m in _SPLIT.finditer(text)]
     tokens = [Token(_WHOLE.get(word, word), start, end) for word, start, end in found]
-    for n in range(1, len(tokens)):
-        word, start, end = tokens[n]
-        if word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
+    for n, (word, start, end) in enumerate(tokens):
+        if (
+            word in _SIGNS
+            and (n == 0 or tokens[n - 1].text == ":")
+            and text[end : end + 2].strip()[:1] in ("", *",;.|:")
+        ):
+            tokens[n] = Token(_SIGNS[word], start, end)
+        if n and word == "s" and text[start - 1] in "'’" and tokens[n - 1].text in _PRONOUNS:
             tokens[n] = Token("is", start, end)
     return tokens

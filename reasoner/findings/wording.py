@@ -62,6 +62,8 @@ def _words(sentence: str) -> Iterator[Word]:
 def _labels(item: Term) -> tuple[str, ...]:
     """The classes of a term of the lexicon."""
     roles = item.roles
+    if roles.get("operator") == "unreal":
+        return ("{unreal}",)
     if "concept" in roles:
         return ("{finding}",)
     if "anatomy" in roles:

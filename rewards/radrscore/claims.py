@@ -11,6 +11,7 @@ from itertools import product
 from typing import NamedTuple
 
 from reasoner.findings import ancestors, region
+from reasoner.findings.lexicon import implied
 from reasoner.schema import Finding, Status
 from rewards.radrscore.details import further_details, vaguer, written
 
@@ -97,14 +98,17 @@ def read_claims(text: str, findings: Iterable[Finding]) -> tuple[Claim, ...]:
     """Findings of `text`, grouped by the words that make them, in the order of the text."""
     findings = tuple(findings)
     more = further_details(text, findings)
-    groups: dict[tuple[int, int, str], list[Fact]] = {}
+    groups: dict[tuple[int, int, str, str], list[Fact]] = {}
+    # A hydropneumothorax is two claims: there is an effusion, and there is a pneumothorax.
+    twofold = {f.evidence for f in findings if f.status != "absent" and len(implied(f.concept)) > 1}
     for n, finding in enumerate(findings):
         span = finding.evidence
-        if span is not None:
+        if span is not None and not (span in twofold and len(implied(finding.concept)) > 1):
             fact = Fact.of(finding, more.get(n, NONE))
-            groups.setdefault((span.start, span.end, finding.status), []).append(fact)
+            apart = finding.concept if span in twofold else ""
+            groups.setdefault((span.start, span.end, finding.status, apart), []).append(fact)
     claims = []
-    for (start, end, status), facts in groups.items():
+    for (start, end, status, _), facts in groups.items():
         words = text[start:end]
         alternatives = status != "absent" and len(facts) > 1 and _OR.search(words) is not None
         claims.append(Claim.of(facts, words, start, alternatives))

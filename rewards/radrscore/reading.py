@@ -11,20 +11,49 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
-from reasoner.findings.anaphora import Reply
+from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
 from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.layout import spans
-from reasoner.findings.lexicon import load
+from reasoner.findings.lexicon import ancestors, kin, load
 from reasoner.findings.replies import REACH, answer, correct, correction, fragment, read_line, speaks
 from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
+from rewards.radrscore.details import together
 
 #: A clause with a subject of its own says nothing of that of another clause.
 _OTHER = re.compile(r"(?:and|but|so|then|\W)*(?:i|we|you|one|there)\b", re.IGNORECASE)
+#: What a clause says of one of the candidates; what denies in the words of others.
+_ONLY = re.compile(r"\W*(?:(?:it is|there is|i see)\s+)?(?:only|just|solely|merely)\b", re.IGNORECASE)
+_DENIAL = re.compile(r"\b(?:no|not|without|never|absent|absence|free of|clear of|rule[sd]? out|exclude[sd]?)\b")
+_NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
+#: "X was not there in March, but is there now".
+_NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
+_STRUCK = re.compile(r"~~[^~\n]+~~")
+#: "The only abnormality is ..." takes back what was denied in general before.
+_EXCEPTED = re.compile(
+    r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE
+)
+_ITS = re.compile(
+    r"\W*(?:it|this|they|these|that|the finding|the abnormality)(?=\s+(?:is|are|has|have|measures?|lies?|remains?"
+    r"|projects?|appears?|looks?)\b(?:\W+[\w-]+){,12}\W*$)",
+    re.IGNORECASE,
+)
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
+_OTHERWISE = re.compile(
+    r"\W*(?:and\s+)?(?:otherwise|elsewhere|(?:(?:apart|aside) from|other than|beyond|besides|except for)"
+    r" (?:that|this|these|it)|for the rest|the (?:rest|remainder) of|the remaining|the other)\b",
+    re.IGNORECASE,
+)
+_POINTS = re.compile(
+    r"\W*(?:(?:and|but|so|yet|however|here|now|both)\W+)*"
+    r"(?:they|it|these|those|that|each|both)\s+(?:all\s+|both\s+|\w+ly\s+)?"
+    r"(?:is|are|appears?|looks?|remains?|seems?|does|do|shows?)\b",
+    re.IGNORECASE,
+)
 _STATUS: dict[str, Status] = {"yes": "present", "no": "absent", "maybe": "uncertain"}
 
 
@@ -42,15 +71,25 @@ class Sentence:
 
 def read_reasoning(text: str) -> list[Sentence]:
     """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
+    if "~~" in text:
+        text = _STRUCK.sub(lambda match: " " * len(match.group()), text)
     found = spans(text)
     words = [text[span.start : span.end] for span in found]
     said: list[tuple[Claim, ...]] = []
     for n, span in enumerate(found):
         said.append(() if span.topic else _stated(words[n], span.head))
-        if n and not span.topic and not words[n].endswith("?") and kind_of_heading(span.head) != "withhold":
-            first = max(n - REACH, 0)
+        first = max(n - REACH, 0)
+        if not span.topic and not words[n].endswith("?") and kind_of_heading(span.head) != "withhold":
             said[first:] = _answered_before(words[first : n + 1], said[first:], span.head)
-    correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned)
+            if n and not said[n] and not said[n - 1] and not span.head:
+                said[n] = _pointing(words[n], words[n - 1])
+        if n and said[n - 1] and not said[n] and not span.topic:
+            said[n - 1] = _filled(said[n - 1], words[n])
+        if said[n] and _EXCEPTED.search(words[n]):
+            said[first:n] = [_without(claims, said[n]) for claims in said[first:n]]
+        if n and _OTHERWISE.match(words[n]):
+            said[n] = _without(said[n], [claim for claims in said[max(n - REACH, 0) : n] for claim in claims])
+    correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned, _amended)
     return [
         Sentence(span.start, span.end, claims, line, span.head)
         for span, claims, line in zip(found, said, words, strict=True)
@@ -71,7 +110,7 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
     parts = clauses(sentence)
     plain = not any(part.frame or part.reply or part.speaks > part.start for part in parts)
     if plain or (head and not named(sentence)):
-        return _claims(sentence, head)
+        return _claims(sentence, head) or (() if head else _about_organ(sentence, parts))
     said = _read_apart(sentence, head, parts)
     for n, part in enumerate(parts):
         own = named(sentence[part.start : part.end])
@@ -80,8 +119,19 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
         elif part.outcome:
             said = _told(said, _announced(sentence, parts[: n + 1]), Reply(part.outcome), sentence)
         elif part.reply:
-            said = _told(said, _announced(sentence, parts[:n]), part.reply, sentence)
-    return said or _answered(sentence, parts)
+            now = _NOW.match(sentence, part.start, part.end) is not None
+            said = _told(said, _announced(sentence, parts[:n]), part.reply, sentence, sentence[: part.start], now)
+        elif _picks(sentence, parts, n):
+            listed = _announced(sentence, parts[:n])
+            left = (name for name in listed if name not in own and len(listed) > 1)
+            said = (*said, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in left))
+    return said or _answered(sentence, parts) or _about_organ(sentence, parts)
+
+
+def _picks(sentence: str, parts: Sequence[Clause], n: int) -> bool:
+    """Whether clause n asserts but one thing of a list of candidates: "Of X, Y and Z, only Y is seen"."""
+    one, before = parts[n], parts[n - 1] if n else parts[n]
+    return not one.void and before.frame == "topic" and _ONLY.match(sentence, one.speaks) is not None
 
 
 def _read_apart(sentence: str, head: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
@@ -122,19 +172,27 @@ def _part(parts: Sequence[Clause], at: int) -> Clause:
     return next(part for part in parts if at < part.end)
 
 
-def _told(said: Iterable[Claim], names: Sequence[str], reply: Reply, words: str) -> tuple[Claim, ...]:
-    """What is said once a clause has answered for the things named before it."""
-    about = names if reply.whose == "all" else names[:1] if reply.whose == "first" else names[1:2]
+def _told(
+    said: Iterable[Claim], names: Sequence[str], reply: Reply, words: str, told: str = "", corrects: bool = False
+) -> tuple[Claim, ...]:
+    """What is said once a clause has answered for the things named before it; `told` is what others say of them, and
+    what `corrects` may turn round what was said."""
+    about = names[MEANT[reply.whose]]
     said = tuple(said)
     before = [claim for claim in said if not claim.concepts.isdisjoint(about)]
     status = reply.status
-    denied = bool(before) and all(claim.status == "absent" for claim in before)
-    if denied and reply.turns:
-        status = "present"
+    denied = all(claim.status == "absent" for claim in before) if before else _DENIAL.search(told) is not None
+    if denied and reply.turns and status != "uncertain":
+        status = "present" if status == "absent" else "absent"
+    denied = denied and bool(before)
     repeats = denied and status == "absent" and {*about} <= {concept for claim in before for concept in claim.concepts}
-    if before and (
-        repeats or reply.side or (status == "present" and any(claim.status != "uncertain" for claim in before))
-    ):
+    stands = (
+        status == "present"
+        and reply.whose == "all"
+        and not corrects
+        and any(claim.status != "uncertain" for claim in before)
+    )
+    if before and (repeats or reply.side or stands):
         return said
     others = [name for name in names if name not in about] if reply.only else []
     taken = {*about, *others}
@@ -163,6 +221,56 @@ def _answered(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
     return tuple(Claim.of([Fact(name, said)], sentence, 0) for name in named(sentence[:cut])) if said else ()
 
 
+def _without(said: Iterable[Claim], before: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Normal statements without denials of what is asserted before them."""
+    there = {name for claim in before if claim.status != "absent" for name in claim.concepts}
+    there.update(*map(ancestors, there))
+    kept = []
+    for claim in said:
+        facts = [fact for fact in claim.facts if not (claim.general and fact.concept in there)]
+        if len(facts) == len(claim.facts):
+            kept.append(claim)
+        elif facts:
+            kept.append(Claim.of(facts, claim.words, claim.start))
+    return tuple(kept)
+
+
+def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
+    """Claims of a sentence with the details that the next one gives of the last of them: "It is on the left"."""
+    *others, claim = claims
+    pronoun = _ITS.match(words)
+    if not pronoun or claim.status != "present" or len(claim.facts) > 1:
+        return tuple(claims)
+    fact = claim.facts[0]
+    told = _claims(load().terms[fact.concept][0] + words[pronoun.end() :], "")
+    same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
+    if len(same) != 1 or len(told) > 1:
+        return tuple(claims)
+    side, severity, change = (own or new for own, new in zip(fact[2:5], same[0][2:5], strict=True))
+    finer = together(fact.details, same[0].details)[1]
+    whole = Fact(fact.concept, fact.status, side, severity, change, finer)
+    return (*others, Claim.of([whole], claim.words, claim.start))
+
+
+def _about_organ(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
+    """What a clause says of the organ that one without claims names: "..., but they are sharp"."""
+    for before, part in pairwise(parts):
+        words = " " * part.speaks + sentence[part.speaks : part.end]
+        claims = () if part.void else _pointing(words, sentence[: before.end])
+        if claims:
+            return claims
+    return ()
+
+
+def _pointing(words: str, before: str) -> tuple[Claim, ...]:
+    """The claims of a clause whose subject is a pronoun for the last organ named before it: "They are clear"."""
+    if not _POINTS.match(words):
+        return ()
+    terms = [item for item in load().match(tokenize(before)) if item.roles.get("anatomy") not in (None, "study")]
+    tokens = tokenize(before)[terms[-1].first : terms[-1].last] if terms else []
+    return _claims(words, before[tokens[0].start : tokens[-1].end]) if tokens else ()
+
+
 @lru_cache(maxsize=1 << 15)
 def claims_of(sentence: str) -> tuple[Claim, ...]:
     """What a sentence by itself claims; offsets are within it."""
@@ -188,6 +296,11 @@ def _turned(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
     return tuple(Claim.of([fact], words, 0) for fact in facts)
 
 
+def _amended(claim: Claim, details: dict[str, str], words: str) -> Claim:
+    facts = [fact._replace(**details) for fact in claim.facts]  # type: ignore[arg-type]
+    return Claim.of(facts, words, 0, claim.alternatives)
+
+
 def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], head: str) -> list[tuple[Claim, ...]]:
     """What some sentences claim once the last of them has answered for what was announced: "None is seen" for the last
     that named something, "Yes" for the one right before, which claimed nothing itself."""
@@ -196,12 +309,18 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
     parts = clauses(sentence)
     if parts and parts[-1].frame == "same":
         return [*earlier, _alike(sentence, parts, earlier, own)]
+    if not before:
+        return [*said]
     replies = [
         part.reply
         for n, part in enumerate(parts)
         if part.reply and not _announced(sentence, parts[:n]) and not _of_organs(sentence, parts[:n])
     ]
-    if correction(sentence) == "reverse" or (own and head and not _open(own, replies)):
+    if own and before[-1].endswith("?") and _NO.match(sentence):  # "Is it X? No, rather Y."
+        others = [name for name in named(before[-1]) if all(kin(name).isdisjoint(claim.concepts) for claim in own)]
+        own = (*own, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in others))
+        return [*earlier, own]
+    if (correction(sentence) == "reverse" and any(earlier)) or (own and head and not _open(own, replies)):
         return [*said]
     if not replies:
         status = None if own or earlier[-1] else _STATUS.get(answer(sentence, 1) or "")
@@ -212,7 +331,7 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
         if names:
             told = earlier[m]
             for reply in replies:
-                told = _told(told, names, reply, sentence)
+                told = _told(told, names, reply, sentence, before[m], correction(sentence) == "withdraw")
             kept = tuple(claim for claim in told if claim in earlier[m])
             if any(correction(line) in ("withdraw", "reverse") for line in before[m + 1 :]):
                 kept = earlier[m]  # it is taken back anyway
@@ -232,7 +351,7 @@ def _alike(
     """What a sentence claims that ends in "the same is true of Y": of that what was claimed last."""
     last = parts[-1]
     before = [claim for claims in (*earlier, [c for c in own if c.end <= last.start]) for claim in claims]
-    names = named(sentence[last.start : last.end])
+    names = named(sentence[last.start : last.end]) or named(sentence)
     return _told(own, names, Reply(before[-1].status), sentence) if before and names else tuple(own)
 
 
