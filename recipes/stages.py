@@ -26,7 +26,6 @@ from pydantic import Field, ValidationError
 from reasoner.errors import UserError
 from reasoner.layout import (
     ADAPTER_CONFIG,
-    BASE,
     CHECKPOINTS,
     CONFIG,
     EXPORT_CHECK,
@@ -354,11 +353,14 @@ def _journal(recipe: Recipe, stage: str) -> Path:
 
 
 def _name_base(part: Path, place: Path) -> None:
-    """Adapters name the tiny base model by its folder, which moves with them."""
+    """Adapters name the checkpoint that they were trained on by its folder, which may lie beside them and move."""
     path = part / "adapter" / ADAPTER_CONFIG
-    if (part / BASE).is_dir() and path.is_file():
+    if path.is_file():
         config = read_object(path, "train again")
-        write_whole(path, json.dumps({**config, "base_model_name_or_path": str(place / BASE)}, indent=2) + "\n")
+        base = Path(config.get("base_model_name_or_path") or "")
+        if base.is_relative_to(part):
+            moved = str(place / base.relative_to(part))
+            write_whole(path, json.dumps({**config, "base_model_name_or_path": moved}, indent=2) + "\n")
 
 
 def is_main_process() -> bool:

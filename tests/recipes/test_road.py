@@ -183,9 +183,9 @@ def test_adapters_are_merged_and_a_frozen_vision_tower_stays(road, tmp_path):
 
     (tmp_path / "data").symlink_to(road / "data")
     run(tmp_path, "sft", **{"model.lora.r": 4, "model.freeze_vision": "true", "sft.trainer.learning_rate": 0.01})
-    before, after = (load_file(tmp_path / place / "model.safetensors") for place in ("sft/base", "sft"))
+    before, after = (load_file(tmp_path / place / "model.safetensors") for place in ("sft/warm", "sft"))
     adapter = json.loads((tmp_path / "sft" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
-    assert before.keys() == after.keys() and adapter["base_model_name_or_path"] == str(tmp_path / "sft" / "base")
+    assert before.keys() == after.keys() and adapter["base_model_name_or_path"] == str(tmp_path / "sft" / "warm")
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed and all("language_model" in name or name.startswith("model.layers") for name in changed), changed
 
