@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reasoner.findings.data import read_data, verb_forms
 from reasoner.findings.text import Token, tokenize
@@ -190,6 +190,19 @@ def _discourse(data: dict[str, Any]) -> dict[str, Any]:
         "corrections": {kind: tuple(words) for kind, words in data["corrections"].items()},
         "operators": data["operators"],
     }
+
+
+class Matched(NamedTuple):
+    """The tokens of a text, and the longest terms of the lexicon among them."""
+
+    tokens: tuple[Token, ...]
+    terms: tuple[Term, ...]
+
+
+@lru_cache(maxsize=1 << 10)  # all that reads a sentence needs them, and one reader follows soon upon another
+def matched(text: str) -> Matched:
+    tokens = tokenize(text)
+    return Matched(tuple(tokens), tuple(load().match(tokens)))
 
 
 def _parse_claim(claim: str) -> tuple[str, Status]:

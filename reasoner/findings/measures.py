@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 from reasoner.findings.lexicon import Term
 from reasoner.findings.text import Token
@@ -17,7 +18,7 @@ _LENGTH = re.compile(
 )
 
 
-def with_sizes(sentence: str, tokens: list[Token], items: list[Term]) -> list[Term]:
+def with_sizes(sentence: str, tokens: Sequence[Token], items: Sequence[Term]) -> Sequence[Term]:
     """`items` and, in their order, one of role `size` for each length that stands between them."""
     lowered = sentence.lower()
     if not ("cm" in lowered or "mm" in lowered or "imet" in lowered):

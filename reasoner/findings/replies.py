@@ -14,9 +14,8 @@ from functools import cache, lru_cache
 from typing import Literal, TypeVar
 
 from reasoner.findings.headings import kind_of_heading
-from reasoner.findings.lexicon import Roles, kin, load
+from reasoner.findings.lexicon import Roles, kin, load, matched
 from reasoner.findings.sentence import read_sentence
-from reasoner.findings.text import tokenize
 from reasoner.schema import Evidence, Finding
 
 Answer = Literal["yes", "no", "maybe", "details"]
@@ -169,8 +168,7 @@ def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple
 @lru_cache(maxsize=1 << 14)
 def answer(words: str, most_strange: int = STRANGE) -> Answer | None:
     """What a line answers to what stands above it; None where it is no answer. So many of its words may be unknown."""
-    tokens = tokenize(words)
-    items = load().match(tokens)
+    tokens, items = matched(words)
     known = {i for item in items for i in range(item.first, item.last)}
     strange = sum(i not in known and t.text not in _FILLERS and not t.text[0].isdigit() for i, t in enumerate(tokens))
     if strange > most_strange or len(tokens) > LONG:
@@ -215,8 +213,8 @@ def subject(words: str) -> str:
     bare = words.strip(" \t*_#\"'-•–—+>{}[]():|")
     if not words.endswith("?"):
         return bare
-    items = [item for item in load().match(tokenize(bare)) if not item.roles.keys().isdisjoint(_ABOUT)]
-    tokens = tokenize(bare)
+    tokens, terms = matched(bare)
+    items = [item for item in terms if not item.roles.keys().isdisjoint(_ABOUT)]
     return bare[tokens[items[0].first].start : tokens[items[-1].last - 1].end] if items else ""
 
 
@@ -228,12 +226,12 @@ _GOVERNS = frozenset(("side", "hypothetical_forward", "hypothetical_backward", "
 
 @lru_cache(maxsize=1 << 14)
 def _roles(words: str) -> frozenset[str]:
-    return frozenset(role for item in load().match(tokenize(words)) for role in item.roles)
+    return frozenset(role for item in matched(words).terms for role in item.roles)
 
 
 @lru_cache(maxsize=1 << 14)
 def _concepts(words: str) -> frozenset[str]:
-    return frozenset(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles)
+    return frozenset(i.roles["concept"] for i in matched(words).terms if "concept" in i.roles)
 
 
 def governs(head: str) -> bool:
@@ -315,7 +313,7 @@ def correct(
 @lru_cache(maxsize=1 << 12)
 def _details(words: str) -> dict[str, str]:
     """The details that a correction without a finding gives: "no, on the left", "I mean small"."""
-    items = [item.roles for item in load().match(tokenize(words))]
+    items = [item.roles for item in matched(words).terms]
     if any("concept" in roles for roles in items):
         return {}
     kinds = {"side": "laterality", "severity": "severity", "change": "change"}

@@ -73,7 +73,7 @@ class Scopes:
     a later clause that says whether it is so, `outer[k]` what is done to the clause around it.
     """
 
-    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
+    def __init__(self, tokens: Sequence[Token], items: list[Term], marks: Sequence[Term] = ()) -> None:
         self.tokens, self.items = tokens, items
         self.lexicon = load()
         self.forward: list[Mark | None] = [None] * len(items)

@@ -9,10 +9,10 @@ from functools import lru_cache
 from reasoner.findings.clauses import settle
 from reasoner.findings.compose import compose
 from reasoner.findings.frames import ATTRIBUTES, Frames
-from reasoner.findings.lexicon import Lexicon, Term, ancestors, load
+from reasoner.findings.lexicon import Term, ancestors, load, matched
 from reasoner.findings.measures import with_sizes
 from reasoner.findings.scope import MAX_WALK, Scopes
-from reasoner.findings.text import Token, tokenize
+from reasoner.findings.text import Token
 from reasoner.schema import Evidence, Finding
 
 #: Where a side is carried from one mention to another.
@@ -29,14 +29,12 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     """The findings of one sentence; evidence offsets are within it. A question asserts nothing."""
     if sentence.endswith("?") and len(sentence) > 1:
         return ()
-    tokens = tokenize(sentence)
-    lexicon = load()
-    items = lexicon.match(tokens)
-    if not items:
+    tokens, terms = matched(sentence)
+    if not terms:
         return ()
-    items, marks = compose(tokens, with_sizes(sentence, tokens, items))
+    items, marks = compose(tokens, with_sizes(sentence, tokens, terms))
     items = settle(tokens, items, marks)
-    reader = Mentions(tokens, items, marks, lexicon)
+    reader = Mentions(tokens, items, marks)
     named, framed = list(reader.mentions()), list(Frames(reader).read())
     found = [*named, *framed]
     if any("exception" in mark.roles for mark in marks):
@@ -68,8 +66,8 @@ def _left(named: Sequence[Finding], framed: Sequence[Finding]) -> list[Finding]:
 
 
 class Mentions:
-    def __init__(self, tokens: list[Token], items: list[Term], marks: Sequence[Term], lexicon: Lexicon) -> None:
-        self.tokens, self.items, self.lexicon = tokens, items, lexicon
+    def __init__(self, tokens: Sequence[Token], items: list[Term], marks: Sequence[Term]) -> None:
+        self.tokens, self.items, self.lexicon = tokens, items, load()
         self.scopes = Scopes(tokens, items, marks)
         self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reasoner.findings.discourse_data import frames
-from reasoner.findings.lexicon import Term, load
-from reasoner.findings.text import tokenize
+from reasoner.findings.lexicon import Term, load, matched
 
 _ATTRIBUTES = frozenset(("side", "location", "severity", "change", "acuity", "hint", "size", "kind"))
 _STOPS = frozenset(",;:?-/")
@@ -36,8 +35,9 @@ def words_of(sentence: str) -> list[Word]:
 
 
 def _words(sentence: str) -> Iterator[Word]:
-    tokens = tokenize(sentence)
-    terms = {item.first: (item, labels) for item in load().match(tokens) if (labels := _labels(item))}
+    tokens, found = matched(sentence)
+    terms = {item.first: (item, labels) for item in found if (labels := _labels(item))}
+    trie, labels_of = load().trie, frames().labels_of
     mark, end, i = "", 0, 0
     while i < len(tokens):
         token = tokens[i]
@@ -51,10 +51,10 @@ def _words(sentence: str) -> Iterator[Word]:
         else:
             item, labels = terms.get(i, (None, ()))
             last = item.last if item else i + 1
-            own = frames().labels_of(token.text) if last == i + 1 or "{finding}" not in labels else (token.text,)
+            own = labels_of(token.text) if last == i + 1 or "{finding}" not in labels else (token.text,)
             end = tokens[last - 1].end
-            side = load().trie.get(token.text, {}).get("", {}).get("side")
-            text = " ".join(part.text for part in tokens[i:last])
+            side = trie.get(token.text, {}).get("", {}).get("side")
+            text = token.text if last == i + 1 else " ".join(part.text for part in tokens[i:last])
             yield Word((*own, *labels), text, token.start, end, mark, side)
             mark, i = "", last
 

@@ -18,9 +18,8 @@ from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
 from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.layout import spans
-from reasoner.findings.lexicon import ancestors, kin, load
+from reasoner.findings.lexicon import ancestors, kin, load, matched
 from reasoner.findings.replies import REACH, answer, correct, correction, fragment, read_line, speaks
-from reasoner.findings.text import tokenize
 from reasoner.schema import Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
 from rewards.radrscore.details import together
@@ -71,8 +70,8 @@ class Sentence:
 
 
 class _Line(NamedTuple):
-    """What a sentence claims by itself, and what it may do to those before it: nothing (`mute`, a question or a history),
-    answer for what they announce, take denials back (`excepts`), or speak of what they leave (`remains`)."""
+    """What a sentence claims by itself, and what it may do to those before it: answer for what they announce (never if
+    it is `mute`, a question or a history), take denials back (`excepts`), or speak of what they leave (`remains`)."""
 
     claims: tuple[Claim, ...]
     mute: bool
@@ -292,9 +291,9 @@ def _pointing(words: str, before: str) -> tuple[Claim, ...]:
     """The claims of a clause whose subject is a pronoun for the last organ named before it: "They are clear"."""
     if not _POINTS.match(words):
         return ()
-    terms = [item for item in load().match(tokenize(before)) if item.roles.get("anatomy") not in (None, "study")]
-    tokens = tokenize(before)[terms[-1].first : terms[-1].last] if terms else []
-    return _claims(words, before[tokens[0].start : tokens[-1].end]) if tokens else ()
+    tokens, terms = matched(before)
+    organ = next((term for term in reversed(terms) if term.roles.get("anatomy") not in (None, "study")), None)
+    return _claims(words, before[tokens[organ.first].start : tokens[organ.last - 1].end]) if organ else ()
 
 
 @lru_cache(maxsize=1 << 15)
@@ -395,4 +394,4 @@ def _open(claims: Sequence[Claim], replies: Sequence[Reply]) -> bool:
 @lru_cache(maxsize=1 << 15)
 def named(words: str) -> tuple[str, ...]:
     """The concepts that the words name, asserted or not."""
-    return tuple(dict.fromkeys(i.roles["concept"] for i in load().match(tokenize(words)) if "concept" in i.roles))
+    return tuple(dict.fromkeys(i.roles["concept"] for i in matched(words).terms if "concept" in i.roles))

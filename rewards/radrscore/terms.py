@@ -16,8 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reasoner.findings import kin
-from reasoner.findings.lexicon import load
-from reasoner.findings.text import tokenize
+from reasoner.findings.lexicon import matched
 from rewards.radrscore.reading import Sentence, asserts, claims_of
 
 #: What is said of a finding, rather than its name.
@@ -74,6 +73,15 @@ def _stem(word: str) -> str:
 _STEMS = frozenset({*_COMMON, *map(_stem, _COMMON), *(_stem(word) + "e" for word in _COMMON)})
 
 
+@lru_cache(maxsize=1 << 13)
+def _term(word: str) -> str:
+    """The stem of a word of substance; empty for others."""
+    if len(word) < 3 or not word[0].isalpha() or word in _STEMS:
+        return ""
+    stem = sys.intern(_stem(word))
+    return "" if stem in _STEMS else stem
+
+
 class Terms(NamedTuple):
     """The terms of one sentence: its stems, each with the concept that it helps to name, if any; those concepts, each
     with its kin; stems and concepts; pairs of neighbouring stems. Concepts are written `concept:NAME`."""
@@ -109,13 +117,13 @@ class Spoken(NamedTuple):
 def terms(sentence: str) -> Terms:
     """The terms of a sentence or heading. The organ and the adjective of a claim ("the heart is enlarged") name the
     concept it claims; those of a normal statement, which implies many, name none."""
-    tokens = tokenize(sentence)
+    tokens, found = matched(sentence)
     claims = [claim for claim in claims_of(sentence) if not claim.general] if asserts(sentence) else []
     concepts = {f"concept:{name}" for claim in claims for name in claim.concepts}
     names: dict[int, str] = {}
     cues: set[int] = set()
     spelled: dict[int, str] = {}
-    for item in load().match(tokens):
+    for item in found:
         span, at = range(item.first, item.last), tokens[item.first].start
         name: str | None = None
         if "concept" in item.roles:
@@ -135,11 +143,9 @@ def terms(sentence: str) -> Terms:
     stems: dict[str, str | None] = {}
     for i, token in enumerate(tokens):
         word = spelled.get(i) or token.text
-        if len(word) > 2 and word[0].isalpha() and i not in cues and word not in _STEMS:
-            stem = sys.intern(_stem(word))
-            if stem not in _STEMS:
-                order.append(stem)
-                stems[stem] = stems.get(stem) or names.get(i)
+        if i not in cues and (stem := _term(word)):
+            order.append(stem)
+            stems[stem] = stems.get(stem) or names.get(i)
     pairs = frozenset((min(a, b), max(a, b)) for a, b in pairwise(order) if a != b)
     named = concepts - _VAGUE
     kins = {name: kin(name.removeprefix("concept:")) for name in named}
@@ -155,6 +161,6 @@ def spoken(sentences: Sequence[Sentence]) -> Spoken:
         if sentence.claims or not sentence.words.endswith("?"):
             said = terms(sentence.words)
             states = sentence.claims or not said.concepts or asserts(sentence.words)
-            over = terms(sentence.head).single if sentence.head and sentence.claims else frozenset()
-            found.add(said.single | over if states else said.about(claimed))
+            single = said.single if states else said.about(claimed)
+            found.add(single | terms(sentence.head).single if sentence.head and sentence.claims else single)
     return Spoken(set().union(*found), found)
