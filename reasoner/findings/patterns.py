@@ -31,7 +31,7 @@ class Vocabulary:
     """Classes of words, and named patterns made of them."""
 
     def __init__(self, classes: Mapping[str, Iterable[str]], patterns: Mapping[str, Iterable[str]]) -> None:
-        """Raises ValueError for a class that does not exist."""
+        """Raises ValueError for a pattern that is empty or begins with a gap."""
         self.phrases = {name: [_words(phrase) for phrase in members] for name, members in classes.items()}
         self.labels: dict[str, tuple[str, ...]] = {}
         for name, phrases in self.phrases.items():
@@ -46,6 +46,8 @@ class Vocabulary:
                     for element in elements:
                         node = node.setdefault(element, {})
                     node.setdefault(END, name)
+        if not self.trie.keys().isdisjoint((END, *GAPS)):
+            raise ValueError("a pattern begins with a word or class")
 
     def labels_of(self, word: str) -> tuple[str, ...]:
         """The word itself and its classes."""
@@ -73,6 +75,8 @@ class Vocabulary:
     ) -> tuple[int, str] | None:
         """The longest pattern from word i on that ends before `last`: where it ends, and its name. `starts` says what
         begins at word i: CLAUSE, SENTENCE."""
+        if not starts and self.trie.keys().isdisjoint(labels[i]):
+            return None
         ends: list[tuple[int, str]] = []
         for mark in starts:
             ends += _walk(labels, i, last, self.trie.get(mark, {}), FILLED)

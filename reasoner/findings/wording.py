@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reasoner.findings.discourse_data import frames
-from reasoner.findings.lexicon import Term, load, matched
+from reasoner.findings.lexicon import Roles, Term, load, matched
 
 _ATTRIBUTES = frozenset(("side", "location", "severity", "change", "acuity", "hint", "size", "kind"))
 _STOPS = frozenset(",;:?-/")
@@ -18,7 +18,7 @@ ARROWS = frozenset(("->", "=>", "→", "...", "…"))
 class Word(NamedTuple):
     """`sentence[start:end]`, a word or a term of the lexicon, with its labels: itself and its classes.
 
-    `mark` is the punctuation before it, if any; `side` is set for "left" and the like.
+    `mark` is the punctuation before it, if any.
     """
 
     labels: tuple[str, ...]
@@ -26,7 +26,12 @@ class Word(NamedTuple):
     start: int
     end: int
     mark: str
-    side: str | None
+
+    @property
+    def side(self) -> str | None:
+        """Set for "left" and the like."""
+        roles: Roles = load().trie.get(self.text.partition(" ")[0], {}).get("", {})
+        return roles.get("side")
 
 
 def words_of(sentence: str) -> list[Word]:
@@ -37,7 +42,7 @@ def words_of(sentence: str) -> list[Word]:
 def _words(sentence: str) -> Iterator[Word]:
     tokens, found = matched(sentence)
     terms = {item.first: (item, labels) for item in found if (labels := _labels(item))}
-    trie, labels_of = load().trie, frames().labels_of
+    labels_of = frames().labels_of
     mark, end, i = "", 0, 0
     while i < len(tokens):
         token = tokens[i]
@@ -53,9 +58,8 @@ def _words(sentence: str) -> Iterator[Word]:
             last = item.last if item else i + 1
             own = labels_of(token.text) if last == i + 1 or "{finding}" not in labels else (token.text,)
             end = tokens[last - 1].end
-            side = trie.get(token.text, {}).get("", {}).get("side")
             text = token.text if last == i + 1 else " ".join(part.text for part in tokens[i:last])
-            yield Word((*own, *labels), text, token.start, end, mark, side)
+            yield Word((*own, *labels), text, token.start, end, mark)
             mark, i = "", last
 
 

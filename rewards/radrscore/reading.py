@@ -135,7 +135,7 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
     parts = clauses(sentence)
     plain = not any(part.frame or part.reply or part.speaks > part.start for part in parts)
     if plain or (head and not named(sentence)):
-        return _claims(sentence, head) or (() if head else _about_organ(sentence, parts))
+        return claims_of(sentence, head) or (() if head else _about_organ(sentence, parts))
     said = _read_apart(sentence, head, parts)
     for n, part in enumerate(parts):
         own = named(sentence[part.start : part.end])
@@ -167,9 +167,9 @@ def _read_apart(sentence: str, head: str, parts: Sequence[Clause]) -> tuple[Clai
         if not kept[n - 1].strip():  # "..., which are clear" asks nothing
             kept[n] = _RELATIVE.sub(lambda match: " " * len(match.group()), kept[n])
     blank = "".join(kept)
-    own = [_in(sentence, claim) for claim in _claims(blank, head)] if blank.strip() else []
+    own = [_in(sentence, claim) for claim in claims_of(blank, head)] if blank.strip() else []
     known = {concept for claim in own for concept in claim.concepts}
-    return (*own, *(claim for claim in _claims(sentence, head) if _shared(sentence, parts, claim, known)))
+    return (*own, *(claim for claim in claims_of(sentence, head) if _shared(sentence, parts, claim, known)))
 
 
 def _shared(sentence: str, parts: Sequence[Clause], claim: Claim, known: Collection[str]) -> bool:
@@ -267,7 +267,7 @@ def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
     if not pronoun or claim.status != "present" or len(claim.facts) > 1:
         return tuple(claims)
     fact = claim.facts[0]
-    told = _claims(load().terms[fact.concept][0] + words[pronoun.end() :], "")
+    told = claims_of(load().terms[fact.concept][0] + words[pronoun.end() :], "")
     same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
     if len(same) != 1 or len(told) > 1:
         return tuple(claims)
@@ -293,16 +293,12 @@ def _pointing(words: str, before: str) -> tuple[Claim, ...]:
         return ()
     tokens, terms = matched(before)
     organ = next((term for term in reversed(terms) if term.roles.get("anatomy") not in (None, "study")), None)
-    return _claims(words, before[tokens[organ.first].start : tokens[organ.last - 1].end]) if organ else ()
+    return claims_of(words, before[tokens[organ.first].start : tokens[organ.last - 1].end]) if organ else ()
 
 
 @lru_cache(maxsize=1 << 15)
-def claims_of(sentence: str) -> tuple[Claim, ...]:
-    """What a sentence by itself claims; offsets are within it."""
-    return _claims(sentence, "")
-
-
-def _claims(sentence: str, head: str) -> tuple[Claim, ...]:
+def claims_of(sentence: str, head: str) -> tuple[Claim, ...]:
+    """What the words of a sentence under a heading claim, be they a plan or not; offsets are within it."""
     found = read_line(sentence, head)
     doubtful = {finding.evidence for finding in found if finding.status == "uncertain"}
     # Of "atelectasis versus pneumonia" either may be so: one claim, as doubtful as its parts.

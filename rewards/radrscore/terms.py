@@ -118,7 +118,7 @@ def terms(sentence: str) -> Terms:
     """The terms of a sentence or heading. The organ and the adjective of a claim ("the heart is enlarged") name the
     concept it claims; those of a normal statement, which implies many, name none."""
     tokens, found = matched(sentence)
-    claims = [claim for claim in claims_of(sentence) if not claim.general] if asserts(sentence) else []
+    claims = [claim for claim in claims_of(sentence, "") if not claim.general] if asserts(sentence) else []
     concepts = {f"concept:{name}" for claim in claims for name in claim.concepts}
     names: dict[int, str] = {}
     cues: set[int] = set()
