@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
@@ -69,6 +70,17 @@ class Sentence:
     head: str = ""
 
 
+class _Line(NamedTuple):
+    """What a sentence claims by itself, and what it may do to those before it: nothing (`mute`, a question or a history),
+    answer for what they announce, take denials back (`excepts`), or speak of what they leave (`remains`)."""
+
+    claims: tuple[Claim, ...]
+    mute: bool
+    answers: bool
+    excepts: bool
+    remains: bool
+
+
 def read_reasoning(text: str) -> list[Sentence]:
     """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
     if "~~" in text:
@@ -77,18 +89,22 @@ def read_reasoning(text: str) -> list[Sentence]:
     words = [text[span.start : span.end] for span in found]
     said: list[tuple[Claim, ...]] = []
     for n, span in enumerate(found):
-        said.append(() if span.topic else _stated(words[n], span.head))
+        if span.topic:
+            said.append(())
+            continue
+        line = _alone(words[n], span.head)
+        said.append(line.claims)
         first = max(n - REACH, 0)
-        if not span.topic and not words[n].endswith("?") and kind_of_heading(span.head) != "withhold":
+        if line.answers or (n and not line.mute and not line.claims and not said[n - 1]):
             said[first:] = _answered_before(words[first : n + 1], said[first:], span.head)
             if n and not said[n] and not said[n - 1] and not span.head:
                 said[n] = _pointing(words[n], words[n - 1])
-        if n and said[n - 1] and not said[n] and not span.topic:
+        if n and said[n - 1] and not said[n]:
             said[n - 1] = _filled(said[n - 1], words[n])
-        if said[n] and _EXCEPTED.search(words[n]):
+        if said[n] and line.excepts:
             said[first:n] = [_without(claims, said[n]) for claims in said[first:n]]
-        if n and _OTHERWISE.match(words[n]):
-            said[n] = _without(said[n], [claim for claims in said[max(n - REACH, 0) : n] for claim in claims])
+        if n and line.remains:
+            said[n] = _without(said[n], [claim for claims in said[first:n] for claim in claims])
     correct(words, [span.head for span in found], said, lambda claim: claim.concepts, _turned, _amended)
     return [
         Sentence(span.start, span.end, claims, line, span.head)
@@ -103,8 +119,18 @@ def asserts(sentence: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 15)
+def _alone(sentence: str, head: str) -> _Line:
+    """A sentence under a heading, as far as it does not depend on the sentences before."""
+    mute = sentence.endswith("?") or kind_of_heading(head) == "withhold"
+    parts = clauses(sentence)
+    same = bool(parts) and parts[-1].frame == "same"
+    answers = not mute and (same or _NO.match(sentence) is not None or bool(_replies(sentence, parts)))
+    excepts, remains = _EXCEPTED.search(sentence) is not None, _OTHERWISE.match(sentence) is not None
+    return _Line(_stated(sentence, head), mute, answers, excepts, remains)
+
+
 def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
-    """The claims of a sentence under a heading, as far as they do not depend on the sentences before."""
+    """What a sentence under a heading claims by itself."""
     if sentence.endswith("?") or (head and fragment(sentence) and not asserts(head)):
         return ()
     parts = clauses(sentence)
@@ -311,11 +337,7 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
         return [*earlier, _alike(sentence, parts, earlier, own)]
     if not before:
         return [*said]
-    replies = [
-        part.reply
-        for n, part in enumerate(parts)
-        if part.reply and not _announced(sentence, parts[:n]) and not _of_organs(sentence, parts[:n])
-    ]
+    replies = _replies(sentence, parts)
     if own and before[-1].endswith("?") and _NO.match(sentence):  # "Is it X? No, rather Y."
         others = [name for name in named(before[-1]) if all(kin(name).isdisjoint(claim.concepts) for claim in own)]
         own = (*own, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in others))
@@ -338,6 +360,15 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
             fresh = tuple(claim for claim in told if claim not in earlier[m])
             return [*earlier[:m], kept, *earlier[m + 1 :], (*(() if head else own), *fresh)]
     return [*said]
+
+
+def _replies(sentence: str, parts: Sequence[Clause]) -> list[Reply]:
+    """What the clauses of a sentence answer for things that it does not name itself."""
+    return [
+        part.reply
+        for n, part in enumerate(parts)
+        if part.reply and not _announced(sentence, parts[:n]) and not _of_organs(sentence, parts[:n])
+    ]
 
 
 def _of_organs(sentence: str, parts: Sequence[Clause]) -> bool:
