@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from reasoner.findings import QUALITY, ancestors, region
@@ -145,7 +146,12 @@ def _anomaly(row: Mapping[str, Any], findings: Sequence[Finding], options: tuple
 
 
 def _options(options: tuple[str, ...], findings: Sequence[Finding]) -> Implied:
-    """The options that are asserted, hedged ones free."""
+    """The options that are asserted, hedged ones free. Both sides assert each, unless an option reports both."""
+    offered = [finding for reports in compiled(options).findings.values() for finding in reports]
+    if not any(finding.laterality == "bilateral" for finding in offered):
+        both = [finding for finding in findings if finding.laterality == "bilateral"]
+        sides: tuple[Laterality, ...] = ("left", "right")
+        findings = [*findings, *(replace(finding, laterality=side) for finding in both for side in sides)]
     by_status: dict[Status | None, set[str]] = {}
     for label, words in compiled(options).words.items():
         reports = () if plain_list(words) else compiled(options).findings[label]

@@ -21,6 +21,7 @@ from reasoner.runtime.disk import read_object, replacing
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from recipes.config import Prompts
+from rewards.answers.choices import compiled
 from rewards.radrscore.reading import named
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def cells(example: Example) -> tuple[Hashable, ...]:
     option, not its letter) and with the finding that is asked about; of prose only the stage."""
     if example.task in PROSE:
         return ((example.task, example.stage),)
-    letters = {option.partition(")")[0].strip(): option.partition(")")[2].strip() for option in example.options}
+    letters = compiled(tuple(example.options)).words if example.options else {}
     names = dict.fromkeys(name.strip() for name in example.answer.split(","))
     about = named(example.question) if example.task in ASKED else ()
     return tuple((example.task, about, letters.get(name, name)) for name in names)

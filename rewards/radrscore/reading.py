@@ -70,8 +70,8 @@ class Sentence:
 
 
 class _Line(NamedTuple):
-    """What a sentence claims by itself, and what it may do to those before it: answer for what they announce (never if
-    it is `mute`, a question or a history), take denials back (`excepts`), or speak of what they leave (`remains`)."""
+    """What a sentence claims by itself, and what it may do to those before it: nothing (`mute`, a question or what
+    stands under a history), answer for what they announce, except from them, or tell what they leave (`remains`)."""
 
     claims: tuple[Claim, ...]
     mute: bool

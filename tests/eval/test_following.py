@@ -153,3 +153,12 @@ def test_shares_are_of_what_can_be_told():
     }
     assert second == {"n:answer_undecidable": 1, "sum:answer_undecidable": 1}
     assert following_statistics({**claims[0], "task": "report"}) == {}
+
+
+def test_both_sides_assert_each_unless_an_option_reports_both():
+    said, each = "There are bilateral pleural effusions.", ("Left pleural effusion", "Right pleural effusion", "Edema")
+    assert follows("multiple", said, "A, B", "Which of these are present?", each) is True
+    assert follows("multiple", said, "A", "Which of these are present?", each) is False
+    assert follows("single", said, "B", "Which of these is present?", ("Edema", "Left pleural effusion")) is True
+    both = ("Left pleural effusion", "Bilateral pleural effusions", "Edema")
+    assert follows("single", said, "B", "Which of these is present?", both) is True

@@ -66,6 +66,8 @@ def test_cells_are_names_of_findings_not_letters_or_prose():
         ("multiple", (), "Edema"),
         ("multiple", (), "Fracture"),
     )
+    layouts = (["A) Edema", "B) Nodule"], ["A. Edema", "B. Nodule"], ["Edema", "Nodule"])
+    assert {cells(example(0, "single", "A", options=tuple(each))) for each in layouts} == {(("single", (), "Edema"),)}
     one, other = (cells(example(0, "binary", "Yes", question=f"Is there a {what}?")) for what in ("fracture", "nodule"))
     assert one != other
     prose = [cells(example(0, "stage", text, stage=3)) for text in ("The heart is large.", "It is not.")]
