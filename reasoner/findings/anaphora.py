@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from reasoner.findings.discourse_data import reply_words
 from reasoner.schema import Status
 
+_BARELY = frozenset(("the", "but", "just"))
 _OF_THEM = frozenset(("of", "them", "these", "those"))
 Whose = Literal["all", "first", "second", "third", "last", "first two", "last two"]
 #: The things that are meant of those named before.
@@ -42,7 +43,7 @@ def read_reply(said: Sequence[str]) -> Reply | None:
         own += ["that", "true"]
     there = {name for name, words in kinds.items() if not words.isdisjoint(own)}
     timed = "this" in own and "time" in own
-    if whose != "all" and own in ([], ["but"], ["just"], ["the"], ["the", "but"], ["but", "the"], ["just", "the"]):
+    if whose != "all" and _BARELY.issuperset(own):
         return Reply("present", whose)  # "X or Y? The latter."
     if own in ([], ["here"]) or ("elsewhere" in there and not timed) or {"only", "not"} <= {*own}:
         return None
