@@ -8,9 +8,7 @@ from reasoner.profiles import Form
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, TAGS, THINK_OPEN, parse_completion
 from rewards.registry import Score, reward
 
-_ANSWER_ALONE = re.compile(
-    rf"\s*{ANSWER_OPEN}(?!\s*{ANSWER_CLOSE})[^<]+(?:<(?!/?(?:answer|think)>)[^<]*)*{ANSWER_CLOSE}\s*"
-)
+_ANSWER_ALONE = re.compile(rf"\s*{ANSWER_OPEN}(.+){ANSWER_CLOSE}\s*", re.DOTALL)
 
 
 @reward("format", settings=("form",))
@@ -30,7 +28,9 @@ def format_reward(completion: str, *, reasoning: str | None = None, form: Form =
     if form == "plain":
         return _score(bool(completion.strip()) and not any(tag in completion for tag in TAGS), "tags, or no words")
     if form == "blocks_where_reasoned" and not (reasoning or "").strip():
-        return _score(bool(_ANSWER_ALONE.fullmatch(completion)), "not one answer block alone")
+        block = _ANSWER_ALONE.fullmatch(completion)
+        words = block.group(1) if block else ""
+        return _score(bool(words.strip()) and not any(tag in words for tag in TAGS), "not one answer block alone")
     if parse_completion(completion).well_formed:
         return Score(1.0)
     return _score(False, _fault(completion))
