@@ -15,20 +15,21 @@ from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
 from reasoner.layout import BASE_RATES, GRPO, SFT
+from reasoner.profiles import OURS
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.stages import working
 from recipes.training import (
-    augment,
     finish,
     keep_fitting,
     lora_config,
     show_progress,
     start_tracking,
+    train_dataset,
     trainer_arguments,
 )
 from rewards.credit import PROCESS_REWARDS
@@ -144,7 +145,7 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
     model = recipe.model
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=model.min_pixels, max_pixels=model.max_pixels)
-    return keep_fitting(examples, processor, model.max_length, completions=False), processor
+    return keep_fitting(examples, processor, model, completions=False), processor
 
 
 def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
@@ -155,6 +156,9 @@ def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -
         path = folder / BASE_RATES
         (find_base_rates(given) if given else base_rates_of(examples)).write(path)
         options["skill"] = {"base_rates": str(path.resolve())}
+    form = recipe.model.prompts.form
+    if "format" in recipe.grpo.rewards and form != OURS.form:
+        options["format"] = {"form": form} | options.get("format", {})
     return options
 
 
@@ -211,7 +215,7 @@ def build_trainer(
             model=model,
             reward_funcs=bridge.functions(),
             args=args,
-            train_dataset=to_dataset(examples, completions=False, augment=augment(recipe, "grpo"), seed=recipe.seed),
+            train_dataset=train_dataset(recipe, GRPO, examples, completions=False),
             processing_class=processor,
             peft_config=lora_config(recipe),
             callbacks=[GapAlarm(), *([] if prompts is None else [KeepPrompts(prompts)])],
