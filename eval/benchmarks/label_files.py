@@ -6,6 +6,7 @@ MIMIC's metadata a picture per study, and of one-row-per-finding files the findi
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from reasoner.schema import Example
 from reasoner.sources.io.checks import is_file, official_split
 from reasoner.sources.io.collection import PROBES, Pictures
 from reasoner.sources.io.csv_rows import csv_header, read_csv
-from reasoner.sources.io.files import PACKED, canonical
+from reasoner.sources.io.files import BROKEN, PACKED, Row, canonical, decode, open_lines
 from reasoner.sources.io.json_rows import json_keys, read_json
 from rewards.answers import LIST_TASK
 
@@ -56,8 +57,8 @@ def read_labels(file: Path, images: Path | None) -> Iterator[Item | Malformed]:
 
 def table_of(file: Path) -> str:
     """The file's name without its endings."""
-    name = file.name
-    for ending in (*PACKED[1:], ".csv", ".tsv", *_JSON):
+    name = _unpacked(file)
+    for ending in (".csv", ".tsv", *_JSON):
         name = name.removesuffix(ending)
     return name
 
@@ -65,7 +66,7 @@ def table_of(file: Path) -> str:
 def read_lines(file: Path) -> Iterator[Line]:
     """The rows of a CSV or JSON file by canonical names; nothing that is in a row raises."""
     line = 0
-    for index, row in enumerate(read_json(file, _FIELDS) if _is_json(file) else read_csv(file)):
+    for index, row in enumerate(_rows(file)):
         place = _LINE.search(row.where.removeprefix(str(file)))
         line = int(place[1]) if place else line + 1
         if row.reason:
@@ -76,11 +77,38 @@ def read_lines(file: Path) -> Iterator[Line]:
             yield Line(index, line, {_column(name): cell for name, cell in row.value.items()})
 
 
+def _rows(file: Path) -> Iterator[Row]:
+    if not _is_json(file):
+        return read_csv(file)
+    return read_json(file, _FIELDS) if _unpacked(file).endswith(_JSON[0]) else _json_lines(file)
+
+
+def _json_lines(file: Path) -> Iterator[Row]:
+    """Line by line, so that a broken one spoils only itself, whatever stands in it."""
+    try:
+        with open_lines(file) as lines:
+            for number, data in enumerate(lines, 1):
+                words = decode(data)
+                if words is None:
+                    yield Row(f"{file}:{number}", None, "undecodable", "neither UTF-8 nor Windows-1252")
+                elif words.strip():
+                    try:
+                        yield Row(f"{file}:{number}", json.loads(words, strict=False))
+                    except (ValueError, RecursionError) as error:
+                        yield Row(f"{file}:{number}", None, "not JSON", str(error))
+    except BROKEN as error:
+        yield Row(str(file), None, "undecodable", f"the rest of the file cannot be read: {error}")
+
+
 def _is_json(file: Path) -> bool:
+    return _unpacked(file).endswith(_JSON)
+
+
+def _unpacked(file: Path) -> str:
     name = file.name
     for ending in PACKED[1:]:
         name = name.removesuffix(ending)
-    return name.endswith(_JSON)
+    return name
 
 
 def _items(outcomes: Iterable[Outcome], file: Path, pictures: _Finder | None) -> Iterator[Item | Malformed]:

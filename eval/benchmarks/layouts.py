@@ -168,7 +168,7 @@ def _nv_case(row: Fields) -> Case:
         labels=labels,
         solution=solution,
         outside=unknown,
-        about=about_of(row, picture or id_),
+        about=about_of(row, f"{id_} {picture}"),
         question=_said(turns, _HUMAN).replace("<image>", "").strip(),
         reasoning=written.reasoning,
         split=official_split(id_) or "",
@@ -220,10 +220,10 @@ def _findings(file: Path, lines: Iterable[Line]) -> Iterator[Outcome]:
 #: The columns by which a layout is told, and its reader; the first that fits is taken.
 LAYOUTS: tuple[tuple[tuple[str, ...], Layout], ...] = (
     (("solution",), _nv),
-    (("conversations",), _nv),
     (("image_id", "class_name"), _findings),
     (("subject_id", "study_id", "classes"), _mimic),
     (("Path", "classes"), _chexpert),
+    (("conversations",), _nv),
 )
 
 
