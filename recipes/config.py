@@ -10,7 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from eval.settings import EvalSettings
 from reasoner.errors import UserError, nearest
@@ -28,6 +36,12 @@ MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: each at most once")
+    return names
 
 
 class Growing(Section):
@@ -149,7 +163,7 @@ class Prompts(Section):
     informative: Float = Field(0.0, ge=0, le=0.95)
     """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
     nothing any more keeps 0.2 of its chance."""
-    curriculum: list[Literal["task", "length"]] = []
+    curriculum: Annotated[list[Literal["task", "length"]], AfterValidator(_distinct)] = []
     """What makes a prompt easy: its task (yes and no, then one choice, several, lists) or the length of its chain, or
     the one and within it the other; none draws from all."""
     curriculum_steps: Count = 100

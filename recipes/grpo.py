@@ -43,7 +43,15 @@ if TYPE_CHECKING:
 #: A mean gap between vLLM and trainer log-probabilities above this means that they are not the same policy: about
 #: 1e-5 is usual in float32, 1e-3 in bfloat16.
 GAP_ALARM = 0.1
-VLLM_MODES = ("colocate", "server")
+#: What TRL finds unknown only once it trains: fields of GRPOConfig -> their values.
+CHOICES = {
+    "vllm_mode": ("colocate", "server"),
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "importance_sampling_level": ("token", "sequence"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
 GAP = "sampling/sampling_logp_difference/mean"
 
 
@@ -107,8 +115,9 @@ def check(recipe: Recipe) -> GRPOConfig:
         remove_unused_columns=False,
         reward_weights=list(grpo.rewards.values()),
     )
-    if args.vllm_mode not in VLLM_MODES:
-        raise UserError(f"grpo.trainer.vllm_mode: unknown '{args.vllm_mode}'; {nearest(args.vllm_mode, VLLM_MODES)}")
+    for name, known in CHOICES.items():
+        if (value := getattr(args, name)) not in known:
+            raise UserError(f"grpo.trainer.{name}: unknown '{value}'; {nearest(str(value), known)}")
     local = args.per_device_train_batch_size * args.steps_per_generation
     if (grpo.edits.rate or grpo.prompts.refill) and args.world_size > 1 and local % args.num_generations:
         raise UserError(
