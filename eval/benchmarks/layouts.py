@@ -49,14 +49,14 @@ Fields = Mapping[str, Any]
 class Line(NamedTuple):
     """A row by canonical names, its position from 0 and its line, or what is wrong with it."""
 
-    index: int
+    position: int
     line: int
     value: Fields = {}
     problem: str = ""
 
 
 class Numbered(NamedTuple):
-    index: int
+    position: int
     line: int
     case: Case
 
@@ -75,7 +75,7 @@ def _each(build: Callable[[Fields], Case], file: Path, lines: Iterable[Line]) ->
             continue
         try:
             case = build(line.value)
-            yield Numbered(line.index, line.line, replace(case, completion=completion_of(line.value)))
+            yield Numbered(line.position, line.line, replace(case, completion=completion_of(line.value)))
         except ValueError as error:
             yield Malformed(str(file), line.line, one_line(error))
 
@@ -185,7 +185,7 @@ def _said(turns: Sequence[Mapping[str, Any]], speakers: Sequence[str]) -> str:
 class _Film:
     """What is read of a picture in a one-row-per-finding file."""
 
-    index: int
+    position: int
     line: int
     about: Mapping[str, str]
     readers: dict[str, set[str]] = field(default_factory=dict)
@@ -203,7 +203,7 @@ def _findings(file: Path, lines: Iterable[Line]) -> Iterator[Outcome]:
             row = line.value
             image, name = required(row, "image_id"), required(row, "class_name")
             completion = completion_of(row)
-            film = films.setdefault(image, _Film(line.index, line.line, about_of(row)))
+            film = films.setdefault(image, _Film(line.position, line.line, about_of(row)))
             film.readers.setdefault(word(row.get("radid"), "rad_id"), set()).add(name)
             film.completion = completion if film.completion is None else film.completion
         except ValueError as error:
@@ -214,7 +214,7 @@ def _findings(file: Path, lines: Iterable[Line]) -> Iterator[Outcome]:
     for image, film in films.items():
         labels, outside = vote([frozenset(found) for found in film.readers.values()], looked)
         case = Case(image, image, image, labels, present(labels), outside, film.about, film.completion)
-        yield Numbered(film.index, film.line, case)
+        yield Numbered(film.position, film.line, case)
 
 
 #: The columns by which a layout is told, and its reader; the first that fits is taken.
