@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eval.predictions import Decoding, fingerprint, image_paths, is_complete, write_predictions
+from reasoner.profiles import OURS, Profile
 from reasoner.runtime.terminal import stream
 from reasoner.schema import Turn
 
@@ -34,13 +35,14 @@ def generate(
     dtype: str = "auto",
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    profile: Profile = OURS,
 ) -> list[Path]:
     """Writes the jobs' prediction files; returns those that were made now, the others being complete already.
 
     The engine is built only if something is missing, and is freed before returning. Rows are `Example` fields plus
     `sample`, `completion` and its number of `tokens`, in the order of `Job.rows` with a row's samples together.
     """
-    described = {job.path: fingerprint(checkpoint, job.rows, job.decoding) for job in jobs}
+    described = {job.path: fingerprint(checkpoint, job.rows, job.decoding, profile) for job in jobs}
     missing = [job for job in jobs if not is_complete(job.path, described[job.path])]
     if not missing:
         return []
@@ -74,10 +76,17 @@ def generate(
         for start in range(0, len(job.rows), _CHUNK):
             rows = job.rows[start : start + _CHUNK]
             prompts = [
-                Prompt(row["question"], row["options"], image_paths(row, data), [*map(Turn.from_dict, row["context"])])
+                Prompt(
+                    row["question"],
+                    row["options"],
+                    image_paths(row, data),
+                    [*map(Turn.from_dict, row["context"])],
+                    row["task"],
+                    profile.reasons(row["reasoning"]),
+                )
                 for row in rows
             ]
-            inputs: Any = prompt_inputs(processor, prompts)
+            inputs: Any = prompt_inputs(processor, prompts, profile)
             outputs = engine.generate(inputs, params, use_tqdm=bar)
             completed += [
                 {**row, "sample": sample, "completion": choice.text, "tokens": len(choice.token_ids)}

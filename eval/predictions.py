@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
+from reasoner.profiles import OURS, Profile
 from reasoner.runtime.disk import replacing
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
@@ -57,12 +58,19 @@ def checkpoint_fingerprint(checkpoint: str | Path) -> list[Any]:
     return [str(checkpoint), *map(list, stats)]
 
 
-def fingerprint(checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decoding: Decoding) -> dict[str, Any]:
+def fingerprint(
+    checkpoint: str | Path, rows: Sequence[Mapping[str, Any]], decoding: Decoding, profile: Profile = OURS
+) -> dict[str, Any]:
     """Equal for two calls exactly when their prediction files would be the same."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row["id"], row["question"], row["options"], row["images"], row["context"]]).encode())
+        asked = [row["id"], row["question"], row["options"], row["images"], row["context"]]
+        if profile.name != OURS.name:  # which words all rows alike
+            asked += [row["task"], profile.reasons(row["reasoning"])]
+        digest.update(json.dumps(asked).encode())
     return {
+        # Left out for ours, so that what was made before there were profiles stays current.
+        **({"profile": profile.to_dict()} if profile.name != OURS.name else {}),
         "checkpoint": checkpoint_fingerprint(checkpoint),
         "rows": len(rows),
         "ids": digest.hexdigest(),

@@ -63,7 +63,11 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
     swapped = _held_to_others(predictions, splits)
     everything = [*predictions.values(), *trivial.values(), [other for _, other in swapped]]
     base_rates = _base_rates(data, folder)
-    scored = iter(score_rows([row for rows in everything for row in rows], base_rates, workers=subject.workers))
+    scored = iter(
+        score_rows(
+            [row for rows in everything for row in rows], base_rates, workers=subject.workers, profile=subject.profile
+        )
+    )
     rewards: dict[Cell, list[Scores]] = {
         key: [next(scored) for _ in rows] for key, rows in [*predictions.items(), *trivial.items()]
     }
@@ -156,6 +160,7 @@ def _generate(
             dtype=resolve_dtype(subject.dtype),
             min_pixels=subject.min_pixels,
             max_pixels=subject.max_pixels,
+            profile=subject.profile,
         )
         reused = [job.path.name for job in jobs if job.path not in made]
         if reused:
@@ -223,6 +228,7 @@ def _meta(
         "samples": settings.samples,
         "temperature": settings.temperature,
         "max_new_tokens": settings.max_new_tokens,
+        "profile": subject.profile.name,
         "checkpoints": dict(checkpoints),
         "splits": {
             split: {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reasoner.profiles import OURS, Profile
 from reasoner.runtime.terminal import stream
 from rewards.registry import Score
 from rewards.score import REWARDS
@@ -15,7 +16,12 @@ _CHUNK = 2000
 
 
 def score_rows(
-    rows: Sequence[Mapping[str, Any]], base_rates: Path, *, workers: int = 2, timeout_s: float = 120.0
+    rows: Sequence[Mapping[str, Any]],
+    base_rates: Path,
+    *,
+    workers: int = 2,
+    timeout_s: float = 120.0,
+    profile: Profile = OURS,
 ) -> list[dict[str, Score]]:
     """One score per reward for each row, in order; `base_rates` is a file for the reward `skill`. Equal completions of
     one example are scored once.
@@ -31,7 +37,9 @@ def score_rows(
         distinct.setdefault((row["id"], row["completion"]), dict(row))
     unique = list(distinct.values())
     scored: list[dict[str, Score]] = []
-    options = {"skill": {"base_rates": str(base_rates.resolve())}}
+    options: dict[str, dict[str, Any]] = {"skill": {"base_rates": str(base_rates.resolve())}}
+    if profile.form != OURS.form:
+        options["format"] = {"form": profile.form}
     with RewardPool(REWARDS, workers=workers, timeout_s=timeout_s, options=options, name="evaluation") as pool:
         chunks = range(0, len(unique), _CHUNK)
         for start in track(chunks, f"scoring {len(rows):,} completions", console=Console(file=stream())):

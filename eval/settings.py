@@ -13,6 +13,7 @@ from reasoner import layout
 from reasoner.errors import UserError
 from reasoner.layout import BASE, CONFIG, MODELS, SFT, TRAINED
 from reasoner.models import TINY
+from reasoner.profiles import OURS, Profile
 from reasoner.schema import Split, Task
 from reasoner.settings import Count, CountOrZero, Float, Section
 
@@ -60,6 +61,7 @@ class Run:
     dtype: str
     min_pixels: int | None
     max_pixels: int | None
+    profile: Profile = OURS
 
 
 def find_checkpoints(subject: Run, models: Sequence[str] | None) -> dict[str, str]:

@@ -23,7 +23,8 @@ from PIL import Image
 from reasoner.models.engine import vision_token_ids
 from reasoner.models.load import load_model, load_processor
 from reasoner.phantom.source import PhantomSource
-from reasoner.prompts import conversation
+from reasoner.profiles import OURS
+from reasoner.prompts import ask
 from reasoner.schema import Example
 from reasoner.training.dataset import load_examples
 
@@ -100,7 +101,7 @@ def reasoner(*command: str | Path) -> None:
 def answer(checkpoint: Path, example: Example) -> str:
     """What the model writes about the images of one example, greedily."""
     processor, model = load_processor(checkpoint), load_model(checkpoint)
-    messages = conversation(example.context, example.question, example.options, len(example.images))
+    messages = ask(example, OURS, len(example.images))
     text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     images = [Image.open(path).convert("RGB") for path in example.images]
     inputs = processor(text=[text], images=images, return_tensors="pt")

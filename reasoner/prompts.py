@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reasoner.schema import Turn
+from reasoner.schema import Example, Turn
+
+if TYPE_CHECKING:
+    from reasoner.profiles import Profile
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+#: What our models are trained to write.
+OUR_COMPLETION = f"{THINK_OPEN}{{reasoning}}{THINK_CLOSE}\n{ANSWER_OPEN}{{answer}}{ANSWER_CLOSE}"
 
 _WELL_FORMED = re.compile(r"\s*<think>(.*)</think>\s*<answer>(.*)</answer>\s*", re.DOTALL)
 
@@ -24,8 +29,8 @@ class Completion(NamedTuple):
 
 
 def format_completion(reasoning: str, answer: str) -> str:
-    """The text a model is trained to write."""
-    return f"{THINK_OPEN}{reasoning.strip()}{THINK_CLOSE}\n{ANSWER_OPEN}{answer.strip()}{ANSWER_CLOSE}"
+    """The text our models are trained to write."""
+    return OUR_COMPLETION.format(reasoning=reasoning.strip(), answer=answer.strip())
 
 
 def parse_completion(text: str) -> Completion:
@@ -54,24 +59,84 @@ def parse_completion(text: str) -> Completion:
     return Completion(reasoning.strip(), found, False)
 
 
-def user_message(question: str, options: Sequence[str], n_images: int) -> dict[str, Any]:
-    """One chat turn with `n_images` image placeholders followed by the question and its lettered options."""
-    text = "\n".join([question, *options])
-    return {"role": "user", "content": [{"type": "image"}] * n_images + [{"type": "text", "text": text}]}
+def read_answer(text: str) -> str | None:
+    """The answer of a completion: its answer block; without any answer tag the prose after the reasoning.
+
+    None where there are several blocks, one that is not closed, reasoning that does not end, or no words.
+
+    >>> read_answer("<think>Wide heart.</think> Cardiomegaly."), read_answer("<think>Wide heart. Cardiomegaly.")
+    ('Cardiomegaly.', None)
+    """
+    if ANSWER_OPEN in text or ANSWER_CLOSE in text:
+        return parse_completion(text).answer
+    _, closed, after = text.rpartition(THINK_CLOSE)
+    if not closed and THINK_OPEN in after:
+        return None
+    return after.strip() or None
 
 
-def conversation(context: Sequence[Turn], question: str, options: Sequence[str], n_images: int) -> list[dict[str, Any]]:
-    """The messages up to the model's own: earlier turns, then the question. The images stand in the first turn.
+def user_message(question: str, options: Sequence[str], n_images: int, suffix: str = "") -> dict[str, Any]:
+    """One chat turn with `n_images` image placeholders followed by the question, its lettered options, and what a
+    profile adds."""
+    text = "\n".join([question, *options]) + suffix
+    return {"role": "user", "content": [{"type": "image"}] * n_images + [_text(text)]}
 
-    Of an earlier turn the model sees the answer alone, as chat templates that drop past reasoning show it.
+
+def conversation(
+    context: Sequence[Turn],
+    question: str,
+    options: Sequence[str],
+    n_images: int,
+    profile: Profile,
+    *,
+    task: str | None = None,
+    reasoned: bool = True,
+) -> list[dict[str, Any]]:
+    """The messages up to the model's own: the profile's system turn, earlier turns, then the question.
+
+    The images stand in the first user turn; where the profile puts them where they are asked about, all but the first
+    stand in the last. Of an earlier turn the model sees the answer alone, as chat templates that drop past reasoning
+    show it.
+
+    Args:
+        task: chooses the profile's own question, if it has one.
+        reasoned: whether reasoning is asked for (`Profile.reasons`); without, the profile's suffix is left out.
     """
     messages: list[dict[str, Any]] = []
+    if profile.system:
+        messages.append({"role": "system", "content": [_text(profile.system)]})
+    late = max(0, n_images - 1) if profile.images_where_asked and context else 0
+    waiting = n_images - late
     for turn in context:
-        messages.append(user_message(turn.question, turn.options, 0 if messages else n_images))
-        answer = f"{ANSWER_OPEN}{turn.answer.strip()}{ANSWER_CLOSE}"
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-    return [*messages, user_message(question, options, 0 if messages else n_images)]
+        messages.append(user_message(turn.question, turn.options, waiting))
+        waiting = 0
+        answer = profile.turn.format(answer=turn.answer.strip())
+        messages.append({"role": "assistant", "content": [_text(answer)]})
+    asked = profile.questions.get(task or "", question)
+    return [*messages, user_message(asked, options, waiting + late, profile.suffix if reasoned else "")]
 
 
-def assistant_message(reasoning: str, answer: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": [{"type": "text", "text": format_completion(reasoning, answer)}]}
+def ask(example: Example, profile: Profile, n_images: int) -> list[dict[str, Any]]:
+    """The `conversation` of an example, with `n_images` placeholders."""
+    return conversation(
+        example.context,
+        example.question,
+        example.options,
+        n_images,
+        profile,
+        task=example.task,
+        reasoned=profile.reasons(example.reasoning),
+    )
+
+
+def assistant_message(reasoning: str, answer: str, profile: Profile) -> dict[str, Any]:
+    """What the model is taught to write, as a turn."""
+    template = profile.completion if reasoning.strip() else profile.bare
+    return {
+        "role": "assistant",
+        "content": [_text(template.format(reasoning=reasoning.strip(), answer=answer.strip()))],
+    }
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

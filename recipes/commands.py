@@ -170,6 +170,7 @@ def evaluated(recipe: Recipe) -> Run:
         dtype=model.dtype,
         min_pixels=model.min_pixels,
         max_pixels=model.max_pixels,
+        profile=model.prompts,
     )
 
 

@@ -10,11 +10,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from eval.settings import EvalSettings
 from reasoner.errors import UserError, nearest
 from reasoner.models import TINY
+from reasoner.profiles import PROFILES, Profile, ProfileName
 from reasoner.schema import Task
 from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section
 from reasoner.training.weights import TokenWeights
@@ -28,6 +38,12 @@ MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: each at most once")
+    return names
 
 
 class Growing(Section):
@@ -81,9 +97,14 @@ class Lora(Section):
     """Module names; none means the language model's linear layers."""
 
 
-class Model(Section):
-    """The policy and its image budget, the same in every stage."""
+class Model(Growing):
+    """The policy, how it is asked and its image budget, the same in every stage."""
 
+    later = ("profile",)
+
+    profile: ProfileName = "ours"
+    """How the model is asked and its answer read (docs/training.md). Gives the image budget and the token limits that
+    the recipe leaves out."""
     base: str = TINY
     """`tiny` builds a small Qwen2.5-VL on the spot; else a Hub id or the folder of a Qwen-VL checkpoint."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -102,6 +123,11 @@ class Model(Section):
     """Longest row in tokens, images included; longer ones are left out and counted, never cut."""
     options: Options = {}
     """Sizes of the `tiny` model (arguments of `reasoner.models.tiny.build`)."""
+
+    @property
+    def prompts(self) -> Profile:
+        """The profile with this image budget."""
+        return PROFILES[self.profile].within(self.min_pixels, self.max_pixels)
 
 
 class Augmentation(Section):
@@ -149,7 +175,7 @@ class Prompts(Section):
     informative: Float = Field(0.0, ge=0, le=0.95)
     """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
     nothing any more keeps 0.2 of its chance."""
-    curriculum: list[Literal["task", "length"]] = []
+    curriculum: Annotated[list[Literal["task", "length"]], AfterValidator(_distinct)] = []
     """What makes a prompt easy: its task (yes and no, then one choice, several, lists) or the length of its chain, or
     the one and within it the other; none draws from all."""
     curriculum_steps: Count = 100
@@ -239,6 +265,40 @@ class Recipe(Section):
     """Evaluation."""
     export: Export = Export()
     """Export."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_profile(cls, content: Any) -> Any:
+        """Writes the limits of the profile where the recipe gives none, so that they are settings like others."""
+        name = _at(content, "model").get("profile")
+        if not isinstance(name, str) or name not in PROFILES:
+            return content
+        profile = PROFILES[name]
+        for path, limit in (
+            ("model.min_pixels", profile.min_pixels),
+            ("model.max_pixels", profile.max_pixels),
+            ("grpo.trainer.max_completion_length", profile.max_new_tokens),
+            ("eval.max_new_tokens", profile.max_new_tokens),
+        ):
+            if limit is not None:
+                content = _with_default(content, path.split("."), limit)
+        return content
+
+
+def _at(content: Any, name: str) -> Mapping[str, Any]:
+    found = content.get(name) if isinstance(content, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _with_default(content: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of the nested mappings in which `path` holds the value, unless something stands there or on the way."""
+    if not path:
+        return value if content is None else content
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        return content
+    return {**content, path[0]: _with_default(content.get(path[0]), path[1:], value)}
 
 
 def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str, options: Sequence[str] = ()) -> None:

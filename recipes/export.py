@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reasoner.errors import UserError
 from reasoner.layout import ADAPTER_CONFIG, CONFIG, EXPORT_CHECK
 from reasoner.models.load import load_processor
-from reasoner.prompts import user_message
+from reasoner.profiles import OURS, Profile
+from reasoner.prompts import conversation
 from reasoner.runtime.disk import read_object
 from recipes import stages
 from recipes.config import Recipe
@@ -44,6 +45,13 @@ class Probe(NamedTuple):
     question: str
     options: tuple[str, ...]
     images: tuple[Image.Image, ...]
+    profile: Profile = OURS
+    task: str | None = None
+    reasoned: bool = True
+
+    def messages(self) -> list[dict[str, Any]]:
+        asked = (), self.question, self.options, len(self.images)
+        return conversation(*asked, self.profile, task=self.task, reasoned=self.reasoned)
 
 
 class Answer(NamedTuple):
@@ -148,17 +156,18 @@ def _probe(recipe: Recipe) -> Probe:
     from reasoner.pictures import read_rgb
     from reasoner.training.dataset import load_examples
 
-    data = recipe.output / "data"
+    data, profile = recipe.output / "data", recipe.model.prompts
     if any((data / "examples").glob("test-*.parquet")):
         example = load_examples(data, "test", limit=1, decode=True)[0]
-        images = tuple(map(read_rgb, example.images))
-        return Probe(example.question, example.options, images)
-    return Probe(_PROBE_QUESTION, (), (Image.linear_gradient("L").convert("RGB"),))
+        images = tuple(profile.shown(read_rgb(path)) for path in example.images)
+        reasoned = profile.reasons(example.reasoning)
+        return Probe(example.question, example.options, images, profile, example.task, reasoned)
+    image = profile.shown(Image.linear_gradient("L").convert("RGB"))
+    return Probe(_PROBE_QUESTION, (), (image,), profile, "abnormality_list")
 
 
 def _inputs(processor: ProcessorMixin, probe: Probe) -> Any:
-    message = user_message(probe.question, probe.options, len(probe.images))
-    text = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    text = processor.apply_chat_template(probe.messages(), add_generation_prompt=True, tokenize=False)
     return processor(text=[text], images=list(probe.images) or None, return_tensors="pt")
 
 
@@ -203,6 +212,7 @@ def _verify_transformers(
         "logits_max_difference": difference,
         "logits_tolerance": tolerance,
         "question": probe.question,
+        "asked": probe.messages()[-1]["content"][-1]["text"],
         "transformers_answer": answer.text,
     }
 
@@ -214,8 +224,8 @@ def _verify_vllm(output: Path, probe: Probe, answer: Answer, dtype: str) -> dict
 
     processor: Any = load_processor(output)
     engine = build_engine(output, max_images=len(probe.images), dtype=dtype)
-    message = user_message(probe.question, probe.options, len(probe.images))
-    prompt: Any = {"prompt": processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)}
+    text = processor.apply_chat_template(probe.messages(), add_generation_prompt=True, tokenize=False)
+    prompt: Any = {"prompt": text}
     asked = collapse_runs(_inputs(processor, probe)["input_ids"][0].tolist(), processor.image_token_id)
     whole: Any = {"prompt_token_ids": asked + answer.tokens}
     for row in (prompt, whole):

@@ -15,20 +15,21 @@ from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
 from reasoner.layout import BASE_RATES, GRPO, SFT
+from reasoner.profiles import OURS
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.stages import working
 from recipes.training import (
-    augment,
     finish,
     keep_fitting,
     lora_config,
     show_progress,
     start_tracking,
+    train_dataset,
     trainer_arguments,
 )
 from rewards.credit import PROCESS_REWARDS
@@ -43,7 +44,15 @@ if TYPE_CHECKING:
 #: A mean gap between vLLM and trainer log-probabilities above this means that they are not the same policy: about
 #: 1e-5 is usual in float32, 1e-3 in bfloat16.
 GAP_ALARM = 0.1
-VLLM_MODES = ("colocate", "server")
+#: What TRL finds unknown only once it trains: fields of GRPOConfig -> their values.
+CHOICES = {
+    "vllm_mode": ("colocate", "server"),
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"),
+    "scale_rewards": ("group", "batch", "none"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "importance_sampling_level": ("token", "sequence"),
+    "vllm_importance_sampling_mode": ("token_truncate", "token_mask", "sequence_truncate", "sequence_mask"),
+}
 GAP = "sampling/sampling_logp_difference/mean"
 
 
@@ -107,8 +116,9 @@ def check(recipe: Recipe) -> GRPOConfig:
         remove_unused_columns=False,
         reward_weights=list(grpo.rewards.values()),
     )
-    if args.vllm_mode not in VLLM_MODES:
-        raise UserError(f"grpo.trainer.vllm_mode: unknown '{args.vllm_mode}'; {nearest(args.vllm_mode, VLLM_MODES)}")
+    for name, known in CHOICES.items():
+        if (value := getattr(args, name)) not in known:
+            raise UserError(f"grpo.trainer.{name}: unknown '{value}'; {nearest(str(value), known)}")
     local = args.per_device_train_batch_size * args.steps_per_generation
     if (grpo.edits.rate or grpo.prompts.refill) and args.world_size > 1 and local % args.num_generations:
         raise UserError(
@@ -135,7 +145,7 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
     model = recipe.model
     examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
     processor = load_processor(start, min_pixels=model.min_pixels, max_pixels=model.max_pixels)
-    return keep_fitting(examples, processor, model.max_length, completions=False), processor
+    return keep_fitting(examples, processor, model, completions=False), processor
 
 
 def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
@@ -146,6 +156,9 @@ def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -
         path = folder / BASE_RATES
         (find_base_rates(given) if given else base_rates_of(examples)).write(path)
         options["skill"] = {"base_rates": str(path.resolve())}
+    form = recipe.model.prompts.form
+    if "format" in recipe.grpo.rewards and form != OURS.form:
+        options["format"] = {"form": form} | options.get("format", {})
     return options
 
 
@@ -202,7 +215,7 @@ def build_trainer(
             model=model,
             reward_funcs=bridge.functions(),
             args=args,
-            train_dataset=to_dataset(examples, completions=False, augment=augment(recipe, "grpo"), seed=recipe.seed),
+            train_dataset=train_dataset(recipe, GRPO, examples, completions=False),
             processing_class=processor,
             peft_config=lora_config(recipe),
             callbacks=[GapAlarm(), *([] if prompts is None else [KeepPrompts(prompts)])],

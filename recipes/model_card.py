@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import yaml
@@ -53,6 +54,8 @@ def model_card(recipe: Recipe, source: str, check: dict[str, Any], facts: Facts)
     return environment.get_template("model_card.md.j2").render(
         metadata=yaml.safe_dump(_metadata(recipe, source), sort_keys=False, allow_unicode=True).strip(),
         recipe=recipe,
+        profile=recipe.model.prompts,
+        quote=json.dumps,
         recipe_yaml=yaml.safe_dump(recipe.model_dump(mode="json", exclude=_LOCAL), sort_keys=False).strip(),
         source=source,
         check=check,

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner.layout import SFT
-from reasoner.training.dataset import load_examples, to_dataset
+from reasoner.training.dataset import load_examples
 from reasoner.training.weights import token_weights
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.stages import working
 from recipes.training import (
-    augment,
     base_checkpoint,
     finish,
     keep_fitting,
     lora_config,
     show_progress,
     start_tracking,
+    train_dataset,
     trainer_arguments,
 )
 from recipes.vision_warmup import check as check_warmup
@@ -59,7 +59,7 @@ def run(recipe: Recipe) -> Path:
     with args.main_process_first():
         base = base_checkpoint(recipe, examples)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
-    examples = keep_fitting(examples, processor, recipe.model.max_length, completions=True)
+    examples = keep_fitting(examples, processor, recipe.model, completions=True)
     resume = last_checkpoint(output)
     start = warm_up(recipe, base, examples, processor)
     model = load_model(
@@ -79,7 +79,7 @@ def run(recipe: Recipe) -> Path:
     trainer = trainer_class(
         model=model,
         args=args,
-        train_dataset=to_dataset(examples, completions=True, augment=augment(recipe, "sft"), seed=recipe.seed),
+        train_dataset=train_dataset(recipe, SFT, examples, completions=True),
         processing_class=processor,
         peft_config=lora_config(recipe),
         data_collator=collator,

@@ -13,17 +13,19 @@ from transformers import ProgressCallback
 from reasoner.errors import UserError
 from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
 from reasoner.models import TINY
-from reasoner.prompts import format_completion
+from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
 from reasoner.training.augment import Augment
+from reasoner.training.dataset import to_dataset
 from reasoner.training.lengths import fit_length
-from recipes.config import Recipe, check_trainer_args
+from recipes.config import Model, Recipe, check_trainer_args
 from recipes.stages import working
 
 if TYPE_CHECKING:
+    import datasets
     from peft import LoraConfig
     from transformers import ProcessorMixin, TrainingArguments
 
@@ -39,10 +41,11 @@ def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
     if not (folder / "processor_config.json").is_file():
         from reasoner.models import tiny
 
-        texts = ["system\nYou are a helpful assistant.\n", "user\n", "assistant\n"] * 2
+        profile = recipe.model.prompts
+        texts = [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
         for example in examples:
-            texts += ["\n".join([example.question, *example.options])]
-            texts += [format_completion(example.reasoning, example.answer)]
+            own = assistant_message(example.reasoning, example.answer, profile)
+            texts += [message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own)]
         part = folder.with_name(f"{BASE}.part")
         remove(part)
         tiny.build(part, texts, seed=recipe.seed, **recipe.model.options)
@@ -51,14 +54,15 @@ def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
 
 
 def keep_fitting(
-    examples: Sequence[Example], processor: ProcessorMixin, max_length: int, *, completions: bool
+    examples: Sequence[Example], processor: ProcessorMixin, model: Model, *, completions: bool
 ) -> list[Example]:
-    """The examples that fit `max_length` tokens, images included: prompts are never truncated, long rows are counted.
+    """The examples that fit `model.max_length` tokens, images included: prompts are never cut, long rows are counted.
 
     Raises:
         UserError: when none fits.
     """
-    kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions)
+    max_length = model.max_length
+    kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions, profile=model.prompts)
     if dropped:
         say(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
     if not kept:
@@ -66,9 +70,12 @@ def keep_fitting(
     return kept
 
 
-def augment(recipe: Recipe, stage: str) -> Augment:
-    """The stage's changes to training images."""
-    return Augment(**getattr(recipe, stage).augment.model_dump())
+def train_dataset(recipe: Recipe, stage: str, examples: Sequence[Example], *, completions: bool) -> datasets.Dataset:
+    """The examples as the stage trains on them: in the words of the recipe's profile, images changed at random."""
+    augment = Augment(**getattr(recipe, stage).augment.model_dump())
+    return to_dataset(
+        examples, completions=completions, profile=recipe.model.prompts, augment=augment, seed=recipe.seed
+    )
 
 
 def trainer_arguments(

@@ -14,11 +14,10 @@ from reasoner.errors import UserError
 from reasoner.layout import CHECKPOINTS, CONFIG, SFT, TRAINER_STATE, WARM
 from reasoner.runtime.disk import remove, swap
 from reasoner.schema import Example
-from reasoner.training.dataset import to_dataset
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint
 from recipes.stages import working
-from recipes.training import augment, show_progress, start_tracking, trainer_arguments
+from recipes.training import show_progress, start_tracking, train_dataset, trainer_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
@@ -65,7 +64,7 @@ def warm_up(recipe: Recipe, base: str, examples: Sequence[Example], processor: P
     trainer = Trainer(
         model=FindingsReader(model.model.visual, model.config.text_config.hidden_size),
         args=args,
-        train_dataset=to_dataset(studies, completions=False, augment=augment(recipe, SFT), seed=recipe.seed),
+        train_dataset=train_dataset(recipe, SFT, studies, completions=False),
         data_collator=StudyCollator(processor),
     )
     show_progress(trainer)

@@ -16,6 +16,7 @@ import torch
 from reasoner.compat.vllm import keep_weights_plain, vision_ban
 from reasoner.models.load import vision_token_ids
 from reasoner.pictures import read_rgb
+from reasoner.profiles import OURS, Profile
 from reasoner.prompts import conversation
 from reasoner.schema import Turn
 
@@ -110,17 +111,27 @@ class Prompt(NamedTuple):
     options: Sequence[str]
     images: Sequence[str | Path]
     context: Sequence[Turn] = ()
+    task: str | None = None
+    #: Whether reasoning is asked for (`Profile.reasons`).
+    reasoned: bool = True
+
+    def messages(self, profile: Profile) -> list[dict[str, Any]]:
+        """The conversation up to the model's own turn, with placeholders of the images."""
+        asked = self.context, self.question, self.options, len(self.images)
+        return conversation(*asked, profile, task=self.task, reasoned=self.reasoned)
 
 
-def prompt_inputs(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+def prompt_inputs(
+    processor: ProcessorMixin, prompts: Sequence[Prompt], profile: Profile = OURS
+) -> list[dict[str, Any]]:
     """What `llm.generate` takes: text with one placeholder per image, and the images as RGB."""
     rows = []
-    for question, options, images, context in prompts:
-        messages = conversation(context, question, options, len(images))
+    for prompt in prompts:
+        messages, images = prompt.messages(profile), prompt.images
         text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         row: dict[str, Any] = {"prompt": text}
         if images:
-            row["multi_modal_data"] = {"image": [read_rgb(path) for path in images]}
+            row["multi_modal_data"] = {"image": [profile.shown(read_rgb(path)) for path in images]}
         rows.append(row)
     return rows
 

@@ -17,7 +17,8 @@ class Augment:
     """Film curve: contrast and gamma change by a factor of up to e^film, brightness by up to a quarter of `film`;
     noise of up to a sixteenth of `film` (share of the grey range) is added."""
     geometry: float = 0.0
-    """Place: moved and scaled by up to this share of the size, turned by up to 30 degrees times it."""
+    """Place: moved, scaled and made wider or narrower by up to this share of the size, turned by up to 30 degrees times
+    it."""
 
 
 def vary(image: PIL.Image.Image, amount: Augment, seed: int) -> PIL.Image.Image:
@@ -33,13 +34,13 @@ def augmented(image: PIL.Image.Image, amount: Augment, random: np.random.Generat
     """The image in another pose and on another film, as far as `amount` allows; same size and mode (`L` or `RGB`)."""
     if amount.geometry:
         width, height = image.size
-        shift_x, shift_y, scale, turn = random.uniform(-amount.geometry, amount.geometry, 4)
-        scale, turn = 1 + scale, np.deg2rad(30 * turn)
-        cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+        shift_x, shift_y, scale, stretch, turn = random.uniform(-amount.geometry, amount.geometry, 5)
+        scale_x, scale_y, turn = (1 + scale) * (1 + stretch), 1 + scale, np.deg2rad(30 * turn)
+        cos_x, sin_x, cos_y, sin_y = (f(turn) * by for by in (scale_x, scale_y) for f in (np.cos, np.sin))
         # Output -> input coordinates, about the centre.
-        offset_x = width / 2 * (1 - cos) + height / 2 * sin + shift_x * width
-        offset_y = height / 2 * (1 - cos) - width / 2 * sin + shift_y * height
-        matrix = (cos, -sin, offset_x, sin, cos, offset_y)
+        offset_x = width / 2 * (1 - cos_x) + height / 2 * sin_x + shift_x * width
+        offset_y = height / 2 * (1 - cos_y) - width / 2 * sin_y + shift_y * height
+        matrix = (cos_x, -sin_x, offset_x, sin_y, cos_y, offset_y)
         image = image.transform(image.size, PIL.Image.Transform.AFFINE, matrix, PIL.Image.Resampling.BILINEAR)
     if amount.film:
         gamma, contrast = np.exp(random.uniform(-amount.film, amount.film, 2))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES, PictureError, picture_size, read_picture
-from reasoner.prompts import assistant_message, conversation
+from reasoner.profiles import OURS, Profile
+from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.augment import NONE, Augment, vary
@@ -123,24 +124,24 @@ def _image_path(data_dir: Path, image: Any, where: str) -> str:
 
 
 def to_dataset(
-    examples: Sequence[Example], *, completions: bool, augment: Augment = NONE, seed: int = 0
+    examples: Sequence[Example], *, completions: bool, profile: Profile = OURS, augment: Augment = NONE, seed: int = 0
 ) -> datasets.Dataset:
     """A Hugging Face data set for TRL: `prompt` (chat), `images` (RGB, decoded on access) and the reward columns.
 
     With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned; without (GRPO)
-    they stay columns that only rewards see. `augment` varies each image in one way, fixed by `seed` and its pixels:
-    all completions of a GRPO group see the same, and so does a resumed run. `_Loading` has what happens to a picture
-    that has turned bad.
+    they stay columns that only rewards see. `profile` words both and sizes the pictures. `augment` varies each image in
+    one way, fixed by `seed` and its pixels: all completions of a GRPO group see the same, and so does a resumed run.
+    `_Loading` has what happens to a picture that has turned bad.
     """
     import datasets
 
-    # Pixels are attached on access; the messages keep placeholders, which TRL fills.
+    # Pixels are attached on access. TRL puts them into the first user turn, unless the messages keep placeholders.
     columns: dict[str, list] = {
-        "prompt": [[_plain(m) for m in conversation(e.context, e.question, e.options, 0)] for e in examples],
+        "prompt": [_prompt(e, profile) for e in examples],
         "images": [list(e.images) for e in examples],
     }
     if completions:
-        columns["completion"] = [[_plain(assistant_message(e.reasoning, e.answer))] for e in examples]
+        columns["completion"] = [[_plain(assistant_message(e.reasoning, e.answer, profile))] for e in examples]
     else:
         for name in REWARD_COLUMNS:
             columns[name] = [list(v) if isinstance(v := getattr(e, name), tuple) else v for e in examples]
@@ -148,7 +149,7 @@ def to_dataset(
         # Rows of different tasks may carry different label sets: JSON keeps the Arrow schema one.
         columns["labels"] = [json.dumps(e.labels) if e.labels else None for e in examples]
     dataset = datasets.Dataset.from_dict(columns)
-    return dataset.with_transform(_Loading(dataset, augment, seed))
+    return dataset.with_transform(_Loading(dataset, profile, augment, seed))
 
 
 #: Paths of a row's pictures, and their pixels.
@@ -163,8 +164,8 @@ class _Loading:
     in all columns, and the same one each time, so that a GRPO group stays one. Each bad file is named once.
     """
 
-    def __init__(self, table: datasets.Dataset, augment: Augment, seed: int) -> None:
-        self.table, self.augment, self.seed = table, augment, seed
+    def __init__(self, table: datasets.Dataset, profile: Profile, augment: Augment, seed: int) -> None:
+        self.table, self.profile, self.augment, self.seed = table, profile, augment, seed
         self.bad: set[str] = set()
         self.instead: dict[Paths, int] = {}
 
@@ -192,7 +193,7 @@ class _Loading:
         picture = read_picture(path)  # grey ones are varied as such: a third of the work
         if self.augment != NONE:
             picture = vary(picture, self.augment, self.seed)
-        return picture.convert("RGB")
+        return self.profile.shown(picture.convert("RGB"))
 
     def _substitute(self, paths: Paths, load: Callable[[Paths], Pixels | None]) -> tuple[int, Pixels]:
         """The row that takes the place of those with `paths`, and its pictures. `UserError` when none is good."""
@@ -208,6 +209,13 @@ class _Loading:
                 self.instead[paths] = index
                 return index, pixels
         raise UserError(f"{paths[0]}: no picture of the data set can be used any more; restore them and go on")
+
+
+def _prompt(example: Example, profile: Profile) -> list[dict[str, Any]]:
+    """The messages up to the model's own, as TRL takes them."""
+    if profile.images_where_asked:
+        return ask(example, profile, len(example.images))
+    return [_plain(message) for message in ask(example, profile, 0)]
 
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:

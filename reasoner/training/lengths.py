@@ -7,12 +7,13 @@ from typing import Any
 
 from reasoner.compat.transformers import count_image_tokens
 from reasoner.pictures import picture_size
-from reasoner.prompts import assistant_message, conversation
+from reasoner.profiles import OURS, Profile
+from reasoner.prompts import ask, assistant_message
 from reasoner.schema import Example
 
 
 def fit_length(
-    examples: Sequence[Example], processor: Any, max_length: int, *, completions: bool
+    examples: Sequence[Example], processor: Any, max_length: int, *, completions: bool, profile: Profile = OURS
 ) -> tuple[list[Example], list[Example], int]:
     """Splits examples into those of at most `max_length` tokens and the longer ones; also the longest length seen.
 
@@ -20,8 +21,8 @@ def fit_length(
     """
     texts = [
         processor.apply_chat_template(
-            conversation(e.context, e.question, e.options, len(e.images))
-            + ([assistant_message(e.reasoning, e.answer)] if completions else []),
+            ask(e, profile, len(e.images))
+            + ([assistant_message(e.reasoning, e.answer, profile)] if completions else []),
             add_generation_prompt=not completions,
             tokenize=False,
         )
@@ -33,7 +34,7 @@ def fit_length(
     dropped: list[Example] = []
     for number, example in enumerate(examples):
         for path in example.images:
-            width, height = picture_size(path)
+            width, height = profile.shown_size(*picture_size(path))
             size = (height, width)
             if size not in image_tokens:
                 image_tokens[size] = count_image_tokens(processor, size)

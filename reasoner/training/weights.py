@@ -44,17 +44,23 @@ def token_weights(tokenizer: Any, completion: str, weights: TokenWeights) -> lis
 
 
 def _weighed(completion: str, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
-    """The stretches `completion[first:last]` that have a weight of their own."""
+    """The stretches `completion[first:last]` that have a weight of their own; a text without tags counts as
+    reasoning."""
     from reasoner.findings import extract_text, split_sentences  # not above: recipes are checked without the lexicon
 
-    first, last = _inside(completion, THINK_OPEN, THINK_CLOSE)
+    tagged = ANSWER_OPEN in completion
+    first, last = _inside(completion, THINK_OPEN, THINK_CLOSE) if tagged else (0, len(completion))
     for start, end in split_sentences(completion, first, last):
         yield start, start + len(completion[start:end].split(maxsplit=1)[0]), weights.openings
     for finding in extract_text(completion[first:last]):
         if finding.evidence and finding.status != "absent":
             yield first + finding.evidence.start, first + finding.evidence.end, weights.findings
-    yield *_inside(completion, ANSWER_OPEN, ANSWER_CLOSE), weights.answers
+    if tagged:
+        yield *_inside(completion, ANSWER_OPEN, ANSWER_CLOSE), weights.answers
 
 
 def _inside(completion: str, opening: str, closing: str) -> tuple[int, int]:
+    """The place of the block's words; (0, 0) where the completion has no such block."""
+    if opening not in completion:
+        return 0, 0
     return completion.index(opening) + len(opening), completion.index(closing)

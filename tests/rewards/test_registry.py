@@ -68,7 +68,7 @@ def test_a_file_may_be_loaded_again_but_not_take_a_name(user_file):
         ({"answer": 1.0}, {"answer": {"metrics": "f1"}}, "did you mean 'metric'"),
         ({"answer": 1.0}, {"length": {"words_max": 9}}, "unknown reward with options 'length'"),
         ({"answer": 1.0}, {"answer": 3}, "options of reward 'answer' must be a mapping"),
-        ({"format": 1.0}, {"format": {"x": 1}}, "unknown option of reward 'format': 'x'; known: none"),
+        ({"format": 1.0}, {"format": {"x": 1}}, "unknown option of reward 'format': 'x'; known: form"),
         (
             {"length": 1.0},
             {"length": {"margin": -1}},

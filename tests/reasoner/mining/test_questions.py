@@ -17,7 +17,8 @@ from reasoner.mining.pipeline.run import mine
 from reasoner.mining.pipeline.tables import EXAMPLE, to_table
 from reasoner.mining.questions import BUILDERS, Read, build_examples
 from reasoner.mining.verify import leak, unseeable
-from reasoner.prompts import conversation
+from reasoner.profiles import OURS
+from reasoner.prompts import ask
 from reasoner.schema import CLASSES, Example, Study
 from reasoner.sources import open_source
 from reasoner.training.dataset import load_examples, to_dataset
@@ -250,5 +251,5 @@ def test_a_trainer_can_take_the_conversation(tmp_path: Path) -> None:
 
 def test_a_question_without_context_is_one_turn() -> None:
     (row,) = [r for r in examples({"abnormality_list": 1.0}) if r.report == REPORTS[0]]
-    assert [m["role"] for m in conversation(row.context, row.question, row.options, 1)] == ["user"]
+    assert [m["role"] for m in ask(row, OURS, 1)] == ["user"]
     assert replace(row, context=()) == row
