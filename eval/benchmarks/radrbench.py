@@ -75,7 +75,7 @@ class Radrbench:
             raise UserError(f"{file}: no such file; give a JSON or JSON-lines file of questions or predictions")
         pictures = Pictures.of(str(images) if images else None, file.parent, file.parent / "images", file.parent.parent)
         habits = _Habits.of(file, pictures, given=images is not None)
-        table, seen = table_of(file), {}
+        table, seen = table_of(file), dict[str, int]()
         for index, (line, row) in enumerate(read_numbered(file, FIELDS)):
             if row.reason:
                 yield Malformed(str(file), line, one_line(f"{row.reason}: {row.detail}"))

@@ -63,10 +63,11 @@ def official(completion: str, gold: str) -> bool | None:
 def strict(example: Example, completion: str, reader: AnswerReader) -> Reading:
     """The answer reward of what `reader` takes for the answer, else of what prose without tags concludes."""
     said = reader(completion)
-    if said is None and any(tag in completion for tag in (ANSWER_OPEN, ANSWER_CLOSE)):
+    has_tags = any(tag in completion for tag in (ANSWER_OPEN, ANSWER_CLOSE))
+    if said is None and has_tags:
         return Reading(0.0, None, "not exactly one answer block")
-    if said is not None:
-        return _graded(example, said)
+    if said is not None:  # without tags a profile may take all of the prose for the answer
+        return _graded(example, said) if has_tags else _concluded(example, said)
     text = completion.rpartition(THINK_CLOSE)[2]
     if THINK_OPEN in text:
         return Reading(0.0, None, "the reasoning does not end")

@@ -17,6 +17,7 @@ from eval.benchmarks.judge import judge
 from eval.benchmarks.radrbench import TABLES, Radrbench, table_of
 from eval.benchmarks.radrbench_rules import official, strict
 from reasoner.errors import UserError
+from reasoner.profiles import PROFILES
 from reasoner.prompts import format_completion, parse_completion
 from reasoner.schema import Example
 
@@ -144,8 +145,9 @@ CASES: dict[str, tuple[bool | None, bool]] = {
 
 
 @pytest.mark.parametrize("completion", CASES)
-def test_both_rules(tmp_path: Path, completion: str) -> None:
-    grade = BENCH.grade(item(tmp_path, **ROW), completion, read_answer)
+@pytest.mark.parametrize("reader", [read_answer, PROFILES["ours"].read_answer])
+def test_both_rules(tmp_path: Path, completion: str, reader: Callable[[str], str | None]) -> None:
+    grade = BENCH.grade(item(tmp_path, **ROW), completion, reader)
     assert (grade.official, grade.strict) == CASES[completion]
     assert bool(grade.note) == (grade.official is not grade.strict) and "\n" not in grade.note
 
