@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -73,6 +74,24 @@ def ask(bodies: Sequence[dict[str, Any]], llm: Llm, cache: Path) -> list[str | N
     """
     with closing(Cache(cache)) as cached:
         return asyncio.run(_ask_all(bodies, llm, cached))
+
+
+_JSON = re.compile(r"\{.*\}", re.DOTALL)
+
+
+def json_object(reply: str) -> Any:
+    """The JSON object in a reply, whatever stands around it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    match = _JSON.search(reply)
+    if match is None:
+        raise ValueError("no JSON object")
+    try:
+        return json.loads(match.group())
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
 
 
 def remembered(body: dict[str, Any], cache: Path) -> str | None:
