@@ -191,7 +191,9 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     words = [tokens[i].text for i in range(first, last)]
     one = "one" in words  # "but a small one on the left"
     told = [term.roles for term in terms if tokens[term.first].text != "which"]
-    degree = next((roles["severity"] for roles in told if one and roles.keys() <= _DEGREE and "severity" in roles), None)
+    degree = next(
+        (roles["severity"] for roles in told if one and roles.keys() <= _DEGREE and "severity" in roles), None
+    )
     if last - first > _LONG or any(_says_more(roles) and not (one and roles.keys() <= _DEGREE) for roles in told):
         return None
     lexicon = load()
@@ -210,7 +212,12 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     if said is None or not (change or "not" in words or not lexicon.pointing.isdisjoint(words)):
         return None
     side = next((term.roles["side"] for term in terms if "side" in term.roles), None)
-    return {"answer": said, "turns": turns, "answers on": side, "answers in": degree}
+    return {
+        "answer": said,
+        "turns": turns,
+        "answers on": side,
+        "answers in": next((roles["severity"] for roles in degrees if "severity" in roles), None),
+    }
 
 
 def _says_more(roles: Roles) -> bool:

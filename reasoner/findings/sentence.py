@@ -293,10 +293,7 @@ class Mentions:
         if own == other:
             return False
         first, last = [0, *self.starts, len(self.tokens)][other : other + 2]
-        return any(
-            first <= item.first < last and not item.roles.keys().isdisjoint(_STATES)
-            for item in self.items
-        )
+        return any(first <= item.first < last and not item.roles.keys().isdisjoint(_STATES) for item in self.items)
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""

@@ -290,7 +290,7 @@ def test_what_the_judge_cannot_say_is_counted(tmp_path: Path, openai_server: Cal
 
 
 def test_the_dev_set_is_read_as_by_hand(data_dir: Path) -> None:
-    """60 completions of each kind were read by hand: prose concludes in its last paragraphs, tags say the same."""
+    """Prose concludes in its last paragraphs, as samples read by hand did; where there are tags, both rules agree."""
     file = data_dir / "radrscore_dev" / "openi_judged.jsonl"
     if not file.is_file():
         pytest.skip(f"no {file}")

@@ -1,0 +1,60 @@
+"""Each side belongs to its own clause: what is said of the left says nothing of the right."""
+
+import pytest
+
+from reasoner.findings.sentence import read_sentence
+
+CASES = [
+    ("The left lung is clear while the right lung shows an opacity.", {("lung_opacity", "present", "right")}),
+    ("While the left lung appears clear, the right lung shows an opacity.", {("lung_opacity", "present", "right")}),
+    ("The right lung shows an opacity, while the left lung is clear.", {("lung_opacity", "present", "right")}),
+    (
+        "Although the left lung is clear, there is an effusion on the right.",
+        {("pleural_effusion", "present", "right"), ("lung_opacity", "absent", "left")},
+    ),
+    (
+        "The right costophrenic angle is blunted and the left is sharp.",
+        {("costophrenic_blunting", "present", "right"), ("pleural_effusion", "absent", "left")},
+    ),
+    (
+        "The right hemidiaphragm is elevated, whereas the left is normal.",
+        {("elevated_diaphragm", "present", "right"), ("elevated_diaphragm", "absent", "left")},
+    ),
+    (
+        "The left hemidiaphragm is obscured by an effusion while the right is well seen.",
+        {("pleural_effusion", "present", "left")},
+    ),
+    ("In contrast to the left lung, the right lung shows a nodule.", {("lung_nodule", "present", "right")}),
+    (
+        "No effusion on the right, but a small one on the left.",
+        {("pleural_effusion", "absent", "right"), ("pleural_effusion", "present", "left")},
+    ),
+    # One clause, or one that says nothing of its own: the sides are its finding's.
+    ("There is opacity in the left and right lungs, which are new.", {("lung_opacity", "present", "bilateral")}),
+    ("The left lung is smaller and shows consolidation.", {("consolidation", "present", "left")}),
+    ("The left lung is clear except for an opacity at the base.", {("lung_opacity", "present", "left")}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "expected"), CASES)
+def test_a_side_stays_in_its_clause(sentence, expected):
+    found = {(f.concept, f.status, f.laterality) for f in read_sentence(sentence)}
+    assert expected <= found
+    sides = {(concept, status): side for concept, status, side in expected}
+    assert all(sides.get((concept, status), side) == side for concept, status, side in found)
+
+
+def test_a_size_of_an_organ_is_no_change():
+    changes = [
+        f.change for f in read_sentence("An increased cardiothoracic ratio is evident, pointing to cardiomegaly.")
+    ]
+    assert changes == [None]
+    assert [f.change for f in read_sentence("The opacity has increased.")] == ["worse"]
+
+
+@pytest.mark.parametrize(
+    "sentence", ["Lung markings extend to the chest wall.", "Bronchovascular markings are normal."]
+)
+def test_markings_are_no_finding_by_themselves(sentence):
+    assert not read_sentence(sentence)
+    assert [f.concept for f in read_sentence("Increased lung markings are seen.")] == ["interstitial_markings"]
