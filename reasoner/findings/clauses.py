@@ -191,10 +191,8 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     words = [tokens[i].text for i in range(first, last)]
     one = "one" in words  # "but a small one on the left"
     told = [term.roles for term in terms if tokens[term.first].text != "which"]
-    degree = next(
-        (roles["severity"] for roles in told if one and roles.keys() <= _DEGREE and "severity" in roles), None
-    )
-    if last - first > _LONG or any(_says_more(roles) and not (one and roles.keys() <= _DEGREE) for roles in told):
+    degrees = [roles for roles in told if one and roles.keys() <= _DEGREE]
+    if last - first > _LONG or any(_says_more(roles) and roles not in degrees for roles in told):
         return None
     lexicon = load()
     known = {i for term in terms for i in range(term.first, term.last)}
