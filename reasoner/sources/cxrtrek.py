@@ -46,7 +46,7 @@ class CxrtrekSource(Collection):
             keys = json_keys(path, FIELDS)
             if "data_dict" not in keys and "cxrtrek_data" not in keys:
                 require(path, keys, ("content",))
-        names = (name for path in files for row in read_json(path, FIELDS) for name in _images(_inner(row.value)))
+        names = (name for path in files for row in read_json(path, FIELDS) for name in image_names(study_of(row.value)))
         pictures = self._pictures().present(self.images, names)
         return [
             {"file": str(path), "start": start, "stop": stop, "number": number, "pictures": pictures}
@@ -71,27 +71,27 @@ class CxrtrekSource(Collection):
         return Pictures.of(self.images, base, base / "images", base / "Images", base.parent)
 
     def _study(self, entry: Any, where: str, path: Path, pictures: bool) -> Iterator[Outcome]:
-        inner = _inner(entry)
+        inner = study_of(entry)
         content = inner.get("content")
         if not isinstance(content, list) or not content:
-            yield Rejected(self.name, where, "bad row", "'content' must be a list of questions", _id(inner, where))
+            yield Rejected(self.name, where, "bad row", "'content' must be a list of questions", name_of(inner, where))
             return
-        patient, study_id = _patient(inner) or _id(inner, where), _id(inner, where)
+        patient, study_id = _patient(inner) or name_of(inner, where), name_of(inner, where)
         split = official_split(text(inner.get("split"))) or official_split(path.name) or split_of(patient)
         reports = [
-            text(item.get("answer")) for item in content if isinstance(item, dict) and _stage(item) == LAST_STAGE
+            text(item.get("answer")) for item in content if isinstance(item, dict) and stage_of(item) == LAST_STAGE
         ]
         report = reports[-1] if reports else ""
-        images = tuple(self._pictures().find(name) for name in _images(inner)) if pictures else ()
+        images = tuple(self._pictures().find(name) for name in image_names(inner)) if pictures else ()
         examples: list[Example] = []
         turns: list[tuple[int, Turn]] = []
         for number, item in enumerate(content):
-            problem = _problem(item)
+            problem = problem_of(item)
             if problem:
                 yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
                 continue
-            stage = _stage(item)
-            question, options = _question(item), tuple(texts(item.get("option_list")))
+            stage = stage_of(item)
+            question, options = question_of(item), tuple(texts(item.get("option_list")))
             shown = images[: int(get(item, "image_input_count") or len(images))]
             examples.append(
                 Example(
@@ -129,7 +129,7 @@ class CxrtrekSource(Collection):
         yield replace(checked, report=report) if isinstance(checked, Study) else checked
 
 
-def _inner(entry: Any) -> dict[str, Any]:
+def study_of(entry: Any) -> dict[str, Any]:
     """The study, from below the wrappers of training files."""
     if not isinstance(entry, dict):
         return {}
@@ -143,7 +143,7 @@ def _patient(entry: dict[str, Any]) -> str:
     return text(get(entry, "pat_id", "patient_id", "subject_id"))
 
 
-def _id(entry: dict[str, Any], where: str) -> str:
+def name_of(entry: dict[str, Any], where: str) -> str:
     """The study's identifier; the patient's is put before it where it only counts the studies of one patient."""
     study, patient = text(get(entry, "study_id", "id", "_key")), _patient(entry)
     if not study:
@@ -151,26 +151,28 @@ def _id(entry: dict[str, Any], where: str) -> str:
     return f"{patient}/{study}" if patient and _WITHIN.fullmatch(study) else study
 
 
-def _images(entry: dict[str, Any]) -> list[str]:
+def image_names(entry: dict[str, Any]) -> list[str]:
+    """The pictures' names: the current one, then the reference."""
     return texts(get(entry, "image", "images", "image_path"))
 
 
-def _stage(item: dict[str, Any]) -> int:
+def stage_of(item: dict[str, Any]) -> int:
     """The stage as a number, also from "Stage 3" or "3. Attributes"; 0 when there is none."""
     digits = re.search(r"\d+", text(item.get("stage")))
     return int(digits.group()) if digits else 0
 
 
-def _problem(item: Any) -> str:
+def problem_of(item: Any) -> str:
+    """Why an item of `content` is no question; "" where it is one."""
     if not isinstance(item, dict):
         return f"an item of 'content' must be an object, found {type(item).__name__}"
     for name in ("question", "answer"):
         if not text(item.get(name)):
             return f"'{name}' is missing or empty"
-    stage = _stage(item)
+    stage = stage_of(item)
     return "" if 1 <= stage <= LAST_STAGE else f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
 
 
-def _question(item: dict[str, Any]) -> str:
+def question_of(item: dict[str, Any]) -> str:
     """The question without placeholders of images, which the chat template sets."""
     return " ".join(_PLACEHOLDER.sub(" ", text(item["question"])).split())

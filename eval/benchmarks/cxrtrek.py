@@ -1,0 +1,160 @@
+"""CXRTrek (arXiv 2505.23143): eight stages of a read, asked as one conversation about a study.
+
+A table is a stage and a kind of question (`stage5-single-choice`). The kind decides the score: accuracy of choices,
+intersection over union of boxes, likeness of texts (`trek_scores.py`). Each question is asked after all those before
+it, with the model's own answers or with the reference ones: the difference between the two is the error that is
+carried from stage to stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
+from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, MULTI, NAMED, TEXT, kind_of, score
+from eval.bootstrap import Array
+from reasoner.errors import UserError, one_line
+from reasoner.schema import Example, Turn
+from reasoner.sources.cxrtrek import (
+    FIELDS,
+    LAST_STAGE,
+    image_names,
+    name_of,
+    problem_of,
+    question_of,
+    stage_of,
+    study_of,
+)
+from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.checks import is_file
+from reasoner.sources.io.collection import PROBES, Pictures
+from reasoner.sources.io.json_rows import read_numbered
+
+#: What a model wrote, in files of predictions.
+COMPLETION = ("completion", "pred", "prediction", "response")
+_ABOUT = {"view": ("view", "view_position"), "sex": ("sex", "gender"), "age": ("age",)}
+_F1 = {"detection_f1": BOXES, "claim_f1": DETAILED, "claim_f1_names": NAMED}
+
+
+@dataclass(frozen=True)
+class Cxrtrek:
+    """The benchmark. No number of the paper was at hand with its source, so none is `published` here."""
+
+    name: ClassVar[str] = "cxrtrek"
+    profile: ClassVar[str] = "cxrtrek"
+    published: Sequence[Published] = field(default=())
+
+    def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
+        """The questions of one JSON file of studies, with their `content`; a question may hold a completion.
+
+        Pictures that are not at hand at all are left out of the items; where the first studies' are there, or `images`
+        is given, each must be.
+
+        Raises:
+            UserError: there is no such file, or none of its first rows is a study.
+        """
+        if not is_file(str(file)):
+            raise UserError(f"{file}: no such file; give a JSON or JSON-lines file of CXRTrek's studies")
+        pictures = Pictures.of(str(images) if images else None, file.parent, file.parent / "images", file.parent.parent)
+        first = [study_of(row.value) for _, (_, row) in zip(range(PROBES), read_numbered(file, FIELDS), strict=False)]
+        if not any(isinstance(entry.get("content"), list) for entry in first):
+            raise UserError(f"{file}: no study of CXRTrek in its first rows; each needs a list 'content' of questions")
+        at_hand = pictures.present(str(images) if images else None, (n for entry in first for n in image_names(entry)))
+        return self._items(file, pictures, at_hand)
+
+    def _items(self, file: Path, pictures: Pictures, at_hand: bool) -> Iterator[Item | Malformed]:
+        index = 0
+        for line, row in read_numbered(file, FIELDS):
+            if row.reason:
+                yield Malformed(str(file), line, one_line(f"{row.reason}: {row.detail}"))
+                continue
+            entry = study_of(row.value)
+            content = entry.get("content")
+            if not isinstance(content, list) or not content:
+                yield Malformed(str(file), line, "'content' must be a list of questions")
+                index += 1
+                continue
+            named = image_names(entry)
+            shown = [pictures.find(name) for name in named] if at_hand else []
+            missing = next((name for name, path in zip(named, shown, strict=False) if not is_file(path)), None)
+            study = name_of(entry, f"{file}:{line}")
+            about = {name: words for name, keys in _ABOUT.items() if (words := text(get(entry, *keys)))}
+            turns: list[Turn] = []
+            for number, item in enumerate(content):
+                problem = problem_of(item) or (missing and f"no picture {missing}")
+                if problem:
+                    yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
+                else:
+                    found = _item(item, study, number, index, shown, turns, about, len(named))
+                    yield found
+                    turns.append(Turn(found.example.question, found.example.answer, found.example.options))
+                index += 1
+
+    def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
+        """`official` is the accuracy of closed questions: the words, or letters, of the reference. Texts have neither
+        verdict. `values`: `f1` of several choices, `iou` of boxes, `rouge_l`, `bleu`, `bertscore` of texts."""
+        kind, asked = item.gold["kind"], item.example
+        read = reader(completion)
+        scored = score(kind, read, item.gold["answer"], asked.options, asked.question)
+        note = scored.why
+        if kind in CLOSED and scored.exact is not scored.right:
+            note = f"official: {'the same' if scored.exact else 'other'} words; strict: {scored.why or 'as it is read'}"
+        return Grade(scored.exact, scored.right, read, one_line(note), scored.values, scored.counts)
+
+    def metrics(self, totals: Mapping[str, Array]) -> dict[str, Array]:
+        """`detection_f1` at an intersection over union of 0.5; `claim_f1` and `claim_f1_names` of texts."""
+        return {name: _f1(totals, kind) for name, kind in _F1.items() if f"tp:{kind}" in totals}
+
+
+def _item(
+    item: Mapping[str, Any],
+    study: str,
+    number: int,
+    index: int,
+    shown: Sequence[str],
+    turns: Sequence[Turn],
+    about: Mapping[str, str],
+    pictures: int,
+) -> Item:
+    stage, answer = stage_of(dict(item)), text(item["answer"])
+    options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
+    kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
+    count = item.get("image_input_count")
+    count = count if isinstance(count, int) and 0 <= count <= pictures else pictures
+    question = question_of(dict(item))
+    completion = get(dict(item), *COMPLETION)
+    example = Example(
+        id=f"{study}-stage{stage}-{number}",
+        study_id=study,
+        task="stage",
+        question=question,
+        answer=answer,
+        reasoning=answer if kind == TEXT else "",
+        options=() if all(option in question for option in options) else options,
+        images=tuple(shown[:count]),
+        report=answer if stage == LAST_STAGE else "",
+        stage=stage,
+        source="cxrtrek",
+        context=tuple(turns),
+    )
+    gold = {"kind": kind, "answer": ", ".join(listed) if listed and kind == MULTI else answer, "options": options}
+    return Item(
+        table=f"stage{stage}-{kind}",
+        index=index,
+        example=example,
+        conversation=study,
+        gold=gold,
+        about=about,
+        completion=completion if isinstance(completion, str) else None,
+    )
+
+
+def _f1(totals: Mapping[str, Array], kind: str) -> Array:
+    twice = 2 * totals[f"tp:{kind}"]
+    whole = twice + totals[f"fp:{kind}"] + totals[f"fn:{kind}"]
+    return np.divide(twice, whole, out=np.full_like(twice, np.nan), where=whole > 0)
