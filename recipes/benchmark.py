@@ -1,4 +1,4 @@
-"""`reasoner eval --benchmark` and `reasoner compare`: their arguments in the words of `eval`, and the table they print."""
+"""`reasoner eval --benchmark` and `reasoner compare`: arguments in the words of `eval`, and what is printed."""
 
 from __future__ import annotations
 

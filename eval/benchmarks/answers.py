@@ -149,9 +149,10 @@ def file_name(table: str) -> str:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(file, 1):  # noqa: B007 the error names it
                 yield json.loads(line)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}:{number}: damaged ({error}); delete the file and evaluate again") from error

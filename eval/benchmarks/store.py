@@ -41,7 +41,7 @@ class Store:
     """Items by position, from 0, in the order in which they were added; without what a model wrote."""
 
     def __init__(self) -> None:
-        self._file = TemporaryFile()
+        self._file = TemporaryFile()  # noqa: SIM115 closed by `close`
         self._offsets = array("Q")
         #: Table -> positions.
         self.tables: dict[str, list[int]] = defaultdict(list)

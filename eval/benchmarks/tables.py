@@ -182,7 +182,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(file, 1):  # noqa: B007 the error names it
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError("a row must be an object")
