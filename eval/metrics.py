@@ -1,9 +1,7 @@
 """Scored predictions to metrics. Pure functions; definitions in docs/evaluation.md.
 
-The abnormality list is scored over the 14 CheXpert classes as answered: `micro_f1` counts `No Finding` like any class
-and counts a name that is no class as one false positive; `micro_f1_13` leaves `No Finding` out. `macro_f1` averages
-the classes that occur in the references. An answer that cannot be read names nothing, so it misses every class.
-What the reasoning claims is counted in `eval.claims`, whether the answer follows from it in `eval.following`.
+Of the abnormality list (`eval.lists`) an answer that cannot be read names nothing, so it misses every class. What the
+reasoning claims is counted in `eval.claims`, whether the answer follows from it in `eval.following`.
 """
 
 from __future__ import annotations
@@ -17,14 +15,12 @@ import numpy as np
 from eval.bootstrap import Array, Statistics
 from eval.claims import CONFIDENT, DENIED, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
 from eval.following import following_statistics
+from eval.lists import f1, list_counts, list_metrics, ratio
 from eval.specificity import specificity_statistics
 from reasoner.prompts import parse_completion
-from reasoner.schema import CLASSES, NO_FINDING
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
 from rewards.radrscore import PARTS
 from rewards.registry import Score
-
-_UNKNOWN = "unknown"
 
 
 def gold_classes(row: Mapping[str, Any]) -> GoldList:
@@ -61,11 +57,11 @@ def statistics(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, 
 def metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
     """Totals of `statistics`, each [...], to metrics of the same shape; NaN where nothing of the kind was asked."""
     means = {
-        name.removeprefix("n:"): _ratio(totals[name.replace("n:", "sum:", 1)], count)
+        name.removeprefix("n:"): ratio(totals[name.replace("n:", "sum:", 1)], count)
         for name, count in totals.items()
         if name.startswith("n:")
     }
-    return means | _claim_metrics(totals) | (_list_metrics(totals) if "n:exact_match" in totals else {})
+    return means | _claim_metrics(totals) | (list_metrics(totals) if "n:exact_match" in totals else {})
 
 
 def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[str, float]:
@@ -98,60 +94,12 @@ def _list_statistics(row: Mapping[str, Any]) -> dict[str, float]:
     gold = gold_classes(row)
     named = gold.counted(given)
     exact = named == set(gold.classes) and not unknown
-    found = {"n:exact_match": 1.0, "sum:exact_match": float(exact), f"fp:{_UNKNOWN}": float(len(unknown))}
-    for name in CLASSES:
-        # Stored even where 0, so that every class has its column.
-        found[f"tp:{name}"] = float(name in named and name in gold.classes)
-        found[f"fp:{name}"] = float(name in named and name not in gold.classes)
-        found[f"fn:{name}"] = float(name not in named and name in gold.classes)
-    return found
+    return {"n:exact_match": 1.0, "sum:exact_match": float(exact)} | list_counts(named, gold.classes, len(unknown))
 
 
 def _claim_metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
-    f1 = {"claim_f1": DETAILED, "claim_f1_names": NAMED}
+    kinds = {"claim_f1": DETAILED, "claim_f1_names": NAMED}
     counts = {"confident_claims": CONFIDENT, "hedged_claims": HEDGED, "denied_claims": DENIED}
-    return {name: _f1(totals, [kind]) for name, kind in f1.items() if f"tp:{kind}" in totals} | {
+    return {name: f1(totals, [kind]) for name, kind in kinds.items() if f"tp:{kind}" in totals} | {
         name: totals[f"n:{kind}"] for name, kind in counts.items() if f"n:{kind}" in totals
     }
-
-
-def _list_metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
-    positives = [name for name in CLASSES if name != NO_FINDING]
-    found = {
-        "micro_f1": _f1(totals, CLASSES, unknown=True),
-        "micro_f1_13": _f1(totals, positives, unknown=True),
-        "micro_precision": _precision(totals, CLASSES),
-        "micro_recall": _ratio(_sum(totals, "tp", CLASSES), _sum(totals, "tp", CLASSES) + _sum(totals, "fn", CLASSES)),
-    }
-    per_class = {}
-    for name in CLASSES:
-        support = totals[f"tp:{name}"] + totals[f"fn:{name}"]
-        per_class[name] = np.where(support > 0, _f1(totals, [name]), np.nan)
-    found["macro_f1"] = _mean_defined(list(per_class.values()))
-    return found | {f"f1/{name}": value for name, value in per_class.items()}
-
-
-def _sum(totals: Mapping[str, Array], kind: str, names: Sequence[str]) -> Array:
-    return np.sum([totals[f"{kind}:{name}"] for name in names], axis=0)
-
-
-def _f1(totals: Mapping[str, Array], names: Sequence[str], unknown: bool = False) -> Array:
-    twice = 2 * _sum(totals, "tp", names)
-    wrong = _sum(totals, "fp", names) + _sum(totals, "fn", names) + (totals[f"fp:{_UNKNOWN}"] if unknown else 0)
-    return _ratio(twice, twice + wrong)
-
-
-def _precision(totals: Mapping[str, Array], names: Sequence[str]) -> Array:
-    right = _sum(totals, "tp", names)
-    return _ratio(right, right + _sum(totals, "fp", names) + totals[f"fp:{_UNKNOWN}"])
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    """NaN where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
-
-
-def _mean_defined(values: Sequence[Array]) -> Array:
-    stacked = np.stack(values)
-    defined = ~np.isnan(stacked)
-    return _ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0).astype(float))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -107,6 +108,24 @@ def replies(bodies: Sequence[dict[str, Any]], llm: Llm, cache: Path, reading: Re
     """
     with closing(Cache(cache)) as cached:
         return asyncio.run(_ask_all(bodies, llm, cached, reading))
+
+
+_JSON = re.compile(r"\{.*\}", re.DOTALL)
+
+
+def json_object(reply: str) -> Any:
+    """The JSON object in a reply, whatever stands around it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    match = _JSON.search(reply)
+    if match is None:
+        raise ValueError("no JSON object")
+    try:
+        return json.loads(match.group())
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
 
 
 def remembered(body: dict[str, Any], cache: Path) -> str | None:

@@ -1,10 +1,11 @@
 """`reasoner score`: existing completions in, one row of scores per completion out; no model is loaded.
 
 In: JSON lines (UTF-8, plain or `.gz`) with `completion`, `reasoning` (the reference chain) and `report`, and if at hand
-`id`, `question`, `answer`, `task`, `options`, `labels` (verified, unless `label_source` is `mined`). Out: as many JSON
-lines in the same order with `id`, `factuality`, `completeness`, `effectiveness`, `radrscore`, `answer`, `format`,
-`skill` (numbers, or null where not applicable) and `evidence` by reward. A row that cannot be read or scored gets nulls
-and an `error`, and is counted.
+`id`, `question`, `answer`, `task`, `options`, `labels` (verified, unless `label_source` is `mined`); also under the
+names of ChestX-Reasoner's files (`pred`, `reason_steps`, ...: `reasoner/sources/spellings.py`). Out: as many JSON lines
+in the same order with `id`, `factuality`, `completeness`, `effectiveness`, `radrscore`, `answer`, `format`, `skill`
+(numbers, or null where not applicable) and `evidence` by reward. A row that cannot be read or scored gets nulls and an
+`error`, and is counted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from reasoner.runtime.progress import progress
 from reasoner.runtime.terminal import say
 from reasoner.schema import LABEL_SOURCES, STATUSES
 from reasoner.sources.io.files import BROKEN, PACKED, open_bytes
+from reasoner.sources.spellings import READERS, FieldError, present, unread
 from rewards.radrscore import PARTS
 from rewards.registry import RewardError, RewardSet, Score
 from rewards.skill import find_base_rates
@@ -199,16 +201,30 @@ def read_row(line: bytes) -> tuple[Row, str]:
     if not isinstance(data, dict):
         return {}, f"a JSON object is needed, found {type(data).__name__}"
     row: Row = {**dict.fromkeys(_READ), **data}
+    respelled = _respell(row, data)
     row["options"] = row["options"] or ()
     if not isinstance(row["id"], str | int | None) and not _writable(row["id"]):
         row["id"] = None
         return row, "column 'id' cannot be repeated: it holds what JSON has no words for"
-    fault = _fault(row)
+    fault = respelled or _fault(row)
     if not fault and ("\\ud" in text or "\\uD" in text):
         fault = next((f"column '{name}' holds a lone surrogate" for name in _READ if not _writable(row[name])), "")
     if not fault and isinstance(row["answer"], str):  # some collections keep the gold answer in its tags
         row["answer"] = parse_completion(row["answer"]).answer or row["answer"]
     return row, fault
+
+
+def _respell(row: Row, data: Row) -> str:
+    """Gives a row what `data` spells otherwise, and says what is wrong with that."""
+    try:
+        for name, read in READERS.items():
+            if any(spelling != name for spelling in present(data, name)):
+                row[name] = read(data)
+    except FieldError as error:
+        return f"column {error}"
+    row["id"] = row["id"] if row["id"] is not None else data.get("item_id")
+    # Without question or answer a row is as good as any: what may be one of them is none of our business.
+    return unread(data, (*READERS, "id"), loosely=("completion", "reasoning", "report"))
 
 
 def _fault(row: Row) -> str:

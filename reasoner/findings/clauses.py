@@ -65,6 +65,13 @@ _LONG = 16
 _PREDICATE = frozenset(("verb", "hedge_forward"))
 #: What is said of a subject.
 _SAYING = frozenset(("verb", "quality", "change", "concept", "hedge_forward"))
+#: How much of it there is: "a small one".
+_DEGREE = frozenset(("severity", "quality"))
+#: What turns to something else.
+_TURNS = frozenset(("while", "whereas", "but", "although", "though", "however", "yet", ";"))
+#: What names the part that a clause is about; and that, or what comes in its place.
+_PARTS = frozenset(("side", "anatomy"))
+_DECISIVE = frozenset((*_PARTS, "verb", "concept", "quality"))
 _ACTING = frozenset(
     ("reversal_forward", "reversal_backward", "doubt_forward", "counterfactual", "elsewhere", "formerly", "known")
 )
@@ -181,11 +188,14 @@ def _answers(tokens: Sequence[Token], items: Sequence[Term], marks: Sequence[Ter
 
 def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int) -> Roles | None:
     """What a clause says of what was named before it, as the roles of an item; None if it says more, or nothing."""
-    if last - first > _LONG or any(_says_more(term.roles) for term in terms if tokens[term.first].text != "which"):
+    words = [tokens[i].text for i in range(first, last)]
+    one = "one" in words  # "but a small one on the left"
+    told = [term.roles for term in terms if tokens[term.first].text != "which"]
+    degree = next((roles["severity"] for roles in told if one and roles.keys() <= _DEGREE and "severity" in roles), None)
+    if last - first > _LONG or any(_says_more(roles) and not (one and roles.keys() <= _DEGREE) for roles in told):
         return None
     lexicon = load()
     known = {i for term in terms for i in range(term.first, term.last)}
-    words = [tokens[i].text for i in range(first, last)]
     for i, word in enumerate(words, first):
         if i not in known and word not in lexicon.existence and word not in lexicon.function and word[-2:] != "ly":
             return None
@@ -200,7 +210,7 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     if said is None or not (change or "not" in words or not lexicon.pointing.isdisjoint(words)):
         return None
     side = next((term.roles["side"] for term in terms if "side" in term.roles), None)
-    return {"answer": said, "turns": turns, "answers on": side}
+    return {"answer": said, "turns": turns, "answers on": side, "answers in": degree}
 
 
 def _says_more(roles: Roles) -> bool:
@@ -209,6 +219,32 @@ def _says_more(roles: Roles) -> bool:
     return not roles.keys().isdisjoint(_MORE) or (
         "operator" not in roles and roles.get("change", "resolved") != "resolved"
     )
+
+
+def subjects(tokens: Sequence[Token], items: Sequence[Term]) -> list[int]:
+    """The tokens at which clauses begin that say something of another part than the clause before: "the left lung is
+    clear while the right ...", "although the left is clear, there is ...", "..., and the left is sharp"."""
+    found = []
+    for i, token in enumerate(tokens):
+        turns = token.text in _TURNS or (token.text == "," and tokens[0].text in _TURNS)
+        if not turns and token.text not in _JOINTS:
+            continue
+        inside = _stretch(tokens, items, i + 1)
+        subject = next((n for n, item in enumerate(inside) if not item.roles.keys().isdisjoint(_DECISIVE)), None)
+        if subject is None or inside[subject].roles.keys().isdisjoint(_PARTS):
+            there = bool(inside) and inside[0].first == i + 1 and tokens[i + 1].text == "there"
+            if not there:
+                continue
+        elif not turns and not any("verb" in item.roles for item in inside[subject + 1 :]):
+            continue
+        found.append(i)
+    return found
+
+
+def _stretch(tokens: Sequence[Token], items: Sequence[Term], first: int) -> list[Term]:
+    """The items from token `first` to the next sign or turn."""
+    last = next((i for i in range(first, len(tokens)) if tokens[i].text in _BREAKS | _TURNS), len(tokens))
+    return [item for item in items if first <= item.first < last]
 
 
 def _around(bounds: Sequence[int], at: int) -> tuple[int, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from reasoner.findings.clauses import settle
+from reasoner.findings.clauses import settle, subjects
 from reasoner.findings.compose import compose
 from reasoner.findings.frames import ATTRIBUTES, Frames
 from reasoner.findings.lexicon import Term, ancestors, load, matched
@@ -20,6 +21,8 @@ CHEST = ("lungs", "pleura")
 _KINDS = frozenset((*ATTRIBUTES, "hint"))
 #: What stands between two mentions that are no alternatives: "an effusion, or rather a mass".
 _PARTS = frozenset(("verb", "terminator", "pseudo"))
+#: Roles of what makes a clause say something.
+_STATES = frozenset(("concept", "quality", "verb"))
 _OR = frozenset(("or", "versus", "vs"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
@@ -70,6 +73,8 @@ class Mentions:
         self.tokens, self.items, self.lexicon = tokens, items, load()
         self.scopes = Scopes(tokens, items, marks)
         self.at = [k for k, item in enumerate(items) if "concept" in item.roles]
+        #: Where clauses begin that are about another part; none where no part is named.
+        self.starts = subjects(tokens, items) if any("side" in item.roles for item in items) else []
 
     # Concepts that are named
 
@@ -114,7 +119,8 @@ class Mentions:
             return
         said = answer.roles["answer"]
         span = self.span([self.items[self.at[n]], answer])
-        other = Finding(concept, said, laterality=side, change="resolved" if said == "absent" else None, evidence=span)
+        change, degree = ("resolved", None) if said == "absent" else (None, answer.roles["answers in"])
+        other = Finding(concept, said, laterality=side, severity=degree, change=change, evidence=span)  # type: ignore[arg-type]
         if finding is not None and (
             finding.laterality not in (None, side) or (finding.status, said) == ("present", "absent")
         ):
@@ -253,9 +259,11 @@ class Mentions:
             if j > stop:
                 continue
             roles = self.items[j].roles
-            if self._set_apart(j, k):
+            if self._set_apart(j, k) or (self.starts and "side" in roles and self._elsewhere(j, k)):
                 continue
             for kind in _KINDS & roles.keys():
+                if kind == "change" and self._is_size(j, k):
+                    continue
                 value = roles[kind]
                 both = kind == "side" and not one_side and values.get(kind, value) != value
                 if kind not in values or both:
@@ -268,7 +276,27 @@ class Mentions:
         cue = self.scopes.forward[j]
         if cue is None or cue == self.scopes.forward[k]:
             return False
-        return "contrast" in cue[1].roles if j < k else cue[0] == "negation" and cue[1].first >= self.items[k].last
+        behind = j > k and cue[1].first >= self.items[k].last
+        return "contrast" in cue[1].roles if j < k else behind and (cue[0] == "negation" or "contrast" in cue[1].roles)
+
+    def _is_size(self, j: int, k: int) -> bool:
+        """Whether a word of change is a quality of an organ: "an increased cardiothoracic ratio"."""
+        if self.items[j].roles.get("quality") != "increased":
+            return False
+        organ = j + 1 < len(self.items) and "anatomy" in self.items[j + 1].roles
+        return j == k or (organ and self.items[j + 1].first == self.items[j].last)
+
+    def _elsewhere(self, j: int, k: int) -> bool:
+        """Whether item j is of another clause than item k, which says something of its own: "the left lung is clear
+        while the right ..."."""
+        own, other = (bisect_right(self.starts, self.items[n].first) for n in (k, j))
+        if own == other:
+            return False
+        first, last = [0, *self.starts, len(self.tokens)][other : other + 2]
+        return any(
+            first <= item.first < last and not item.roles.keys().isdisjoint(_STATES)
+            for item in self.items
+        )
 
     def _tip(self, n: int) -> str | None:
         """Where the device of the n-th mention ends: the first such place after it, with its distance."""

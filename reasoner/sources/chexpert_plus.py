@@ -8,7 +8,7 @@ study by `patient_report_date_order`. The collection's own split is kept (`valid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ SECTIONS = {
     "findings": ("sectionfindings",),
     "impression": ("sectionimpression",),
 }
-_STUDY = re.compile(r"(patient\w+)[/\\](study\w+)", re.IGNORECASE)
+#: The patient and the study in the path of one of CheXpert's pictures.
+STUDY = re.compile(r"(patient\w+)[/\\](study\w+)", re.IGNORECASE)
 
 
 class ChexpertPlusSource(Collection):
@@ -116,7 +117,7 @@ class ChexpertPlusSource(Collection):
             patient_id=patient,
             report=report,
             images=self._images(rows) if pictures else (),
-            views=tuple(_view(row.value) for row in rows),
+            views=tuple(view_of(row.value) for row in rows),
             prior_study_id=prior[1] if prior else None,
             prior_images=self._images(_frontal_first(studies[prior]))[:1] if prior and pictures else (),
             sections=sections,
@@ -130,12 +131,12 @@ class ChexpertPlusSource(Collection):
 
 
 def _frontal_first(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: "lateral" in _view(row.value))
+    return sorted(rows, key=lambda row: "lateral" in view_of(row.value))
 
 
 def _ids(row: dict[str, Any]) -> tuple[str, str]:
     """(patient, study); the study is "patient1/study1" as in the path, else the patient's n-th report."""
-    match = _STUDY.search(row["pathtoimage"])
+    match = STUDY.search(row["pathtoimage"])
     patient = text(row.get("deidpatientid")) or (match.group(1) if match else "")
     if match:
         return patient, f"{match.group(1)}/{match.group(2)}"
@@ -150,6 +151,7 @@ def _sections(row: dict[str, Any]) -> dict[str, str]:
     return split_headings(text(row["report"]) or text(row.get("sectionnarrative")))
 
 
-def _view(row: dict[str, Any]) -> str:
+def view_of(row: Mapping[str, Any]) -> str:
+    """The view by CheXpert's columns, canonical: `frontal ap`, `lateral`; empty where they do not tell."""
     side, beam = text(row.get("frontallateral")).lower(), text(row.get("appa")).lower()
     return f"{side} {beam}".strip() if side != "lateral" else side

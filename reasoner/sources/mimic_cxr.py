@@ -34,8 +34,10 @@ TABLES: dict[str, tuple[str, ...]] = {
     "negbio": ("subject_id", "study_id"),
 }
 _GROUP, _PATIENT, _STUDY = re.compile(r"p\d\d$"), re.compile(r"p\d{3,}$"), re.compile(r"s(\d+)\.txt(?:\.gz)?$")
-_STATUS = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
-_VIEWS = {"AP": "frontal ap", "PA": "frontal pa", "LATERAL": "lateral", "LL": "lateral"}
+#: The cells of CheXpert's labeller.
+STATUS = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
+#: MIMIC-CXR's ViewPosition -> the view, as CheXpert's columns tell it.
+VIEWS = {"AP": "frontal ap", "PA": "frontal pa", "LATERAL": "lateral", "LL": "lateral"}
 
 
 @dataclass
@@ -78,7 +80,7 @@ class MimicCxrSource(Collection):
         if not patients:
             raise UserError(f"{path}: no files/pNN/pNNNNNNNN/sNNNNNNNN.txt there; give {self.what}, reports unpacked")
         official = self._official({folder.name[1:] for folder in patients[:50]})
-        names = (self._image(s[0], s[1], d) for s, known in official.items() for d, _ in known.images)
+        names = (picture_name(s[0], s[1], d) for s, known in official.items() for d, _ in known.images)
         pictures = self._pictures().present(self.images, names)
         lists = [patients[i : i + PATIENTS] for i in range(0, len(patients), PATIENTS)]
         return [{"patients": [str(folder) for folder in part], "pictures": pictures} for part in lists]
@@ -156,18 +158,18 @@ class MimicCxrSource(Collection):
         def rows(table: str) -> Iterator[tuple[dict[str, str], _Official]]:
             path = self._table(table)
             for row in read_csv(path) if path is not None else ():
-                if row.value and (patient := _digits(row.value["subjectid"])) in patients:
-                    yield row.value, known.setdefault((patient, _digits(row.value["studyid"])), _Official())
+                if row.value and (patient := digits(row.value["subjectid"])) in patients:
+                    yield row.value, known.setdefault((patient, digits(row.value["studyid"])), _Official())
 
         for row, study in rows("metadata"):
             study.when = (number(row.get("studydate")), number(row.get("studytime")))
             if row["dicomid"]:
                 view = row.get("viewposition", "").upper()
-                study.images.append((row["dicomid"], _VIEWS.get(view, view.lower())))
+                study.images.append((row["dicomid"], VIEWS.get(view, view.lower())))
         for row, study in rows("split"):
             study.split = official_split(row["split"])
         for row, study in rows(self.labels):
-            study.labels = {name: _STATUS.get(number(row.get(canonical(name)))) for name in CLASSES}
+            study.labels = {name: STATUS.get(number(row.get(canonical(name)))) for name in CLASSES}
         for study in known.values():
             study.images.sort(key=lambda image: "lateral" in image[1])
         return known
@@ -182,15 +184,12 @@ class MimicCxrSource(Collection):
         given = str(Path(self.images).parent) if self.images and Path(self.images).name == "files" else self.images
         return Pictures.of(given, base, *list(base.parents)[:3], *_folders(base))
 
-    def _image(self, patient: str, study: str, dicom: str) -> str:
-        return f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg"
-
     def _images(self, patient: str, study: str, known: _Official) -> tuple[str, ...]:
         """The pictures that the metadata name, else those that are there."""
         find = self._pictures().find
         if known.images:
-            return tuple(find(self._image(patient, study, dicom)) for dicom, _ in known.images)
-        folder = Path(find(self._image(patient, study, "any"))).parent
+            return tuple(find(picture_name(patient, study, dicom)) for dicom, _ in known.images)
+        folder = Path(find(picture_name(patient, study, "any"))).parent
         # Of a picture that is there as DICOM and as JPEG, the JPEG, which is smaller.
         there = {path.stem: str(path) for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
         return tuple(there.values())
@@ -202,7 +201,12 @@ def _folders(base: Path) -> list[Path]:
     return sorted(found)[:20]
 
 
-def _digits(identifier: str) -> str:
+def picture_name(patient: str, study: str, dicom: str) -> str:
+    """Where a picture lies in the tree of MIMIC-CXR-JPG."""
+    return f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg"
+
+
+def digits(identifier: str) -> str:
     """ "s50414267" and "50414267.0" name the study 50414267."""
     return identifier.lstrip("ps").removesuffix(".0")
 

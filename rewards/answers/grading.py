@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from reasoner.errors import UserError
@@ -28,7 +29,7 @@ from rewards.registry import Score, reward
 
 LIST_TASK = "abnormality_list"
 #: More characters are no answer.
-_LONGEST = 10_000
+LONGEST = 10_000
 #: What a row asks that has no question about anything.
 ANY_ABNORMALITY = "Is there any abnormality?"
 
@@ -63,10 +64,10 @@ def answer_reward(
         return _abstain(f"no rule grades the answers of task {kind!r}")
     if given is None:
         return _score(0.0, "", gold, "unreadable", why="not exactly one answer block")
-    if len(given) > _LONGEST:
-        return _score(0.0, given[:80], gold, "unreadable", why=f"longer than {_LONGEST} characters")
+    if len(given) > LONGEST:
+        return _score(0.0, given[:80], gold, "unreadable", why=f"longer than {LONGEST} characters")
     if wanted:
-        return _grade_list(given, wanted, metric, class_weights or {})
+        return grade_list(given, wanted, metric, class_weights or {})
     return _GRADERS[kind](given, gold, options, question)
 
 
@@ -91,7 +92,15 @@ def _kind(answer: str | None, options: Sequence[str]) -> str | None:
     return LIST_TASK if plain_list(reference) else None
 
 
-def _grade_list(given: str, gold: GoldList, metric: str, weights: Mapping[str, float]) -> Score:
+def grade_list(
+    given: str, gold: GoldList, metric: str = "jaccard", weights: Mapping[str, float] = MappingProxyType({})
+) -> Score:
+    """The overlap of the classes that an answer names with the gold ones, of 1 where they are the same. A name that is
+    no class is one wrong name, and `No Finding` beside another is worth nothing.
+
+    Raises:
+        UserError: an unknown `metric`.
+    """
     if metric not in ("jaccard", "f1"):
         raise UserError(
             f"option `metric` of reward 'answer' is 'jaccard' or 'f1', found {metric!r}; mend `grpo.reward_options`"

@@ -9,8 +9,6 @@ asked for, the score is None.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from reasoner.errors import UserError
-from reasoner.llm import Llm, ask, check, remembered
+from reasoner.llm import Llm, ask, check, json_object, remembered
 from reasoner.settings import Float
 from rewards.judges.rules import Case
 from rewards.registry import Score
@@ -40,7 +38,6 @@ _LISTS = {
     "key_findings": ("completeness", "missed"),
     "steps": ("effectiveness", "unsupported"),
 }
-_JSON = re.compile(r"\{.*\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,8 @@ class LlmJudge:
 
 def judged(reply: str, text: str) -> Score | None:
     """The score that a reply says; None when it is not of the form asked for."""
-    match = _JSON.search(reply)
     try:
-        said: Any = json.loads(match.group()) if match else None
+        said: Any = json_object(reply)
         entries: list[dict[str, Any]] = [
             {
                 "part": part,

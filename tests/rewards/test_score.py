@@ -78,6 +78,27 @@ def test_columns_that_are_not_there_give_nulls(tmp_path):
     assert summary["mean"]["radrscore"] is None and summary["null"]["radrscore"] == 1
 
 
+def test_the_spellings_of_chestx_reasoner_are_scored_alike(tmp_path):
+    theirs = {
+        "item_id": "a",
+        "pred": f"system\nx\nuser\n{GOOD['question']} <answer></answer>\nassistant\n{GOOD['completion']}",
+        "reason_steps": {"reason_steps": CHAIN.split(". ")},
+        "original_report": REPORT,
+        "task": GOOD["task"],
+        "q": GOOD["question"],
+        "a": "<answer>Pleural Effusion</answer>",
+    }
+    _, (ours, row) = run(tmp_path, GOOD, theirs)
+    assert {name: row[name] for name in ("id", *COLUMNS)} == {name: ours[name] for name in ("id", *COLUMNS)}
+
+
+@pytest.mark.parametrize("change", [{"reason_step": CHAIN}, {"gt_reasoning": CHAIN}, {"reason_steps": 5}])
+def test_reasoning_that_cannot_be_read_is_never_silent(tmp_path, change):
+    row = {name: value for name, value in GOOD.items() if name != "reasoning"} | change
+    _, rows = run(tmp_path, GOOD, row)
+    assert next(iter(change)) in rows[1]["error"] and "reason_steps" in rows[1]["error"]
+
+
 def test_text_without_tags_is_scored_as_reasoning(tmp_path):
     _, (row,) = run(tmp_path, {**GOOD, "completion": CHAIN})
     assert row["format"] == 0.0 and row["radrscore"] == 1.0

@@ -55,6 +55,44 @@ def _json_rows(element: _Element, where: str) -> Iterator[Row]:
         yield Row(where, value)
 
 
+def read_numbered(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[int, Row]]:
+    """`read_json` with the number by which a row is looked up, from 1: of JSON lines that of the line, else the row's
+    own. A broken line of JSON lines costs itself alone."""
+    try:
+        with open_lines(path) as file:
+            head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+            if not _is_lines(path, head.decode("latin-1"), fields):
+                yield from enumerate(read_json(path, fields), 1)
+                return
+            file.seek(0)
+            for number, line in enumerate(file, 1):
+                if line.strip(b"\xef\xbb\xbf \t\r\n\v\f"):
+                    yield number, _line(line, f"{path}:{number}")
+    except BROKEN as error:
+        yield 0, Row(str(path), None, "undecodable", f"the rest of the file cannot be read: {error}")
+
+
+def _is_lines(path: Path, head: str, fields: Collection[str]) -> bool:
+    first, _, rest = head.partition("\n")
+    if not first.startswith("{") or _is_keyed(head, fields):
+        return False
+    try:
+        json.loads(first, strict=False)
+    except (ValueError, RecursionError):
+        return ".jsonl" in path.name and bool(first.strip(" \r{")) and bool(rest.strip())
+    return True
+
+
+def _line(line: bytes, where: str) -> Row:
+    text = decode(line.rstrip(b"\r\n"))
+    if text is None:
+        return Row(where, None, "undecodable", "neither UTF-8 nor Windows-1252")
+    try:
+        return Row(where, json.loads(text, strict=False))
+    except (ValueError, RecursionError) as error:
+        return Row(where, None, "not JSON", str(error))
+
+
 def json_parts(path: Path, size: int, fields: Collection[str] = ()) -> Iterator[tuple[int, int, int]]:
     """(start, stop, number of the first element) of parts of about `size` bytes; a file that `is_whole` is one part."""
     length = path.stat().st_size
