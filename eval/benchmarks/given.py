@@ -3,7 +3,6 @@ plain rows (`index` or `id`, `completion`, and `table` where the file is not nam
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 from eval.benchmarks.answers import Answer, Answers
 from eval.benchmarks.base import Benchmark, Item, Malformed
-from eval.benchmarks.store import Faults, Store, data_hash, input_files, read_items
+from eval.benchmarks.store import Faults, Store, data_hash, input_files, json_lines, read_items
 from reasoner.errors import UserError
-from reasoner.sources.io.files import BROKEN, open_bytes
 
 _BLOCK = 500
 #: A plain row's completion: one, or the samples.
@@ -88,7 +86,7 @@ class Given:
         return "another question than in the other predictions" if position is None else position
 
     def _plain(self, file: Path, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
-        for line, row in _json_lines(file):
+        for line, row in json_lines(file):
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
@@ -142,27 +140,7 @@ def _is_plain(file: Path) -> bool:
     """Whether the first row is a plain one."""
     if file.suffix == ".parquet":
         return False
-    for _, row in _json_lines(file):
+    for _, row in json_lines(file):
         named = isinstance(row, dict) and ("index" in row or "id" in row)
         return named and isinstance(row, dict) and (_COMPLETION in row or _SAMPLES in row)
     return False
-
-
-def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, row) of each line that is not blank; in a row's place what is wrong with it."""
-    try:
-        with open_bytes(file) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _row(line)
-    except BROKEN as error:
-        raise UserError(f"{file}: cannot be read ({error}); mend --predictions") from error
-
-
-def _row(line: bytes) -> dict[str, Any] | str:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate is no text
-    except (ValueError, RecursionError) as error:
-        return f"not JSON in UTF-8: {str(error)[:200]}"
-    return row if isinstance(row, dict) else f"a JSON object is needed, found {type(row).__name__}"

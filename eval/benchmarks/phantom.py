@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
+from eval.benchmarks.store import json_lines
 from eval.bootstrap import Array
 from eval.claims import DETAILED, NAMED, claim_statistics, claims_of
 from reasoner.errors import UserError
@@ -24,7 +25,7 @@ _BATCH = 1000
 
 
 class Phantom:
-    """The Parquet files of `DATA/examples`."""
+    """The Parquet files of `DATA/examples`, or JSON lines of their rows, with or without `completion`."""
 
     name = "phantom"
     profile = "ours"
@@ -36,19 +37,24 @@ class Phantom:
         counts: dict[str, int] = {}
         for line, row in enumerate(_rows(file), 1):
             try:
-                example = Example.from_dict({**row, "images": [str(place / name) for name in row["images"] or ()]})
+                example = Example.from_dict({**row, "images": [str(place / name) for name in row.get("images") or ()]})
                 table = f"{example.split}_{example.task}"
                 if example.task == "stage":
                     table += f"_{example.stage}"
                 kept = example.question, example.answer, example.id
                 if not all(isinstance(text, str) for text in kept):
                     raise TypeError("id, question and answer must be text")
-            except (TypeError, KeyError, AttributeError) as error:
+                if row.get("sample"):
+                    raise TypeError("a further sample; one row a question")
+                completion = row.get("completion")
+                if not isinstance(completion, str | None):
+                    raise TypeError("completion must be text")
+            except (TypeError, KeyError, AttributeError, ValueError) as error:
                 yield Malformed(str(file), line, f"no example: {error}")
                 continue
             index = counts[table] = counts.get(table, -1) + 1
             talk = f"{example.split}/{example.study_id}" if example.task == "stage" else ""
-            yield Item(table, index, example, conversation=talk)
+            yield Item(table, index, example, conversation=talk, completion=completion)
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
         """`values`: `answer_reward`; `counts`: of the findings that the answer of an open question names."""
@@ -88,9 +94,13 @@ def _f1(totals: Mapping[str, Array], kind: str) -> Array:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Of JSON lines, a line that holds no object is an empty row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if file.suffix != ".parquet":
+        yield from (row if isinstance(row, dict) else {} for _, row in json_lines(file))
+        return
     try:
         with pq.ParquetFile(file) as table:
             for batch in table.iter_batches(_BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from array import array
 from collections import Counter, defaultdict
@@ -14,6 +15,7 @@ from typing import Any
 
 from eval.benchmarks.base import Benchmark, Item, Malformed
 from reasoner.errors import UserError
+from reasoner.sources.io.files import BROKEN, open_bytes
 
 _ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 _PACKED = (".gz", ".zip")
@@ -169,3 +171,23 @@ def data_hash(path: Path) -> str:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """(line, row) of each line that is not blank; in a row's place what is wrong with it."""
+    try:
+        with open_bytes(file) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _row(line)
+    except BROKEN as error:
+        raise UserError(f"{file}: cannot be read ({error}); give another") from error
+
+
+def _row(line: bytes) -> dict[str, Any] | str:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+        json.dumps(row, ensure_ascii=False).encode()  # a lone surrogate is no text
+    except (ValueError, RecursionError) as error:
+        return f"not JSON in UTF-8: {str(error)[:200]}"
+    return row if isinstance(row, dict) else f"a JSON object is needed, found {type(row).__name__}"
