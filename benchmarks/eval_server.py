@@ -75,7 +75,7 @@ def phantoms(folder: Path, count: int) -> Path:
     from reasoner.phantom.source import PhantomSource
 
     folder.mkdir(parents=True, exist_ok=True)
-    source = PhantomSource(output=folder)
+    source = PhantomSource(None, folder)
     rows = []
     for number in range(count):
         _, report, pixels, _ = source.draw("test", number)
