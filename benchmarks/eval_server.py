@@ -78,11 +78,11 @@ def phantoms(folder: Path, count: int) -> Path:
     source = PhantomSource(None, folder)
     rows = []
     for number in range(count):
-        _, report, pixels, _ = source.draw("test", number)
+        _, _, pixels, _ = source.draw("test", number)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         rows.append({
             "id": f"p{number}", "study_id": f"p{number}", "task": "abnormality_list", "split": "test",
-            "question": QUESTION, "answer": "No Finding", "report": report.text, "images": [f"{number}.png"],
+            "question": QUESTION, "answer": "No Finding", "images": [f"{number}.png"],
         })  # fmt: skip
     path = folder / "questions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
