@@ -40,7 +40,7 @@ def served(model: str, log: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     defaults = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
     options = ["--dtype", resolve_dtype("auto"), "--enforce-eager", "--limit-mm-per-prompt", '{"image": 2, "video": 0}']
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model, *options]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, *options]
     with log.open("w") as file:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
