@@ -8,7 +8,7 @@ are one matrix product. Models that answered the same studies share the weights,
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 #: Totals by statistic, each of shape [...], to metrics of the same shape.
 Metrics = Callable[[Mapping[str, Array]], dict[str, Array]]
 Key = TypeVar("Key")
+#: Most weights in memory at once.
+_BLOCK = 1 << 22
 
 
 class Estimate(NamedTuple):
@@ -89,10 +91,18 @@ class Replicates(NamedTuple):
 
 def resample_weights(studies: int, resamples: int, seed: int) -> Array:
     """How often each study is drawn in each resample: [resamples, studies], rows summing to `studies`."""
-    draws = np.random.default_rng([seed, studies]).integers(0, studies, size=(resamples, studies))
-    offsets = studies * np.arange(resamples)[:, None]
-    counts = np.bincount((draws + offsets).ravel(), minlength=resamples * studies)
-    return counts.reshape(resamples, studies).astype(np.float64)
+    return np.concatenate(list(weight_blocks(studies, resamples, seed)))
+
+
+def weight_blocks(studies: int, resamples: int, seed: int) -> Iterator[Array]:
+    """`resample_weights`, some rows at a time: all of many studies do not fit into memory."""
+    generator = np.random.default_rng([seed, studies])
+    rows = max(1, _BLOCK // studies)
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        draws = generator.integers(0, studies, size=(count, studies)) + studies * np.arange(count)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=count * studies)
+        yield counts.reshape(count, studies).astype(np.float64)
 
 
 def evaluate(statistics: Statistics, metrics: Metrics, weights: Array) -> dict[str, Array]:
@@ -110,13 +120,14 @@ def replicates(statistics: Statistics, metrics: Metrics, *, resamples: int = 200
     resamples, so that differences of their replicates are paired."""
     studies = len(statistics.studies)
     at = evaluate(statistics, metrics, np.ones((1, studies)))
-    drawn = evaluate(statistics, metrics, resample_weights(studies, resamples, seed))
+    parts = [evaluate(statistics, metrics, weights) for weights in weight_blocks(studies, resamples, seed)]
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in at}
     return Replicates(statistics.studies, {name: float(value[0]) for name, value in at.items()}, drawn)
 
 
 def estimates(statistics: Statistics, metrics: Metrics, *, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """Each metric's value on the studies as they are, with its interval. Metrics without a row are left out."""
-    return _summarise(replicates(statistics, metrics, resamples=resamples, seed=seed))
+    return summarise(replicates(statistics, metrics, resamples=resamples, seed=seed))
 
 
 def differences(
@@ -128,7 +139,7 @@ def differences(
         ValueError: when the two do not hold the same studies in the same order.
     """
     how = {"resamples": resamples, "seed": seed}
-    return _summarise(_minus(replicates(ours, metrics, **how), replicates(theirs, metrics, **how)))
+    return summarise(_minus(replicates(ours, metrics, **how), replicates(theirs, metrics, **how)))
 
 
 def over_seeds(
@@ -166,10 +177,8 @@ def _over_seeds(at: Array, drawn: Array, generator: np.random.Generator) -> Seed
     if count == 1:
         return SeedEstimate(mean, -np.inf, np.inf, 1.0, own)
     sums = drawn + at.std(ddof=1) / np.sqrt(count) * generator.standard_t(count - 1, len(drawn))
-    sums = sums[~np.isnan(sums)]  # a rare class can be missing from a resample
-    low, high = np.percentile(sums, (2.5, 97.5))
-    beyond = min((sums <= 0).sum(), (sums >= 0).sum())
-    return SeedEstimate(mean, float(low), float(high), min(1.0, 2 * float(1 + beyond) / (1 + len(sums))), own)
+    low, high = np.nanpercentile(sums, (2.5, 97.5))  # a rare class can be missing from a resample
+    return SeedEstimate(mean, float(low), float(high), _p(sums), own)
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:
@@ -192,7 +201,25 @@ def _minus(ours: Replicates, theirs: Replicates) -> Replicates:
     )
 
 
-def _summarise(found: Replicates) -> dict[str, Estimate]:
+def paired(ours: Replicates, theirs: Replicates) -> dict[str, tuple[Estimate, float]]:
+    """Each metric of `ours` minus that of `theirs`, paired by study, with p of the hypothesis that it is 0: twice the
+    smaller share of resamples on one side of 0, 1 added to both counts (Davison and Hinkley 1997, 4.2).
+
+    Raises:
+        ValueError: when the two do not hold the same studies in the same order.
+    """
+    minus = _minus(ours, theirs)
+    return {name: (estimate, _p(minus.drawn[name])) for name, estimate in summarise(minus).items()}
+
+
+def _p(drawn: Array) -> float:
+    known = drawn[~np.isnan(drawn)]  # a rare class can be missing from a resample
+    beyond = min((known <= 0).sum(), (known >= 0).sum())
+    return min(1.0, 2 * float(1 + beyond) / (1 + len(known)))
+
+
+def summarise(found: Replicates) -> dict[str, Estimate]:
+    """Each metric with its interval. Metrics without a row are left out."""
     summary = {}
     for name, value in found.at.items():
         if np.isnan(value):

@@ -46,7 +46,15 @@ EXAMPLES = {
   reasoner grpo --recipe phantom --set grpo.rewards.skill=1.0""",
     "eval": """\
   reasoner eval --recipe phantom
-  reasoner eval --recipe phantom --models sft grpo --limit 100""",
+  reasoner eval --recipe phantom --models sft grpo --limit 100
+
+  Any model, or none, by the rules of a published benchmark (docs/evaluation.md):
+  reasoner eval --benchmark radrbench --input mimic_binary_test_option.json --images mimic-cxr-jpg/ \\
+                --model theirs=HUB_ID --model mine=outputs/phantom/grpo --profile mine=ours
+  reasoner eval --benchmark cxrtrek --input dialogues.json --model server=http://localhost:8000 --context both
+  reasoner eval --benchmark radrbench --predictions theirs=released/ --output outputs/theirs""",
+    "compare": """\
+  reasoner compare outputs/radrbench outputs/theirs --output outputs/both""",
     "export": """\
   reasoner export --recipe phantom
   reasoner export --recipe phantom --source sft --output my-model --push-to-hub me/my-model""",
@@ -170,7 +178,8 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--models", nargs="+", metavar="MODEL", help="base, sft, grpo (default: those there are)"
             )
-            command.add_argument("--limit", type=int, help="use at most so many examples per split")
+            command.add_argument("--limit", type=int, help="use at most so many examples per split, or table")
+            _add_benchmark_arguments(command)
         if name == "export":
             command.add_argument("--source", help="sft, grpo, or a checkpoint folder (default: export.source)")
             command.add_argument(
@@ -188,6 +197,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--base-rates", type=Path, metavar="DATA", help="for skill: a mined data folder, or a base_rates.json"
     )
 
+    compare = _command(commands, "compare", "put finished benchmark runs side by side")
+    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of `eval --benchmark`")
+    compare.add_argument("--output", type=output_path, metavar="DIR", help="default outputs/compare")
+    compare.add_argument("--bootstrap", type=int, default=2000, metavar="B", help="resamples (default 2000)")
+    compare.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
+
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)
     return parser
@@ -203,6 +218,50 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def _add_benchmark_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("with --benchmark, instead of a recipe").add_argument
+    add("--benchmark", metavar="NAME", help="radrbench, abnormality_list, cxrtrek or phantom")
+    add("--input", type=Path, metavar="FILE|FOLDER", help="its questions; not needed with --predictions alone")
+    add("--images", type=Path, metavar="DIR", help="what names of pictures are relative to (default: beside the file)")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="LABEL=PLACE",
+        help="a checkpoint, Hub id or URL of an OpenAI-compatible server (URL#NAME where it has several); repeatable",
+    )
+    add(
+        "--predictions",
+        action="append",
+        default=[],
+        metavar="LABEL=FILE|FOLDER",
+        help="completions that are there already; repeatable",
+    )
+    add("--output", type=output_path, metavar="RUN", help="folder of the run (default outputs/benchmarks/NAME)")
+    add(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="[LABEL=]NAME",
+        help="how models are asked and read: ours, chestx_reasoner, nv_reason or cxrtrek (default: the benchmark's)",
+    )
+    add("--samples", type=int, default=1, metavar="N", help="completions per question (default 1)")
+    add("--temperature", type=float, metavar="T", help="default 0, with several samples 1")
+    add("--max-new-tokens", type=int, metavar="M", help="longest completion (default: the profile's, else 1024)")
+    add("--judge", metavar="URL", help="OpenAI-compatible server that also judges the reasoning")
+    add("--judge-model", metavar="NAME", help="its model")
+    add(
+        "--context",
+        choices=("own", "reference", "both"),
+        default="own",
+        help="whose earlier answers a conversation shows (default own)",
+    )
+    add("--base-rates", type=Path, metavar="DATA", help="for skill, as for `reasoner score`")
+    add("--workers", type=int, help="processes that score (default 1, of many completions 2)")
+    add("--bootstrap", type=int, default=2000, metavar="B", help="resamples behind each interval (default 2000)")
+    add("--seed", type=int, default=0, help="of sampling and resamples (default 0)")
 
 
 def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:

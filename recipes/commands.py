@@ -43,6 +43,14 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
             recipe = load_recipe(args.recipe, args.set)
             stages.settle_all(recipe)
             banner.summary(recipe)
+        case "eval" if args.benchmark:
+            from recipes import benchmark
+
+            benchmark.evaluate(args)
+        case "compare":
+            from recipes import benchmark
+
+            benchmark.compare(args)
         case "mine" if args.source or args.input or args.output:
             _mine_source(args)
         case _:

@@ -69,7 +69,7 @@ def score_file(input: Path, output: Path, workers: int = 1, base_rates: Path | N
         UserError: `input` cannot be read or has no usable row, `output` is the same file or cannot be written, or the
             workers are none or too many.
     """
-    workers = _possible(workers)
+    workers = possible_workers(workers)
     if output.suffix == ".zip":
         raise UserError(f"{output}: no .zip can be written; name a .jsonl or .jsonl.gz as --output")
     if same_file(input, output):
@@ -78,7 +78,7 @@ def score_file(input: Path, output: Path, workers: int = 1, base_rates: Path | N
     lines = _Lines(input)
     with (
         lines.file,
-        _scorer(workers, base_rates) as scorer,
+        open_scorer(workers, base_rates) as scorer,
         replacing(output) as sink,
         progress(f"scoring {input.name}", lines.size, count=DownloadColumn()) as advance,
     ):
@@ -91,7 +91,8 @@ def score_file(input: Path, output: Path, workers: int = 1, base_rates: Path | N
     return summary.to_dict()
 
 
-def _possible(workers: int) -> int:
+def possible_workers(workers: int) -> int:
+    """At most the cores of this machine. `UserError`: none, or too many."""
     if not 1 <= workers <= MOST_WORKERS:
         raise UserError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
     cores = os.cpu_count() or 1
@@ -124,13 +125,21 @@ class _Lines:
 
 
 @contextmanager
-def _scorer(workers: int, base_rates: Path | None) -> Iterator[Scorer]:
+def open_scorer(
+    workers: int, base_rates: Path | None, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> Iterator[Scorer]:
+    """What scores rows by `REWARDS`: in this process, or by as many Ray actors as `workers`.
+
+    Args:
+        base_rates: as for `score_file`.
+        options: of the other rewards.
+    """
     with TemporaryDirectory() as folder:
-        options = {}
+        options = dict(options or {})
         if base_rates is not None:  # learned once, not by each worker
             known = Path(folder) / BASE_RATES
             find_base_rates(str(base_rates)).write(known)
-            options = {"skill": {"base_rates": str(known)}}
+            options["skill"] = {"base_rates": str(known)}
         with _scorer_with(workers, options) as scorer:
             yield scorer
 

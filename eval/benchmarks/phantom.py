@@ -1,0 +1,109 @@
+"""A mined data set of ours (`reasoner mine`), drawn phantoms or not, as a benchmark: a table a split and task.
+
+`strict` is a full answer reward; where no rule grades the answer (reports, stages), that it names exactly the findings
+of the reference answer. There is no other authors' rule: `official` is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
+from eval.benchmarks.store import json_lines
+from eval.bootstrap import Array
+from eval.claims import DETAILED, NAMED, claim_statistics, claims_of
+from reasoner.errors import UserError
+from reasoner.prompts import format_completion
+from reasoner.schema import Example
+from rewards.answers import answer_reward
+
+_BATCH = 1000
+
+
+class Phantom:
+    """The Parquet files of `DATA/examples`, or JSON lines of their rows, with or without `completion`."""
+
+    name = "phantom"
+    profile = "ours"
+    published: Sequence[Published] = ()
+
+    def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
+        """The rows of one `examples/{split}-*.parquet`; pictures are named relative to the data set, or `images`."""
+        place = images or file.parent.parent
+        counts: dict[str, int] = {}
+        for line, row in enumerate(_rows(file), 1):
+            try:
+                example = Example.from_dict({**row, "images": [str(place / name) for name in row.get("images") or ()]})
+                table = f"{example.split}_{example.task}"
+                if example.task == "stage":
+                    table += f"_{example.stage}"
+                kept = example.question, example.answer, example.id
+                if not all(isinstance(text, str) for text in kept):
+                    raise TypeError("id, question and answer must be text")
+                if row.get("sample"):
+                    raise TypeError("a further sample; one row a question")
+                completion = row.get("completion")
+                if not isinstance(completion, str | None):
+                    raise TypeError("completion must be text")
+            except (TypeError, KeyError, AttributeError, ValueError) as error:
+                yield Malformed(str(file), line, f"no example: {error}")
+                continue
+            index = counts[table] = counts.get(table, -1) + 1
+            talk = f"{example.split}/{example.study_id}" if example.task == "stage" else ""
+            yield Item(table, index, example, conversation=talk, completion=completion)
+
+    def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
+        """`values`: `answer_reward`; `counts`: of the findings that the answer of an open question names."""
+        read, asked = reader(completion), item.example
+        score = answer_reward(
+            format_completion("-", read) if read is not None else "",
+            answer=asked.answer,
+            task=asked.task,
+            question=asked.question,
+            options=asked.options,
+            labels=asked.labels,
+            label_source=asked.label_source,
+        )
+        if score.value is not None:
+            return Grade(None, score.value == 1.0, read, values={"answer_reward": score.value})
+        counts = _findings(asked, read or "")
+        wrong = counts.get(f"fp:{NAMED}", 0.0) + counts.get(f"fn:{NAMED}", 0.0)
+        return Grade(None, read is not None and not wrong, read, counts=counts)
+
+    def metrics(self, totals: Mapping[str, Array]) -> dict[str, Array]:
+        """`answer_claim_f1` and, by name alone, `answer_claim_f1_names`: of findings in open answers."""
+        kinds = {"answer_claim_f1": DETAILED, "answer_claim_f1_names": NAMED}
+        return {name: _f1(totals, kind) for name, kind in kinds.items() if f"tp:{kind}" in totals}
+
+
+def _findings(asked: Example, answer: str) -> dict[str, float]:
+    """Counts of the findings that an answer names, against those of the reference answer."""
+    row = {"reasoning": asked.answer, "task": asked.task, "labels": None}
+    found = claim_statistics(row, claims_of({"completion": answer}))
+    return {name: count for name, count in found.items() if name.startswith(("tp:", "fp:", "fn:"))}
+
+
+def _f1(totals: Mapping[str, Array], kind: str) -> Array:
+    hits = 2 * totals[f"tp:{kind}"]
+    whole = hits + totals[f"fp:{kind}"] + totals[f"fn:{kind}"]
+    return np.divide(hits, whole, out=np.full_like(hits, np.nan), where=whole > 0)
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Of JSON lines, a line that holds no object is an empty row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if file.suffix != ".parquet":
+        yield from (row if isinstance(row, dict) else {} for _, row in json_lines(file))
+        return
+    try:
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(_BATCH):
+                yield from batch.to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{file}: cannot be read as Parquet ({error}); give the data folder of a recipe") from error

@@ -1,0 +1,90 @@
+"""`reasoner eval --benchmark` and `reasoner compare`: arguments in the words of `eval`, and what is printed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reasoner.errors import UserError
+from reasoner.runtime import terminal
+from reasoner.runtime.threads import share_cores
+
+#: Columns of the table that is printed; all others are in `scores.json`.
+_SHOWN = ("n", "official", "strict", "radrscore", "skill")
+
+
+def evaluate(args: Namespace) -> None:
+    """Raises `UserError` for what `eval.benchmarks.run.run` refuses, and for options that are not a pair."""
+    from eval.benchmarks.registry import open_benchmark
+    from eval.benchmarks.run import Wanted, run
+
+    open_benchmark(args.benchmark)
+    if bool(args.judge) != bool(args.judge_model):
+        raise UserError("give --judge URL and --judge-model NAME together, or neither")
+    wanted = Wanted(
+        benchmark=args.benchmark,
+        output=args.output or Path("outputs") / "benchmarks" / args.benchmark,
+        input=args.input,
+        images=args.images,
+        models=pairs(args.model, "--model LABEL=CHECKPOINT|HUB_ID|URL"),
+        predictions={
+            label: Path(path) for label, path in pairs(args.predictions, "--predictions LABEL=FILE|FOLDER").items()
+        },
+        profiles=pairs([name if "=" in name else f"={name}" for name in args.profile], "--profile [LABEL=]NAME", ""),
+        samples=args.samples,
+        temperature=args.temperature,
+        max_new_tokens=args.max_new_tokens,
+        limit=args.limit,
+        context=args.context,
+        judge=(args.judge, args.judge_model) if args.judge else None,
+        base_rates=args.base_rates,
+        workers=args.workers,
+        resamples=args.bootstrap,
+        seed=args.seed,
+    )
+    wanted.check()
+    share_cores()
+    with terminal.logged(wanted.output, "eval"):
+        scores = run(wanted)
+    _print(scores)
+
+
+def compare(args: Namespace) -> None:
+    """Raises `UserError` for what `eval.benchmarks.compare.compare` refuses."""
+    from eval.benchmarks import compare as comparison
+
+    output = args.output or Path("outputs") / "compare"
+    _print(comparison.compare(args.runs, output, resamples=args.bootstrap, seed=args.seed))
+
+
+def pairs(given: Sequence[str], usage: str, default: str | None = None) -> dict[str, str]:
+    """`LABEL=VALUE` arguments by label.
+
+    Raises:
+        UserError: one is no pair, or a label comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        label, equals, value = text.partition("=")
+        if not equals or not value.strip() or (not label.strip() and default is None):
+            raise UserError(f"{text!r}: give {usage}")
+        if label in found:
+            raise UserError(f"{text!r}: the label {label!r} is given twice; {usage}")
+        found[label] = value
+    return found
+
+
+def _print(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    rows = [("label", "table", *_SHOWN)]
+    for label, tables in scores.items():
+        for table, cell in tables.items():
+            rows.append((label, table, *(_number(cell.get(name)) for name in _SHOWN)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
