@@ -75,14 +75,24 @@ def score(kind: str, given: str | None, gold: str, options: Sequence[str], quest
 
 
 def _same(given: str, gold: str) -> bool:
-    """Whether two answers are the same but for case, blanks and stops; letters stand for their options."""
-    one, other = (re.sub(r"[\s.,;]+", " ", text).strip().casefold() for text in (given, gold))
-    if one == other:
+    """Whether two answers are the same but for case, blanks, stops and an option's letter; letters stand for their
+    options, and "yes" or "no" for what follows it."""
+    if (said := _YES_NO.match(given)) and (wanted := _YES_NO.match(gold)):
+        return said.group().casefold() == wanted.group().casefold()
+    if _plain(given) == _plain(gold):
         return True
-    letters = [
-        {m.group(1).upper() for m in map(_LETTER.match, re.split(r"[,;\n]", text)) if m} for text in (given, gold)
-    ]
-    return bool(letters[0]) and letters[0] == letters[1]
+    letters, wanted_letters = _letters(given), _letters(gold)
+    return bool(letters) and letters == wanted_letters
+
+
+def _plain(text: str) -> str:
+    """The words without an option's letter."""
+    words = re.sub(r"[\s.,;]+", " ", text).strip().casefold()
+    return re.sub(r"^\(?[a-h][).:]?\s+(?=\w{2})", "", words) if _LETTER.match(text) else words
+
+
+def _letters(text: str) -> set[str]:
+    return {match.group(1).upper() for match in map(_LETTER.match, re.split(r"[,;\n]", text)) if match}
 
 
 def _boxes(given: str, gold: str) -> Scored:
