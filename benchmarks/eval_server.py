@@ -41,7 +41,7 @@ def served(model: str, log: Path) -> Iterator[str]:
     defaults = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
     options = ["--dtype", resolve_dtype("auto"), "--enforce-eager", "--limit-mm-per-prompt", '{"image": 2, "video": 0}']
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, *options]
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env={**defaults, **os.environ},
@@ -65,7 +65,7 @@ def _ready(process: subprocess.Popen, url: str, log: Path) -> str:
                 return url
         except httpx.HTTPError:
             time.sleep(1)
-    raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"the server did not start: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
 def phantoms(folder: Path, count: int) -> Path:
@@ -85,7 +85,7 @@ def phantoms(folder: Path, count: int) -> Path:
             "question": QUESTION, "answer": "No Finding", "images": [f"{number}.png"],
         })  # fmt: skip
     path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

@@ -24,7 +24,10 @@ Form = Literal["blocks", "blocks_where_reasoned", "plain"]
 
 _FIRST_BLOCK = re.compile(f"{ANSWER_OPEN}(.*?){ANSWER_CLOSE}", re.DOTALL)
 #: Where a turn of the assistant begins in a decoded chat of Qwen's, with or without its special tokens.
-_ASSISTANT = re.compile(r"^(?:<\|im_start\|>)?assistant[ \t]*(?:\n|\Z)", re.MULTILINE)
+_ASSISTANT = re.compile(
+    r"^(?:<\|im_start\|>)?[ \t]*assistant[ \t]*:?[ \t]*(?:\r?\n|(?=<think>|<answer>)|\Z)", re.MULTILINE | re.IGNORECASE
+)
+_END_OF_TURN = re.compile(r"(?:\s*<\|(?:im_end|endoftext|eot_id)\|>)+\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def own_words(text: str) -> str:
     '<answer> A </answer>'
     """
     turns = list(_ASSISTANT.finditer(text))
-    return text[turns[-1].end() :] if turns else text
+    return _END_OF_TURN.sub("", text[turns[-1].end() :] if turns else text)
 
 
 OURS = Profile("ours", "this repository")

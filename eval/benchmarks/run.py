@@ -241,7 +241,6 @@ def _answer_block(
                 item.example.images,
                 shown(item, said.get(item.conversation, ())) if own else item.example.context,
                 item.example.task,
-                profile.reasons(item.example.reasoning),
             )
             for item in items
         ]

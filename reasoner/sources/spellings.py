@@ -15,6 +15,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
+from reasoner.profiles import own_words
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, TAGS, parse_completion
 from reasoner.schema import Example
 from reasoner.sources.io.cells import text
@@ -61,10 +62,6 @@ _DEEPEST = 8
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 #: The beginning of the model's turn in a chat that was decoded whole.
-_ASSISTANT = re.compile(
-    r"^(?:<\|im_start\|>)?[ \t]*assistant[ \t]*:?[ \t]*(?:\r?\n|(?=<think>|<answer>)|\Z)", re.MULTILINE | re.IGNORECASE
-)
-_END_OF_TURN = re.compile(r"(?:\s*<\|(?:im_end|endoftext|eot_id)\|>)+\s*\Z")
 
 Row = Mapping[str, Any]
 
@@ -135,18 +132,6 @@ READERS = {
     "reasoning": reasoning_of,
     "report": report_of,
 }
-
-
-def after_prompt(words: str) -> str:
-    """What follows the last `assistant` turn of a chat (`system ... user ... assistant ...`), else all of it.
-
-    >>> after_prompt("user\\nAny edema? Answer within <answer></answer>.\\nassistant\\n<answer>No</answer>")
-    '<answer>No</answer>'
-    """
-    turn = None
-    for turn in _ASSISTANT.finditer(words):  # noqa: B007 - the last one
-        pass
-    return _END_OF_TURN.sub("", words[turn.end() :] if turn else words)
 
 
 def unread(row: Row, wanted: Collection[str] = SPELLINGS, loosely: Collection[str] = SPELLINGS) -> str:
@@ -238,7 +223,7 @@ def _completion(value: Any, name: str) -> str:
         value = value[0]
     if not isinstance(value, str):
         raise FieldError(f"'{name}' must be text, found {_kind(value)}")
-    return after_prompt(value) if name == "pred" else value
+    return own_words(value) if name == "pred" else value
 
 
 def _answer(value: Any, name: str) -> str:
