@@ -1,4 +1,4 @@
-"""Sample traces for the report: which examples to show, and completions cut into verdict-coloured segments."""
+"""Sample traces for the report: which examples to show, and each model's reading of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from eval.best_of import quality
 from eval.metrics import LIST_TASK, gold_classes
 from eval.predictions import Cell, image_paths
+from eval.verdicts import Segment, missed, segments
 from reasoner.pictures import PictureError, read_picture
 from reasoner.prompts import parse_completion
 from reasoner.runtime.terminal import say
@@ -18,16 +19,6 @@ from rewards.registry import Score
 
 #: Longest image edge in the page, in pixels: keeps real radiographs from bloating it.
 _MAX_EDGE = 512
-#: Verdicts on a claim, mildest first.
-SEVERITY = ("supported", "repeated", "partial", "unsupported", "contradicted")
-
-
-class Segment(NamedTuple):
-    """A piece of the reasoning; `verdict` is None where nothing is asserted; `against` are the words it was held to."""
-
-    text: str
-    verdict: str | None = None
-    against: str = ""
 
 
 class Reading(NamedTuple):
@@ -110,40 +101,11 @@ def read_completion(model: str, completion: str, scores: Mapping[str, Score]) ->
     """The completion's reasoning, cut at its claims (part factuality); `missed` is what the reference says and it does
     not."""
     parsed, process = parse_completion(completion), scores["process"]
-    entries = process.evidence
-    claims = [entry for entry in entries if entry.get("part") == "factuality"]
-    missed = [e["words"] for e in entries if e.get("part") == "completeness" and e["verdict"] == "missed"]
     return Reading(
         model,
-        tuple(_segments(parsed.reasoning, claims)),
+        tuple(segments(parsed.reasoning, process.evidence)),
         parsed.answer,
         scores["answer"].value,
         process.value,
-        tuple(dict.fromkeys(missed)),
+        missed(process.evidence),
     )
-
-
-def _segments(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[Segment]:
-    """The text in order; claims that overlap become one segment with the worst of their verdicts."""
-    at = 0
-    for start, end, group in _groups(claims):
-        if start > at:
-            yield Segment(text[at:start])
-        worst = max((claim["verdict"] for claim in group), key=SEVERITY.index)
-        against = " | ".join(dict.fromkeys(claim["against"] for claim in group if claim["against"]))
-        yield Segment(text[start:end], worst, against)
-        at = end
-    if at < len(text):
-        yield Segment(text[at:])
-
-
-def _groups(claims: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, list[Mapping[str, Any]]]]:
-    """Claims by overlapping spans: (start, end, claims)."""
-    groups: list[tuple[int, int, list[Mapping[str, Any]]]] = []
-    for claim in sorted(claims, key=lambda claim: (claim["start"], claim["end"])):
-        if groups and claim["start"] < groups[-1][1]:
-            start, end, members = groups[-1]
-            groups[-1] = start, max(end, claim["end"]), [*members, claim]
-        else:
-            groups.append((claim["start"], claim["end"], [claim]))
-    return groups

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eval.traces import SEVERITY, pick_traces, read_completion
+from eval.traces import pick_traces, read_completion
+from eval.verdicts import SEVERITY
 from reasoner.prompts import format_completion
 from rewards.registry import RewardSet
 from rewards.score import REWARDS
