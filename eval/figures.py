@@ -89,6 +89,39 @@ def per_class(scores: Mapping[str, Scores], split: str) -> Figure:
     return figure
 
 
+def by_table(
+    scores: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
+    tables: Sequence[str],
+    metrics: Sequence[str],
+    published: Sequence[Mapping[str, Any]] = (),
+) -> Figure:
+    """Label -> table -> metric -> estimate. A panel for each metric and a row for each table, with a dot and its
+    interval for each label, and a diamond for each published number (`table`, `metric`, `value`)."""
+    with plt.rc_context(_STYLE):
+        size = (3.2 * len(metrics) + 1.6, 0.6 + len(tables) * max(0.34, 0.16 * len(scores)))
+        figure, axes = plt.subplots(1, len(metrics), figsize=size, squeeze=False, sharey=True)
+        for axis, metric in zip(axes[0], metrics, strict=True):
+            for number, (label, cells) in enumerate(scores.items()):
+                offset = ((len(scores) - 1) / 2 - number) * 0.7 / len(scores)
+                found = [
+                    (row, cells[table][metric]) for row, table in enumerate(tables) if metric in cells.get(table, {})
+                ]
+                xs, rows = [e.value for _, e in found], [len(tables) - 1 - row + offset for row, _ in found]
+                errors = np.maximum([[e.value - e.low for _, e in found], [e.high - e.value for _, e in found]], 0)
+                colour = _colour(label, number)
+                axis.errorbar(xs, rows, xerr=errors, fmt="o", color=colour, capsize=2, markersize=4, label=label)
+            known = [one for one in published if one["metric"] == metric and one["table"] in tables]
+            rows = [len(tables) - 1 - tables.index(one["table"]) for one in known]
+            axis.plot([one["value"] for one in known], rows, "D", mfc="none", mec="#333333", ms=6, label="published")
+            axis.set_yticks(range(len(tables)), tables[::-1])
+            axis.grid(axis="y", visible=False)
+            axis.set(xlabel=f"{HEADLINE.get(metric, metric)} (95% interval)", ylim=(-0.6, len(tables) - 0.4))
+        handles, names = axes[0][0].get_legend_handles_labels()
+        named = {name: handle for handle, name in zip(handles, names, strict=True) if published or name != "published"}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
 def learning_curves(history: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, Mapping[str, str]]]) -> Figure:
     """A trainer's `log_history` over optimizer steps. Panels: (axis label, {logged key: legend}); a panel of which
     nothing was logged is left out. Pale: as logged; dark: running mean over a tenth of the run.

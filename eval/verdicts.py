@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rewards.radrscore.parts import COMPLETENESS
-
 #: Verdicts on a claim, mildest first.
 SEVERITY = ("supported", "repeated", "partial", "unsupported", "contradicted")
-FACTUALITY = "factuality"
+#: Parts whose entries are no claims of their own: sentences of the reference, and steps of which claims are judged.
+_NO_CLAIMS = ("completeness", "effectiveness")
 
 
 class Segment(NamedTuple):
@@ -21,11 +20,10 @@ class Segment(NamedTuple):
 
 
 def segments(text: str, evidence: Sequence[Mapping[str, Any]]) -> Iterator[Segment]:
-    """The reasoning `text` in order, cut at its claims (part factuality); claims that overlap become one segment with
-    the worst of their verdicts. Together the segments are the text."""
-    claims = [entry for entry in evidence if entry.get("part") == FACTUALITY]
+    """The reasoning `text` in order, cut at the claims that `process` or `skill` judged; claims that overlap become one
+    segment with the worst of their verdicts. Together the segments are the text."""
     at = 0
-    for start, end, group in _groups(claims):
+    for start, end, group in _groups([entry for entry in evidence if _is_claim(entry)]):
         if start > at:
             yield Segment(text[at:start])
         worst = max((claim["verdict"] for claim in group), key=SEVERITY.index)
@@ -37,10 +35,16 @@ def segments(text: str, evidence: Sequence[Mapping[str, Any]]) -> Iterator[Segme
 
 
 def missed(evidence: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The sentences of the reference that the reasoning leaves out."""
-    return tuple(
-        dict.fromkeys(e["words"] for e in evidence if e.get("part") == COMPLETENESS and e["verdict"] == "missed")
-    )
+    """What the reference says and the reasoning leaves out, in the reference's words."""
+    left_out = [entry for entry in evidence if entry.get("verdict") == "missed"]
+    return tuple(dict.fromkeys(words for e in left_out if (words := e.get("words") or e.get("against"))))
+
+
+def _is_claim(entry: Mapping[str, Any]) -> bool:
+    """Whether it is a verdict on words of the reasoning; judges other than the rules have other entries, too."""
+    start, end = entry.get("start"), entry.get("end")
+    placed = isinstance(start, int) and isinstance(end, int) and 0 <= start < end
+    return placed and entry.get("part") not in _NO_CLAIMS and entry.get("verdict") in SEVERITY
 
 
 def _groups(claims: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, list[Mapping[str, Any]]]]:

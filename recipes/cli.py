@@ -55,6 +55,9 @@ EXAMPLES = {
   reasoner eval --benchmark radrbench --predictions theirs=released/ --output outputs/theirs""",
     "compare": """\
   reasoner compare outputs/radrbench outputs/theirs --output outputs/both""",
+    "report": """\
+  reasoner report outputs/benchmarks/radrbench
+  reasoner report outputs/phantom/grpo""",
     "export": """\
   reasoner export --recipe phantom
   reasoner export --recipe phantom --source sft --output my-model --push-to-hub me/my-model""",
@@ -202,6 +205,9 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--output", type=output_path, metavar="DIR", help="default outputs/compare")
     compare.add_argument("--bootstrap", type=int, default=2000, metavar="B", help="resamples (default 2000)")
     compare.add_argument("--seed", type=int, default=0, help="of the resamples (default 0)")
+
+    report = _command(commands, "report", "write the page of a benchmark run, or of what GRPO's policy wrote")
+    report.add_argument("folder", type=Path, metavar="RUN", help="folder of `eval --benchmark`, or OUTPUT/grpo")
 
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)

@@ -51,6 +51,10 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
             from recipes import benchmark
 
             benchmark.compare(args)
+        case "report":
+            from eval.page import report
+
+            print(report(args.folder))
         case "mine" if args.source or args.input or args.output:
             _mine_source(args)
         case _:

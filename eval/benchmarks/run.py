@@ -16,7 +16,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -358,8 +357,6 @@ def _tell(faults: Faults, failures: Mapping[str, Counter[str]]) -> None:
 
 def write_run_page(run: Path) -> None:
     """The page of a run's files."""
-    if find_spec("eval.page") is None:
-        return
     from eval.page import write_page
 
     say(f"page: {write_page(run)}")

@@ -29,7 +29,7 @@ MEANS = ("official", "strict", "radrscore", *PARTS, "skill", "tokens")
 _COUNT = "count:"
 
 
-class _Columns:
+class Columns:
     """Numbers of the items of one label and table; a value that a row lacks is NaN."""
 
     def __init__(self) -> None:
@@ -92,18 +92,18 @@ def summarise_run(run: Path, benchmark: Benchmark, *, resamples: int, seed: int)
     Raises:
         UserError: `items.jsonl` is damaged.
     """
-    tables: dict[str, dict[str, _Columns]] = defaultdict(dict)
+    tables: dict[str, dict[str, Columns]] = defaultdict(dict)
     labels: list[str] = []
     for row in rows_of(run / ITEMS):
         try:
             if row["label"] not in labels:
                 labels.append(row["label"])
-            tables[row["table"]].setdefault(row["label"], _Columns()).add(row)
+            tables[row["table"]].setdefault(row["label"], Columns()).add(row)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{run / ITEMS}: damaged ({error!r}); evaluate again") from error
 
     def metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
-        return _metrics(totals, benchmark)
+        return metrics_of(totals, benchmark)
 
     how = {"resamples": resamples, "seed": seed}
     scores: dict[str, dict[str, Any]] = {label: {} for label in labels}
@@ -127,7 +127,7 @@ def summarise_run(run: Path, benchmark: Benchmark, *, resamples: int, seed: int)
     return scores
 
 
-def _metrics(totals: Mapping[str, Array], benchmark: Benchmark) -> dict[str, Array]:
+def metrics_of(totals: Mapping[str, Array], benchmark: Benchmark) -> dict[str, Array]:
     """Totals to means of what has `sum:` and `n:`, and the benchmark's ratios of its counts."""
     found = {}
     for name, count in totals.items():
@@ -138,7 +138,7 @@ def _metrics(totals: Mapping[str, Array], benchmark: Benchmark) -> dict[str, Arr
     return found | (benchmark.metrics(counts) if counts else {})
 
 
-def _cell(columns: _Columns, found: Mapping[str, Estimate]) -> dict[str, Any]:
+def _cell(columns: Columns, found: Mapping[str, Estimate]) -> dict[str, Any]:
     """What `scores.json` holds of one label and table."""
     absent = dict.fromkeys(name for name in MEANS if name not in found)
     return {

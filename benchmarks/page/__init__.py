@@ -1,0 +1,1 @@
+"""What measuring and testing the page needs: runs that are made up, and a browser."""
