@@ -116,7 +116,7 @@ class _Index:
         self._about: dict[str, list[int]] = {}
         #: Values -> their number, by column.
         self._known: dict[str, dict[str, int]] = {}
-        self._right = {rule: {label: [] for label in labels} for rule in rules}
+        self._right: dict[str, dict[str, list[str]]] = {rule: {label: [] for label in labels} for rule in rules}
         self._scores: dict[str, dict[str, list[float | None]]] = {
             name: {label: [] for label in labels} for name in metrics
         }
