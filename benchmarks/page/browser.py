@@ -87,7 +87,7 @@ class Page:
         self.call("Page.navigate", url="about:blank")
         self.until("location.href === 'about:blank'")
         self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        self.until("document.documentElement.dataset.ready", 60)
+        self.until("document.documentElement?.dataset.ready", 60)
         return float(self.js("document.documentElement.dataset.ready"))
 
     def key(self, key: str) -> None:
