@@ -77,7 +77,7 @@ def pairs(given: Sequence[str], usage: str, default: str | None = None) -> dict[
 
 
 def _print(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    rows = [("label", "table", *_SHOWN)]
+    rows: list[tuple[str, ...]] = [("label", "table", *_SHOWN)]
     for label, tables in scores.items():
         for table, cell in tables.items():
             rows.append((label, table, *(_number(cell.get(name)) for name in _SHOWN)))
