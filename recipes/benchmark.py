@@ -9,6 +9,7 @@ from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.runtime import terminal
+from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
 
 #: Columns of the table that is printed; all others are in `scores.json`.
@@ -46,6 +47,7 @@ def evaluate(args: Namespace) -> None:
     )
     wanted.check()
     share_cores()
+    keep_freed_memory()
     with terminal.logged(wanted.output, "eval"):
         scores = run(wanted)
     _print(scores)
