@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,18 +183,3 @@ def test_a_conversation_shows_what_the_model_itself_said():
     item = Item("t", 0, Example("i", "s", "stage", "D?", "d", context=context), conversation="s")
     turns = shown(item, [Turn("A?", "own a"), Turn("C?", "own c")])
     assert [turn.answer for turn in turns] == ["own a", "ref b", "own c"]
-
-
-@pytest.mark.slow
-def test_ten_thousand_rows_take_less_than_a_minute(tmp_path):
-    words = ["The heart is enlarged.", "There is a small left pleural effusion.", "The lungs are clear."]
-    draw = random.Random(0)
-    rows = []
-    for n in range(10_000):
-        chain = " ".join(draw.sample(words, 2)) + f" A nodule of {n % 37 + 2} mm."
-        rows.append(question(n, completion=f"<think>{chain}</think><answer>Yes</answer>"))
-    write(tmp_path / "rows.jsonl", rows)
-    wanted = Wanted("phantom", tmp_path / "run", predictions={"a": tmp_path / "rows.jsonl"}, workers=2)
-    start = time.process_time(), time.monotonic()
-    assert run(wanted)["a"]["test_binary"]["n"] == 10_000
-    print(f"{time.monotonic() - start[1]:.1f} s, {time.process_time() - start[0]:.1f} s of them in this process")
