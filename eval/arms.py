@@ -1,6 +1,7 @@
 """Arms of an ablation, each trained from several seeds: from statistics by study to estimates, tables and plots.
 
-Writes `results.json` and `results.md`; `publish` puts the tables into docs/results.md and the plots into docs/img.
+Writes `results.json` and `results.md`; `publish` puts the tables into docs/results.md, the plots into docs/img and the
+headline into the README.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from reasoner.runtime.disk import write_whole
 from reasoner.runtime.terminal import say
 from reasoner.scores import HEADLINE
 
-OUTCOME = "outcome"
+OUTCOME, DEFAULT = "outcome", "default"
+#: What the README shows.
+HEADLINE_METRICS = ("micro_f1", "skill", "radrscore")
 #: Arms that the others are compared with.
 BASES = (SFT, OUTCOME)
 #: Resamples of studies; the smallest p is 2 / (this + 1).
@@ -208,24 +211,37 @@ def _signed(found: SeedEstimate, p: float) -> str:
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], min {min(found.seeds):+.3f}{mark}"
 
 
+def headline(results: Results, recipe: str, kernels: str) -> str:
+    """The README's table: SFT and the arm `default`, means over seeds (worst to best), and their difference; "" where
+    they were not both trained."""
+    lines = [_row(["Split", "Score", "SFT", "GRPO", "GRPO − SFT"]), "|---" * 5 + "|"]
+    for cell, table in results.tables.items():
+        gains = table.differences.get((DEFAULT, SFT), {})
+        if (cell.recipe, cell.kernels) != (recipe, kernels):
+            continue
+        for metric in filter(gains.__contains__, HEADLINE_METRICS):
+            gain = gains[metric]
+            spread = [
+                f"{one.value:.3f} ({min(one.seeds):.3f} to {max(one.seeds):.3f})"
+                for one in (table.levels[SFT][metric], table.levels[DEFAULT][metric])
+            ]
+            told = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {min(gain.seeds):+.3f}"
+            lines.append(_row([f"{cell.split}, {cell.mode}", HEADLINE[metric], *spread, told]))
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
 def publish(results: Results, shown: Sequence[str], docs: Path) -> None:
-    """Puts the tables between the markers of `results.md` in `docs`, and a plot a recipe and kernels into `img`.
+    """Puts the tables between the markers of `results.md` in `docs`, a plot a recipe and kernels into `img`, and the
+    headline of the first recipe and kernels between the markers of the README beside `docs`.
 
     Raises:
-        UserError: the document or its markers are missing.
+        UserError: a document or its markers are missing.
     """
     from eval import figures
 
-    path = docs / "results.md"
-    try:
-        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the checkout") from error
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{path}: needs the lines {BEGIN} and {END}, between which the tables go")
     links = []
-    for recipe, kernels in dict.fromkeys((cell.recipe, cell.kernels) for cell in results.tables):
+    shown_in = list(dict.fromkeys((cell.recipe, cell.kernels) for cell in results.tables))
+    for recipe, kernels in shown_in:
         levels = {
             (cell.split, cell.mode): table.levels
             for cell, table in results.tables.items()
@@ -233,6 +249,19 @@ def publish(results: Results, shown: Sequence[str], docs: Path) -> None:
         }
         image = figures.save(figures.arms(levels, shown), docs / "img" / f"ablation_{recipe}_{kernels}.png")
         links.append(f"![{recipe}, {kernels} kernels: each seed by arm](img/{image.name})")
-    inside = "\n\n".join([*links, markdown(results, shown).rstrip()])
+    _put(docs / "results.md", "\n\n".join([*links, markdown(results, shown).rstrip()]))
+    if table := headline(results, *shown_in[0]):
+        _put(docs.parent / "README.md", f"{table}\n\n{_provenance(results.meta)}")
+
+
+def _put(path: Path, inside: str) -> None:
+    """Replaces what stands between the markers of a document."""
+    try:
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run from the checkout") from error
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{path}: needs the lines {BEGIN} and {END}, between which the tables go")
     write_whole(path, f"{before}{BEGIN}\n\n{inside}\n\n{END}{after}")
     say(f"wrote {path}")

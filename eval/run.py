@@ -59,7 +59,7 @@ def run(subject: Run, settings: EvalSettings) -> dict[str, Any]:
 
     files = _generate(subject, settings, checkpoints, splits, data)
     predictions = {cell: read_predictions(path, splits[cell[1]]) for cell, path in files.items()}
-    trivial = _trivial_predictions(subject.seed, splits, data)
+    trivial = _trivial_predictions(subject.seed, splits, data) if settings.trivial else {}
     swapped = _held_to_others(predictions, splits)
     everything = [*predictions.values(), *trivial.values(), [other for _, other in swapped]]
     base_rates = _base_rates(data, folder)

@@ -35,6 +35,8 @@ class EvalSettings(Section):
     """The same for the untrained base model."""
     best_of_n: bool = True
     """Where there are two samples or more, also score those chosen by agreement, by vote and by reward."""
+    trivial: bool = True
+    """Also score policies that see no image, where lists are asked for."""
     temperature: Float = Field(1.0, gt=0)
     """Temperature of the sampled completions."""
     bootstrap: Count = 2000

@@ -9,6 +9,7 @@ from typing import Any
 
 from reasoner.errors import UserError
 from reasoner.runtime import terminal
+from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
 
 #: Columns of the table that is printed; all others are in `scores.json`.
@@ -46,6 +47,7 @@ def evaluate(args: Namespace) -> None:
     )
     wanted.check()
     share_cores()
+    keep_freed_memory()
     with terminal.logged(wanted.output, "eval"):
         scores = run(wanted)
     _print(scores)
@@ -77,7 +79,7 @@ def pairs(given: Sequence[str], usage: str, default: str | None = None) -> dict[
 
 
 def _print(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    rows = [("label", "table", *_SHOWN)]
+    rows: list[tuple[str, ...]] = [("label", "table", *_SHOWN)]
     for label, tables in scores.items():
         for table, cell in tables.items():
             rows.append((label, table, *(_number(cell.get(name)) for name in _SHOWN)))

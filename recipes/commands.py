@@ -21,6 +21,7 @@ from reasoner.models import TINY
 from reasoner.models.positions import check_positions
 from reasoner.runtime import terminal
 from reasoner.runtime.disk import replaced
+from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
 from recipes import banner, stages
 from recipes.config import Recipe, check_trainer_args
@@ -66,6 +67,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     """Runs one stage of a recipe, or says why its result is reused."""
     stage = args.command
     share_cores()
+    keep_freed_memory()
     overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
     recipe = load_recipe(args.recipe, overrides)
     options = [f"--{name.replace('_', '-')}" for name in vars(args)]

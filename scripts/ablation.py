@@ -282,6 +282,7 @@ class Workers:
             return Outcome(False, f"{missing} could not be made", 0.0)
         settings = [f"output={json.dumps(str(run.folder))}", *run.settings, f"eval.models=[{run.model}]"]
         settings += [f"eval.splits={json.dumps(options.splits)}", f"eval.limit={options.limit or 'null'}"]
+        settings += ["eval.trivial=false", "eval.best_of_n=false"]  # the same for all arms, or not compared
         trained, why = False, None
         try:
             run.folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.benchmarks.base import Benchmark
 from eval.bootstrap import Array, Estimate, Statistics, holm, paired, replicates, summarise
@@ -54,14 +55,14 @@ class Columns:
     def valid(self, name: str) -> int:
         return int((~np.isnan(np.frombuffer(self._values[name]))).sum()) if name in self._values else 0
 
-    def statistics(self, only: Array | None = None) -> Statistics:
+    def statistics(self, only: NDArray[np.integer[Any]] | None = None) -> Statistics:
         """Sums by study, of the rows `only` (positions) where given."""
-        rows = np.arange(len(self)) if only is None else only
+        rows: NDArray[np.integer[Any]] = np.arange(len(self)) if only is None else only
         studies, unit = np.unique(np.array(self.studies, dtype=object)[rows].astype(str), return_inverse=True)
         columns: dict[str, Array] = {}
 
         def add(name: str, values: Array) -> None:
-            columns[name] = np.bincount(unit, values, len(studies))[None, :]
+            columns[name] = np.bincount(unit, values, len(studies)).astype(np.float64)[None, :]
 
         for name, held in self._values.items():
             full = np.full(len(self), np.nan)

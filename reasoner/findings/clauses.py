@@ -140,7 +140,7 @@ def _aside(tokens: Sequence[Token], items: Sequence[Term], mark: Term, first: in
     if any(tokens[i].text in _COMPARED for i in range(max(mark.first - 3, first), mark.first)):
         return False
     inside = [item.roles for item in items if first <= item.first < last]
-    named = any(not roles.keys().isdisjoint(_NAMING) for roles in inside)
+    named = any(not roles.keys().isdisjoint(_NAMING) and "severity" not in roles for roles in inside)
     now = any(token.text in _NOW for token in tokens[first:last])
     return bool(inside) and not named and not now and any("concept" in i.roles for i in items if i.first < first)
 

@@ -261,6 +261,8 @@ class Mentions:
             roles = self.items[j].roles
             if self._set_apart(j, k) or (self.starts and "side" in roles and self._elsewhere(j, k)):
                 continue
+            if self.scopes.outer[j].void and not self.scopes.outer[k].void:  # "which was large before"
+                continue
             for kind in _KINDS & roles.keys():
                 if kind == "change" and self._is_size(j, k):
                     continue

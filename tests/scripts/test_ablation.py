@@ -264,18 +264,31 @@ def test_statistics_are_read_as_written_and_damage_is_told(tmp_path):
 
 def test_tables_and_plots_are_published_between_the_markers(tmp_path):
     places = [place(tmp_path, arm, seed, 4 + seed) for arm in (SFT, "outcome") for seed in range(2)]
-    results = reported(places, tmp_path)
-    page = tmp_path / "results.md"
+    results, docs = reported(places, tmp_path), tmp_path / "docs"
+    docs.mkdir()
+    page = docs / "results.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):
-        publish(results, ["answer"], tmp_path)
+        publish(results, ["answer"], docs)
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert text.count("| Answer reward | outcome |") == 1 and "img/ablation_phantom_default.png" in text
-    assert (tmp_path / "img" / "ablation_phantom_default.png").stat().st_size > 1000
+    assert (docs / "img" / "ablation_phantom_default.png").stat().st_size > 1000
     page.write_text("no markers", encoding="utf-8")
     with pytest.raises(UserError, match="needs the lines"):
-        publish(results, ["answer"], tmp_path)
+        publish(results, ["answer"], docs)
+
+
+def test_the_readme_has_the_headline_of_the_default(tmp_path):
+    places = [place(tmp_path, arm, seed, 4 + seed) for arm in (SFT, "default") for seed in range(2)]
+    results, docs = reported(places, tmp_path), tmp_path / "docs"
+    docs.mkdir()
+    for path in (docs / "results.md", tmp_path / "README.md"):
+        path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    publish(results, ["radrscore"], docs)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.count("| RadRScore |") == len(results.tables)
+    assert "compared at" in text
 
 
 @pytest.mark.slow

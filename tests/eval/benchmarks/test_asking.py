@@ -41,7 +41,7 @@ def write_questions(folder, count, stages=(None,)):
             })  # fmt: skip
             context.append({"question": question, "answer": f"reference {stage}", "options": []})
     path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -131,10 +131,10 @@ def test_no_server_is_one_line(tmp_path):
 def test_a_judge_scores_beside_the_rules_and_its_failures_are_counted(tmp_path, openai_server):
     judge = openai_server(lambda content, number: (200, "not JSON"))
     path = write_questions(tmp_path / "data", 2)
-    rows = [json.loads(line) | {"completion": RIGHT, "report": "Large heart."} for line in path.open()]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [json.loads(line) | {"completion": RIGHT, "report": "Large heart."} for line in path.open(encoding="utf-8")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     run(Wanted("phantom", tmp_path / "run", predictions={"m": path}, judge=(judge.url, "model"), resamples=50))
-    failures = json.loads((tmp_path / "run" / "run.json").read_text())["failures"]["m"]
+    failures = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["failures"]["m"]
     assert failures["judged"] == 2 and any(why.startswith("judge, findings") for why in failures)
 
 

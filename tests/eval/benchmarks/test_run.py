@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +46,9 @@ def question(number: int, **more) -> dict:
 
 def write(path: Path, rows: list[dict | str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -76,7 +76,9 @@ def test_predictions_become_items_scores_and_paired_comparisons(files):
     rows = items(files.output)
     assert len(rows) == 40 and rows[1]["id"] == "q1" and rows[1]["index"] == 1
     assert rows[0]["radrscore"] > rows[20]["radrscore"]
-    compared = {row["metric"]: row for row in json.loads((files.output / "comparisons.json").read_text())}
+    compared = {
+        row["metric"]: row for row in json.loads((files.output / "comparisons.json").read_text(encoding="utf-8"))
+    }
     assert compared["strict"]["difference"] == 0.5 and compared["strict"]["p"] < 0.05
     assert len(list(rows_of(files.output / "questions.jsonl"))) == 20
     assert len(list(rows_of(files.output / "evidence.jsonl"))) == 40
@@ -101,13 +103,13 @@ def test_wild_rows_are_listed_with_file_and_line_and_kill_nothing(files, tmp_pat
     wild = ["{broken", "[1]", {"completion": RIGHT}, {"id": "q1"}, {"id": "nobody", "completion": "x"}, good]
     write(tmp_path / "wild.jsonl", [good, *wild, {"id": "q2", "completion": "<think>open"}])
     scores = run(replace(files, predictions={"wild": tmp_path / "wild.jsonl"}))
-    malformed = json.loads((files.output / "run.json").read_text())["malformed"]
+    malformed = json.loads((files.output / "run.json").read_text(encoding="utf-8"))["malformed"]
     assert [row["line"] for row in malformed["rows"]] == [2, 3, 4, 5, 6, 7]
     assert malformed["counts"] == {str(tmp_path / "wild.jsonl"): 6}
     # What was not predicted stays in the denominator.
     cell = scores["wild"]["test_binary"]
     assert cell["n"] == 20 and cell["strict"] == 1 / 20
-    assert json.loads((files.output / "run.json").read_text())["failures"]["wild"]["answers"] == 18
+    assert json.loads((files.output / "run.json").read_text(encoding="utf-8"))["failures"]["wild"]["answers"] == 18
     assert "no prediction" in items(files.output)[1]["note"]
 
 
@@ -146,9 +148,9 @@ def test_finished_runs_are_compared_with_labels_made_unique(files, tmp_path):
     run(first), run(second)
     scores = compare([first.output, second.output], tmp_path / "both", resamples=200)
     assert list(scores) == ["m (one)", "m (two)"]
-    rows = json.loads((tmp_path / "both" / "comparisons.json").read_text())
+    rows = json.loads((tmp_path / "both" / "comparisons.json").read_text(encoding="utf-8"))
     assert next(row for row in rows if row["metric"] == "strict")["difference"] == 0.5
-    assert set(json.loads((tmp_path / "both" / "run.json").read_text())["models"]) == set(scores)
+    assert set(json.loads((tmp_path / "both" / "run.json").read_text(encoding="utf-8"))["models"]) == set(scores)
 
 
 def test_runs_on_other_items_are_not_compared(files, tmp_path):
@@ -181,18 +183,3 @@ def test_a_conversation_shows_what_the_model_itself_said():
     item = Item("t", 0, Example("i", "s", "stage", "D?", "d", context=context), conversation="s")
     turns = shown(item, [Turn("A?", "own a"), Turn("C?", "own c")])
     assert [turn.answer for turn in turns] == ["own a", "ref b", "own c"]
-
-
-@pytest.mark.slow
-def test_ten_thousand_rows_take_less_than_a_minute(tmp_path):
-    words = ["The heart is enlarged.", "There is a small left pleural effusion.", "The lungs are clear."]
-    draw = random.Random(0)
-    rows = []
-    for n in range(10_000):
-        chain = " ".join(draw.sample(words, 2)) + f" A nodule of {n % 37 + 2} mm."
-        rows.append(question(n, completion=f"<think>{chain}</think><answer>Yes</answer>"))
-    write(tmp_path / "rows.jsonl", rows)
-    wanted = Wanted("phantom", tmp_path / "run", predictions={"a": tmp_path / "rows.jsonl"}, workers=2)
-    start = time.process_time(), time.monotonic()
-    assert run(wanted)["a"]["test_binary"]["n"] == 10_000
-    print(f"{time.monotonic() - start[1]:.1f} s, {time.process_time() - start[0]:.1f} s of them in this process")

@@ -58,3 +58,13 @@ def test_a_size_of_an_organ_is_no_change():
 def test_markings_are_no_finding_by_themselves(sentence):
     assert not read_sentence(sentence)
     assert [f.concept for f in read_sentence("Increased lung markings are seen.")] == ["interstitial_markings"]
+
+
+def test_a_degree_of_another_time_is_not_of_now():
+    found = read_sentence("The left effusion, which was large before, is now small.")
+    assert [(f.severity, f.laterality) for f in found] == [("small", "left")]
+
+
+def test_the_resolution_of_a_picture_resolves_nothing():
+    assert [f.change for f in read_sentence("I cannot see any fracture, but the resolution is limited.")] == [None]
+    assert [f.change for f in read_sentence("There has been resolution of the effusion.")] == ["resolved"]
