@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-_START_S, _REPLY_S = 60, 60
+#: Generous: the machine may be busy.
+_START_S, _REPLY_S, _WAIT_S = 300, 300, 180
 
 
 def why_not() -> str:
@@ -69,7 +70,7 @@ class Page:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 20) -> None:
+    def until(self, expression: str, seconds: float = _WAIT_S) -> None:
         """Waits until the expression is true.
 
         Raises:
@@ -87,7 +88,7 @@ class Page:
         self.call("Page.navigate", url="about:blank")
         self.until("location.href === 'about:blank'")
         self.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        self.until("document.documentElement?.dataset.ready", 60)
+        self.until("document.documentElement?.dataset.ready")
         return float(self.js("document.documentElement.dataset.ready"))
 
     def key(self, key: str) -> None:
@@ -131,7 +132,7 @@ def browser() -> Iterator[Page]:
                 yield Page(socket)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(_REPLY_S)
 
 
 def _address(profile: Path, process: subprocess.Popen[bytes]) -> str:

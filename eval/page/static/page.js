@@ -197,8 +197,10 @@ const PAGE = (() => {
     at = order.indexOf(before);
     if (at < 0) $("list").scrollTop = 0;
     drawRows();
-    if (at < 0 && before !== undefined && order.length) choose(0, false);
+    if (at < 0 && before !== undefined && order.length) await choose(0, false);
+    if (mine !== query) return;
     if (!order.length) $("case").replaceChildren(el("p", {}, "No case passes the filters."));
+    $("count").dataset.filters = new URLSearchParams(new FormData($("filters"))); // what the list shows, for tests
   }
 
   function sorted(found, rule, labels) {
