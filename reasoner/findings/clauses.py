@@ -209,6 +209,8 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     said = "present" if said is None and turns and "one" in words else said  # "but a real one"
     if said is None or not (change or "not" in words or not lexicon.pointing.isdisjoint(words)):
         return None
+    if degrees and said != "present":  # "a large effusion, not a small one"
+        return None
     side = next((term.roles["side"] for term in terms if "side" in term.roles), None)
     return {
         "answer": said,
