@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +111,8 @@ sft:
   trainer: {{max_steps: 2, per_device_train_batch_size: 2, gradient_checkpointing: false, report_to: none}}
 """
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
-    folder = sft.run(load_recipe(str(tmp_path / "recipe.yaml"), []))
+    with mock.patch.dict(os.environ, {"WANDB_MODE": "disabled"}):  # what the stage sets is its process's own
+        folder = sft.run(load_recipe(str(tmp_path / "recipe.yaml"), []))
     size = load_processor(folder).image_processor.size
     assert (size["shortest_edge"], size["longest_edge"]) == (448**2, 448**2)
     assert (folder / "config.json").is_file()
