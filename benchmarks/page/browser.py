@@ -99,6 +99,8 @@ class Page:
     def click(self, selector: str) -> None:
         """A click of the mouse at the middle of the first element that matches."""
         quoted = json.dumps(selector)
+        # Pictures that are still to come would move what follows.
+        self.until("[...document.querySelectorAll('#case img')].every(image => image.complete)")
         x, y = self.js(
             f"(() => {{ const e = document.querySelector({quoted}); e.scrollIntoView({{block: 'center'}});"
             "const b = e.getClientRects()[0]; return [b.x + b.width / 2, b.y + b.height / 2]; })()"
