@@ -2,12 +2,14 @@
 
 A table is a stage and a kind of question (`stage5-single-choice`). The kind decides the score: accuracy of choices,
 intersection over union of boxes, likeness of texts (`trek_scores.py`). Each question is asked after all those before
-it, with the model's own answers or with the reference ones: the difference between the two is the error that is
-carried from stage to stage.
+it in the file, with the model's own answers or with the reference ones: the difference between the two is the error
+that is carried on. The order is the file's, as the authors ask (CXRTrekReasoner, `infer_scheduler.py`): some of their
+dialogues go back and forth between stages.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +18,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
-from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, MULTI, NAMED, TEXT, kind_of, score
+from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, NAMED, TEXT, kind_of, reference, score
 from eval.bootstrap import Array
 from reasoner.errors import UserError, one_line
 from reasoner.schema import Example, Turn
 from reasoner.sources.cxrtrek import (
     FIELDS,
     LAST_STAGE,
+    count_of,
     image_names,
     name_of,
+    options_beside,
     problem_of,
     question_of,
     stage_of,
@@ -69,6 +73,7 @@ class Cxrtrek:
 
     def _items(self, file: Path, pictures: Pictures, at_hand: bool) -> Iterator[Item | Malformed]:
         index = 0
+        known: dict[str, dict[int, int]] = {}  # study -> its dialogues (hashed) and their rows
         for line, row in read_numbered(file, FIELDS):
             if row.reason:
                 yield Malformed(str(file), line, one_line(f"{row.reason}: {row.detail}"))
@@ -79,28 +84,39 @@ class Cxrtrek:
                 yield Malformed(str(file), line, "'content' must be a list of questions")
                 index += 1
                 continue
+            name = name_of(entry, f"{file}:{line}")
+            talks = known.setdefault(name, {})
+            first = talks.setdefault(hash(json.dumps(content)), line)
+            if first != line:
+                yield Malformed(str(file), line, one_line(f"the dialogue of row {first} again, study {name}"))
+                index += len(content)
+                continue
             named = image_names(entry)
-            shown = [pictures.find(name) for name in named] if at_hand else []
-            missing = next((name for name, path in zip(named, shown, strict=False) if not is_file(path)), None)
-            study = name_of(entry, f"{file}:{line}")
-            about = {name: words for name, keys in _ABOUT.items() if (words := text(get(entry, *keys)))}
+            study = _Study(
+                name,
+                name if len(talks) == 1 else f"{name} ({len(talks)})",
+                named,
+                [pictures.find(one) for one in named] if at_hand else [],
+                {label: words for label, keys in _ABOUT.items() if (words := text(get(entry, *keys)))},
+            )
             turns: list[Turn] = []
             for number, item in enumerate(content):
-                problem = problem_of(item) or (missing and f"no picture {missing}")
+                problem = problem_of(item, len(named)) or study.lost(item)
                 if problem:
                     yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
                 else:
-                    found = _item(item, study, number, index, shown, turns, about, len(named))
+                    found = _item(item, study, number, index, turns)
                     yield found
                     turns.append(Turn(found.example.question, found.example.answer, found.example.options))
                 index += 1
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
-        """`official` is the accuracy of closed questions: the words, or letters, of the reference. Texts have neither
-        verdict. `values`: `f1` of several choices, `iou` of boxes, `rouge_l`, `bleu`, `bertscore` of texts."""
+        """`official` is the accuracy of closed questions: what stands there is the reference's choice and nothing else.
+        Texts have neither verdict. `values`: `f1` of several choices, `iou` of boxes, `rouge_l`, `bleu`, `bertscore` of
+        texts."""
         kind, asked = item.gold["kind"], item.example
         read = reader(completion)
-        scored = score(kind, read, item.gold["answer"], asked.options, asked.question)
+        scored = score(kind, read, item.gold["answer"], item.gold["options"], asked.question)
         note = scored.why
         if kind in CLOSED and scored.exact is not scored.right:
             note = f"official: {'the same' if scored.exact else 'other'} words; strict: {scored.why or 'as it is read'}"
@@ -111,45 +127,53 @@ class Cxrtrek:
         return {name: _f1(totals, kind) for name, kind in _F1.items() if f"tp:{kind}" in totals}
 
 
-def _item(
-    item: Mapping[str, Any],
-    study: str,
-    number: int,
-    index: int,
-    shown: Sequence[str],
-    turns: Sequence[Turn],
-    about: Mapping[str, str],
-    pictures: int,
-) -> Item:
-    stage, answer = stage_of(dict(item)), text(item["answer"])
+@dataclass(frozen=True)
+class _Study:
+    name: str
+    #: A study may be talked about more than once: each dialogue is a conversation.
+    conversation: str
+    #: Names of its pictures, and where they are; none where no picture is at hand.
+    pictures: Sequence[str]
+    paths: Sequence[str]
+    about: Mapping[str, str]
+
+    def shown(self, item: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(self.paths[: count_of(item, len(self.pictures))])
+
+    def lost(self, item: dict[str, Any]) -> str:
+        """What is wrong with the pictures that a question shows; "" where they are there."""
+        shown = zip(self.pictures, self.shown(item), strict=False)
+        return next((f"no picture {name}" for name, path in shown if not is_file(path)), "")
+
+
+def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: Sequence[Turn]) -> Item:
+    stage, answer = stage_of(item), text(item["answer"])
     options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
-    count = item.get("image_input_count")
-    count = count if isinstance(count, int) and 0 <= count <= pictures else pictures
-    question = question_of(dict(item))
-    completion = get(dict(item), *COMPLETION)
+    question = question_of(item)
+    completion = get(item, *COMPLETION)
     example = Example(
-        id=f"{study}-stage{stage}-{number}",
-        study_id=study,
+        id=f"{study.name}-stage{stage}-{number}",
+        study_id=study.name,
         task="stage",
         question=question,
         answer=answer,
         reasoning=answer if kind == TEXT else "",
-        options=() if all(option in question for option in options) else options,
-        images=tuple(shown[:count]),
+        options=options_beside(question, item),
+        images=study.shown(item),
         report=answer if stage == LAST_STAGE else "",
         stage=stage,
         source="cxrtrek",
         context=tuple(turns),
     )
-    gold = {"kind": kind, "answer": ", ".join(listed) if listed and kind == MULTI else answer, "options": options}
+    compared = reference(kind, answer, listed, item.get("bbox_list"), options, question)
     return Item(
         table=f"stage{stage}-{kind}",
         index=index,
         example=example,
-        conversation=study,
-        gold=gold,
-        about=about,
+        conversation=study.conversation,
+        gold={"kind": kind, "answer": compared, "options": options},
+        about=study.about,
         completion=completion if isinstance(completion, str) else None,
     )
 

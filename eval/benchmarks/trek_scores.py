@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from eval.benchmarks.trek_choices import right_options, written_options
 from eval.claims import DETAILED, NAMED, claim_statistics, claims_of
 from reasoner.compat.radeval import import_radeval
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN
-from rewards.answers import answer_reward
+from rewards.answers import LONGEST, answer_reward
 from rewards.answers.boxes import Box, boxes_of, iou, overlap
+from rewards.answers.choices import options_of
+from rewards.answers.yes_no import yes_or_no
 
 YES_NO, SINGLE, MULTI, DETECTION, TEXT = "yes_no", "single-choice", "multi-choice", "detection", "captioning"
 CLOSED = (YES_NO, SINGLE, MULTI)
@@ -27,8 +30,8 @@ _TASKS = {YES_NO: "binary", SINGLE: "single", MULTI: "multiple"}
 #: What names of kinds contain -> the kind, in the order of trying.
 _NAMES = (("yes", YES_NO), ("single", SINGLE), ("multi", MULTI), ("detect", DETECTION), ("ground", DETECTION),
           ("bbox", DETECTION), ("caption", TEXT), ("report", TEXT), ("open", TEXT))  # fmt: skip
-_LETTER = re.compile(r"\s*\(?([A-Ha-h])(?:[).:]|\s*$)")
 _YES_NO = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
+_EXPLAINED = re.compile(r"\s*(yes|no)\s*[.,;:!]\s*(?=\S)", re.IGNORECASE)
 
 
 class Scored(NamedTuple):
@@ -56,17 +59,42 @@ def kind_of(names: Sequence[str], options: Sequence[str], answer: str) -> str:
     return YES_NO if _YES_NO.match(answer) and len(answer) < 40 else TEXT
 
 
+def reference(
+    kind: str, answer: str, listed: Sequence[str], boxes: object, options: Sequence[str], question: str
+) -> str:
+    """What an answer is compared with: the labels of the options that are right, `Yes` or `No`, the boxes, or the text;
+    the authors' answers go on with explanations, and word an option anew.
+
+    Args:
+        listed: `answer_list`.
+        boxes: `bbox_list`; what is no list of four numbers each is not used.
+    """
+    if kind in (SINGLE, MULTI):
+        return ", ".join(right_options(answer, listed, options, question) or listed or (answer,))
+    if kind == YES_NO and (said := _YES_NO.match(answer)):
+        return said.group().capitalize()
+    if kind == DETECTION and isinstance(boxes, list) and boxes and all(map(_is_box, boxes)):
+        return ", ".join(str([float(value) for value in box]) for box in boxes)
+    return answer
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(type(one) in (int, float) for one in value)
+
+
 def score(kind: str, given: str | None, gold: str, options: Sequence[str], question: str) -> Scored:
-    """An answer (None: unreadable) against the reference `gold`."""
+    """An answer (None: unreadable) against what `reference` made of the row."""
     if kind == DETECTION:
         return _boxes(given or "", gold)
     if kind == TEXT:
         return _text(given or "", gold)
-    exact = given is not None and _same(given, gold)
     if given is None:
-        return Scored(False, exact, why="no answer")
+        return Scored(False, False, why="no answer")
+    options = tuple(options) or (options_of(question) if kind != YES_NO else ())
+    exact = _same(given, gold, options)
+    read = _decided(given, question) if kind == YES_NO else given
     reward = answer_reward(
-        f"{ANSWER_OPEN}{given}{ANSWER_CLOSE}", answer=gold, task=_TASKS[kind], question=question, options=options
+        f"{ANSWER_OPEN}{read}{ANSWER_CLOSE}", answer=gold, task=_TASKS[kind], question=question, options=options
     )
     if reward.value is None:  # words that no rule knows
         return Scored(exact, exact)
@@ -74,25 +102,26 @@ def score(kind: str, given: str | None, gold: str, options: Sequence[str], quest
     return Scored(reward.value == 1.0, exact, values=values, why=str(reward.evidence[0].get("why", "")))
 
 
-def _same(given: str, gold: str) -> bool:
-    """Whether two answers are the same but for case, blanks, stops and an option's letter; letters stand for their
-    options, and "yes" or "no" for what follows it."""
-    if (said := _YES_NO.match(given)) and (wanted := _YES_NO.match(gold)):
-        return said.group().casefold() == wanted.group().casefold()
-    if _plain(given) == _plain(gold):
-        return True
-    letters, wanted_letters = _letters(given), _letters(gold)
-    return bool(letters) and letters == wanted_letters
+def _same(given: str, gold: str, options: Sequence[str]) -> bool:
+    """Whether two answers choose the same by what stands there: the same options and nothing else; "yes" or "no" for
+    what follows it; else the same words but for case, blanks and stops."""
+    if options and (right := written_options(gold, options)):
+        return written_options(given, options) == right
+    if (said := _YES_NO.match(given.strip())) and (told := _YES_NO.match(gold)):
+        return said.group().casefold() == told.group().casefold()
+    return _plain(given) == _plain(gold)
+
+
+def _decided(given: str, question: str) -> str:
+    """The answer; of "Yes. For ..." the first word alone, unless the explanation says the other."""
+    first = _EXPLAINED.match(given) if len(given) <= LONGEST else None
+    if first and yes_or_no(given[first.end() :], question) in (None, first[1].lower()):
+        return first[1]
+    return given
 
 
 def _plain(text: str) -> str:
-    """The words without an option's letter."""
-    words = re.sub(r"[\s.,;]+", " ", text).strip().casefold()
-    return re.sub(r"^\(?[a-h][).:]?\s+(?=\w{2})", "", words) if _LETTER.match(text) else words
-
-
-def _letters(text: str) -> set[str]:
-    return {match.group(1).upper() for match in map(_LETTER.match, re.split(r"[,;\n]", text)) if match}
+    return re.sub(r"[\s.,;]+", " ", text).strip().casefold()
 
 
 def _boxes(given: str, gold: str) -> Scored:

@@ -2,8 +2,8 @@
 
 Each question becomes an `Example` of task `stage`, with the questions and answers of the earlier stages as its context.
 A study may stand by itself or below `data_dict.cxrtrek_data`, as in the training files for ms-swift. Its last stage-8
-answer is its report. `image` lists the current picture, then the reference; `image_input_count` says how many of them
-a question shows.
+answer is its report. `image` lists the current pictures, then those of the reference study; `image_input_count` says
+how many of them a question shows.
 """
 
 from __future__ import annotations
@@ -82,25 +82,25 @@ class CxrtrekSource(Collection):
             text(item.get("answer")) for item in content if isinstance(item, dict) and stage_of(item) == LAST_STAGE
         ]
         report = reports[-1] if reports else ""
-        images = tuple(self._pictures().find(name) for name in image_names(inner)) if pictures else ()
+        named, reference = image_names(inner), text(inner.get("ref_study_id"))
+        images = tuple(self._pictures().find(name) for name in named) if pictures else ()
         examples: list[Example] = []
         turns: list[tuple[int, Turn]] = []
         for number, item in enumerate(content):
-            problem = problem_of(item)
+            problem = problem_of(item, len(named))
             if problem:
                 yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
                 continue
-            stage = stage_of(item)
-            question, options = question_of(item), tuple(texts(item.get("option_list")))
-            shown = images[: int(get(item, "image_input_count") or len(images))]
+            stage, question = stage_of(item), question_of(item)
+            shown = images[: count_of(item, len(named))]
             examples.append(
                 Example(
                     id=f"{study_id}-stage{stage}-{number}",
                     study_id=study_id,
                     task="stage",
-                    question=(TWO_IMAGES if len(shown) == 2 else "") + question,
+                    question=(TWO_IMAGES if reference and len(shown) == len(named) == 2 else "") + question,
                     answer=text(item["answer"]),
-                    options=() if all(option in question for option in options) else options,
+                    options=options_beside(question, item),
                     images=shown,
                     report=report,
                     stage=stage,
@@ -118,7 +118,7 @@ class CxrtrekSource(Collection):
             patient_id=patient,
             report=report,
             images=images,
-            prior_study_id=text(inner.get("ref_study_id")) or None,
+            prior_study_id=reference or None,
             given=tuple(examples),
             split=split,
             source=self.name,
@@ -152,7 +152,7 @@ def name_of(entry: dict[str, Any], where: str) -> str:
 
 
 def image_names(entry: dict[str, Any]) -> list[str]:
-    """The pictures' names: the current one, then the reference."""
+    """The pictures' names: the current ones, then those of the reference study."""
     return texts(get(entry, "image", "images", "image_path"))
 
 
@@ -162,15 +162,34 @@ def stage_of(item: dict[str, Any]) -> int:
     return int(digits.group()) if digits else 0
 
 
-def problem_of(item: Any) -> str:
-    """Why an item of `content` is no question; "" where it is one."""
+def problem_of(item: Any, pictures: int) -> str:
+    """Why an item of `content` is no question about a study of so many `pictures` (0: it names none); "" where it is
+    one."""
     if not isinstance(item, dict):
         return f"an item of 'content' must be an object, found {type(item).__name__}"
     for name in ("question", "answer"):
         if not text(item.get(name)):
             return f"'{name}' is missing or empty"
-    stage = stage_of(item)
-    return "" if 1 <= stage <= LAST_STAGE else f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
+    if not 1 <= stage_of(item) <= LAST_STAGE:
+        return f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
+    if pictures and not 1 <= count_of(item, pictures) <= pictures:
+        return f"'image_input_count' must be 1 to {pictures}, the study's pictures, found {item['image_input_count']!r}"
+    return ""
+
+
+def count_of(item: dict[str, Any], pictures: int) -> int:
+    """How many of the study's `pictures` a question shows, all where it does not say; -1 where that is no number."""
+    count = text(item.get("image_input_count"))
+    return pictures if not count else int(count) if re.fullmatch(r"[0-9]{1,4}", count) else -1
+
+
+def options_beside(question: str, item: dict[str, Any]) -> tuple[str, ...]:
+    """The options of an item that its question does not spell out, all or none. Stops and blanks aside: a list in a
+    question has others."""
+    options = tuple(texts(item.get("option_list")))
+    asked = " ".join(question.split()).casefold()
+    bare = (re.escape(" ".join(option.split()).rstrip(" .;,").casefold()) for option in options)
+    return () if all(re.search(rf"(?<!\w){words}(?!\w)", asked) for words in bare) else options
 
 
 def question_of(item: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from reasoner.errors import UserError
 from reasoner.schema import Box
@@ -198,6 +199,24 @@ def test_cxrtrek(made: Any) -> None:
     assert study.report == last.answer and (last.stage, last.task) == (8, "stage")
     assert len(studies["cheXpert_patient7/study6"].given) == 2
     assert [item.reason for item in rejected] == ["bad row", "bad row"] and "'stage'" in rejected[0].detail
+
+
+def test_cxrtrek_as_its_authors_write_it(made: Any) -> None:
+    """Two views of one study are no comparison, and options that the question spells out are not listed again."""
+    ask = {"stage": 3, "answer": "2. Left pleura.", "option_list": ["1. Lung.", "2. Left pleura."]}
+    question = "Where is it? [ 1. Lung; or 2. Left pleura. ]"
+    study = {"pat_id": "mimic_1", "study_id": "s12345", "ref_study_id": "", "image": ["a.png", "b.png"],
+             "content": [ask | {"question": question, "image_input_count": count} for count in (2, 3, "two")]
+             + [ask | {"question": "Where?"}]}  # fmt: skip
+    made.folder.mkdir(parents=True)
+    (made.folder / "demo.json").write_text(json.dumps([study]), encoding="utf-8")
+    for name in study["image"]:
+        Image.new("L", (32, 32)).save(made.folder / name)
+    studies, rejected = made.read("cxrtrek", made.folder / "demo.json")
+    spelled, listed = studies["s12345"].given
+    assert (spelled.question, spelled.options, len(spelled.images)) == (question, (), 2)
+    assert (listed.options, len(listed.images)) == (("1. Lung.", "2. Left pleura."), 2)
+    assert ["found 3" in rejected[0].detail, "found 'two'" in rejected[1].detail] == [True, True]
 
 
 def test_radrbench(made: Any) -> None:
