@@ -183,7 +183,7 @@ def test_the_words_behind_a_verdict_are_shown(page):
     for _ in range(count(page)):  # to a verdict that rests on words of the reference, not on a label
         page.js(
             "[...document.querySelectorAll('#case mark')]"
-            ".filter(mark => /says: (?!verified|nothing)/.test(mark.title)).slice(0, 1).forEach(mark => mark.id = 'one')"
+            ".filter(m => /says: (?!verified|nothing)/.test(m.title)).slice(0, 1).forEach(m => m.id = 'one')"
         )
         if page.js("!!document.querySelector('#one')"):
             break
