@@ -41,6 +41,7 @@ def module(folder: Path, name: str, code: str) -> ModuleType:
 def test_the_reward(tmp_path, monkeypatch):
     from rewards import registry
 
+    registry.load_rewards()  # into the one that stays
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
     module(tmp_path, "brevity", block("python", '@reward("brevity"'))
     rewards = registry.RewardSet.build({"brevity": 1.0}, options={"brevity": {"words": 3}})
