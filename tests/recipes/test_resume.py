@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 
 from reasoner.errors import UserError
 from reasoner.models import tiny
+from reasoner.schema import Example
 from recipes.load import load_recipe
 from recipes.resume import last_checkpoint, missing
 from recipes.training import base_checkpoint
@@ -82,7 +82,7 @@ def test_fsdp_and_deepspeed_have_names_of_their_own(optimizer, weights, tmp_path
 def test_a_kill_while_the_tiny_base_is_written_leaves_none(tmp_path, monkeypatch):
     recipe = load_recipe("phantom", [f"output={tmp_path}", "model.options={vocab_size: 320}"])
     words = "a clear chest " * 20
-    examples = [SimpleNamespace(question=words, options=(), reasoning=words, answer=words)] * 4
+    examples = [Example("1", "1", "abnormality_list", question=words, answer=words, reasoning=words)] * 4
     with monkeypatch.context() as killed:
         killed.setattr(tiny.Qwen2_5_VLProcessor, "save_pretrained", lambda *_: 1 / 0)  # after the weights
         with pytest.raises(ZeroDivisionError):
