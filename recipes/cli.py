@@ -281,7 +281,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run",
         action="store_true",
-        help="check the stage's settings, print the full recipe, stop",
+        help="check the stage's settings and a sample of its rows, print the full recipe and one row, stop",
     )
     command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
     command.add_argument("--debug", action="store_true", help="show what libraries print, and tracebacks")

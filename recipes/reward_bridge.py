@@ -85,8 +85,8 @@ class RewardBridge:
     def score(
         self, rows: Sequence[dict[str, Any]], texts: Sequence[str], tokens: Sequence[int]
     ) -> list[dict[str, Score]]:
-        """Scores texts of so many tokens as completions of data-set rows, before TRL asks or besides; all processes call
-        it together."""
+        """Scores texts of so many tokens as completions of data-set rows, before TRL asks or besides; all processes
+        call it together."""
         return self._score_for_all([_reward_row(*of) for of in zip(rows, texts, tokens, strict=True)], self.credits)
 
     def keep(self, completions: list, scores: list[dict[str, Score]], origins: list[Origin]) -> None:

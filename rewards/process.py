@@ -26,8 +26,9 @@ _MOVED = {name: name for name in ("url", "model", "cache", "metric", "gpus", "ac
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """`judge`: `rules`, or `{kind: llm, ...}` or `{kind: radeval, ...}` with the fields in `rewards.judges`. `parts`: those
-    whose mean is the value; `[factuality]` is the process reward of ChestX-Reasoner's GRPO (arXiv 2504.20930)."""
+    """`judge`: `rules`, or `{kind: llm, ...}` or `{kind: radeval, ...}` with the fields in `rewards.judges`.
+
+    `parts`: those whose mean is the value; `[factuality]` is ChestX-Reasoner's in GRPO (arXiv 2504.20930)."""
 
     judge: Judge = RULES
     parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
@@ -37,7 +38,9 @@ class ProcessSettings:
         if len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts {', '.join(self.parts)}: each at most once")
         if self.parts != PARTS and self.judge.kind == "radeval":
-            raise ValueError(f"judge radeval has no parts {', '.join(self.parts)}; use rules or llm, or leave parts out")
+            raise ValueError(
+                f"judge radeval has no parts {', '.join(self.parts)}; use rules or llm, or leave parts out"
+            )
         return self
 
     @model_validator(mode="before")
