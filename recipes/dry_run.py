@@ -61,7 +61,7 @@ def inspect(recipe: Recipe, stage: str, source: Source | None = None) -> list[st
         folder = Path(name)
         sample = take(recipe, stage, folder, source)
         if not sample.examples:
-            return [f"rows    not checked: {sample.origin}", *sample.notes]
+            return [_told("rows", f"not checked: {sample.origin}"), *sample.notes]
         lines = [_told("rows", f"{len(sample.examples)} of {sample.origin}: {_counts(sample.examples)}"), *sample.notes]
         examples, seen = _opened(sample)
         lines.append(_told("pictures", seen))
