@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,7 +67,8 @@ def inspect(recipe: Recipe, stage: str, source: Source | None = None) -> list[st
         lines = [_told("rows", f"{len(sample.examples)} of {sample.origin}: {_counts(sample.examples)}"), *sample.notes]
         examples, seen = _opened(sample)
         lines.append(_told("pictures", seen))
-        processor, missing = _processor(recipe, stage, examples, folder)
+        with redirect_stderr(StringIO()):  # bars and notices of libraries
+            processor, missing = _processor(recipe, stage, examples, folder)
         lengths = [_length(example, processor, recipe) for example in examples] if processor else []
         lines.append(_told("tokens", missing or _limits(recipe, stage, examples, lengths)))
         lines += _rewards(recipe, stage, examples, lengths, folder)
