@@ -39,7 +39,7 @@ def base(tmp_path_factory):
     from reasoner.models import tiny
 
     texts = ["Is there an effusion? Yes. The heart is enlarged.", "Which of these is seen? A) edema B) nodule"] * 8
-    return tiny.build(tmp_path_factory.mktemp("base") / "tiny", texts, vocab_size=400)
+    return tiny.build(tmp_path_factory.mktemp("base") / "tiny", texts, vocab_size=400, max_position_embeddings=8192)
 
 
 @pytest.fixture
