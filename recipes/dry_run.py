@@ -64,7 +64,7 @@ def inspect(recipe: Recipe, stage: str, source: Source | None = None) -> list[st
         sample = take(recipe, stage, folder, source)
         if not sample.examples:
             return [_told("rows", f"not checked: {sample.origin}"), *sample.notes]
-        lines = [_told("rows", f"{len(sample.examples)} of {sample.origin}: {_counts(sample.examples)}"), *sample.notes]
+        lines = [_told("rows", f"{_counts(sample.examples)}; from {sample.origin}"), *sample.notes]
         examples, seen = _opened(sample)
         lines.append(_told("pictures", seen))
         with redirect_stderr(StringIO()):  # bars and notices of libraries
@@ -82,7 +82,7 @@ def _told(what: str, words: str) -> str:
 def _counts(examples: Sequence[Example]) -> str:
     counts = Counter(example.task for example in examples)
     bare = sum(not example.reasoning.strip() for example in examples)
-    return ", ".join(f"{n} {task}" for task, n in counts.items()) + (f"; {bare} without reasoning" if bare else "")
+    return ", ".join(f"{n} {task}" for task, n in counts.items()) + (f" ({bare} without reasoning)" if bare else "")
 
 
 def _opened(sample: Sample) -> tuple[list[Example], str]:
@@ -131,11 +131,24 @@ def _processor(recipe: Recipe, stage: str, examples: Sequence[Example], folder: 
         if start == TINY:
             start = _tiny(recipe, examples, folder)
         model = recipe.model
-        return load_processor(start, min_pixels=model.min_pixels, max_pixels=model.max_pixels), ""
+        sizes: dict[str, Any] = {"min_pixels": model.min_pixels, "max_pixels": model.max_pixels}
+        return load_processor(start, **sizes, offline=not Path(start).is_dir() and not _hub_answers()), ""
     except Exception as error:  # no network, a gated model, a library that does not load: the rest can be checked
         if isinstance(error, UserError) and Path(start).is_dir():
             raise
         return None, f"not counted, nor the chat template applied: {one_line(error)}"
+
+
+def _hub_answers() -> bool:
+    """Whether the Hub can be asked: without network each of a processor's files would be asked for six times."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # whatever keeps it away
+        return False
+    return True
 
 
 def _tiny(recipe: Recipe, examples: Sequence[Example], folder: Path) -> str:

@@ -83,9 +83,9 @@ def _mined(recipe: Recipe, source: Source, split: str, tasks: Collection[str] | 
         notes.append("         left out: " + ", ".join(f"{n} x {reason}" for reason, n in rejected.most_common()))
     asked = [example for example in examples if tasks is None or example.task in tasks]
     chosen = [example for example in asked if example.split == split] or asked
-    origin = f"{studies} studies of '{source.name}', mined for this check"
+    origin = f"{studies} studies of '{source.name}' that were mined for this check"
     if not chosen:
-        return Sample([], f"{origin}, gave no question", tuple(notes))
+        return Sample([], f"{origin} gave no question", tuple(notes))
     if chosen[0].split != split:
         notes.append(f"         none of them is in the split '{split}'; others are shown")
     return Sample(_spread(chosen), origin, tuple(notes))

@@ -89,7 +89,9 @@ def test_every_shipped_recipe_passes_on_a_small_set_in_its_own_format(name, base
         sets["model.base"] = base
     for stage in ("mine", "sft", "grpo", "eval"):
         told = run(stage, name, **sets)
-        assert re.search(r"^rows +\d+ of \d+ studies of '\w+', mined for this check: ", told, re.MULTILINE)
+        assert re.search(
+            r"^rows +\d+ .*; from \d+ studies of '\w+' that were mined for this check$", told, re.MULTILINE
+        )
         assert re.search(r"^pictures \d+ decoded, ", told, re.MULTILINE) and "WARNING" not in told
         assert re.search(r"^rewards  of the references: .*answer \d\.\d\d", told, re.MULTILINE)
         assert "format 1.00" in told and "not computed" not in told
@@ -121,7 +123,7 @@ def test_the_mined_rows_are_looked_at_where_there_are_any(base, run, tmp_path):
     mined(tmp_path / "out", *rows)
     Path(gone).write_bytes(Path(gone).read_bytes()[:-60])  # its header is whole
     told = run("sft", "qwen3_vl_4b", **{"model.base": base, "model.min_pixels": 784, "model.max_pixels": 7840})
-    assert f"3 of {tmp_path / 'out' / 'data'} (train): 3 binary; 2 without reasoning" in told
+    assert f"rows     3 binary (2 without reasoning); from {tmp_path / 'out' / 'data'} (train)\n" in told
     assert "1 decoded, 84 x 56 to 84 x 56 pixels; 1 cannot be used" in told and "gone.png: damaged image" in told
     assert "WARNING: 1 references are not in the form that is asked for (bare: the <think> block is empty)" in told
     assert "columns  empty: reasoning in 1 rows" in told
@@ -171,7 +173,9 @@ def test_a_source_without_a_recipe_is_sampled_too(tmp_path, capsys):
     output = tmp_path / "mined"
     assert main(["mine", "--source", "iu_xray", "--input", str(place), "--output", str(output), "--dry-run"]) == 0
     told = capsys.readouterr().err
-    assert "of 2 studies of 'iu_xray', mined for this check" in told and "left out: 1 x empty report" in told
+    assert (
+        "; from 2 studies of 'iu_xray' that were mined for this check" in told and "left out: 1 x empty report" in told
+    )
     assert not output.exists()
 
 
