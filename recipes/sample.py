@@ -73,7 +73,7 @@ def _mined(recipe: Recipe, source: Source, split: str, tasks: Collection[str] | 
             rejected[item.reason] += 1
             continue
         studies += 1
-        for kind, row in mine_study(item, data.tasks, data.style, recipe.seed):
+        for kind, row in mine_study(item, {**data.tasks}, data.style, recipe.seed):
             if kind == "example":
                 examples.append(Example(**row))
             elif kind == "rejected":
