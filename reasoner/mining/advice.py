@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from reasoner.findings import ancestors, split_sections, split_sentences
+from reasoner.findings import ancestors, split_sections, split_sentences, written
 from reasoner.mining.verify import misread
 from reasoner.mining.wording import join_words, noun, stable_hash
 from reasoner.schema import Evidence, Finding, Step
@@ -37,7 +37,7 @@ _OF_NONE = ("The differential includes {u}.", "Differential considerations are {
 
 def advice(report: str) -> list[Step]:
     """What the report recommends, in our words; the span is the recommendation's."""
-    found: dict[str, Step] = {}
+    report, found = written(report), dict[str, Step]()
     for section in split_sections(report):
         if section.name not in ("findings", "impression", "technique"):
             continue
@@ -81,6 +81,7 @@ def differentials(report: str, findings: Sequence[Finding], key: tuple[object, .
 
 def _weighed(report: str, findings: Sequence[Finding]) -> Iterator[tuple[Finding | None, tuple[Finding, ...]]]:
     """Of each weighing sentence the sign, if it names one, and what is not certain."""
+    report = written(report)
     for section in split_sections(report):
         for start, end in split_sentences(report, section.start, section.end):
             if not _WEIGHED.search(report, start, end):

@@ -24,15 +24,15 @@ from reasoner.schema import Chain, Example, Finding, Step
 
 PLAN = (
     "You plan how a radiologist answers a question about a chest X-ray. Say for the question, and for each of its "
-    "options, which region must be looked at and what would be seen there. Do not answer, and do not say what is or is "
-    "not there. Do not mention a report, a patient, a date or an earlier image. Answer with numbered sentences, at most "
-    "{n}, one a line, and nothing else."
+    "options, what must be looked at, as in 'To check for edema, the lungs must be examined.' Do not answer, and do "
+    "not say what is or is not there. Do not mention a report, a patient, a date or an earlier image. Answer with "
+    "numbered sentences, at most {n}, one a line, and nothing else."
 )
 EVIDENCE = (
     "You are given a question about a chest X-ray, a plan for answering it and the report. Say what the report says of "
-    "each point of the plan, as seen in the image: every finding with its side, place and size, and what it denies. Add "
-    "nothing that the report does not say, do not give the answer, and do not mention the report. Answer with numbered "
-    "sentences, one a line, and nothing else."
+    "each point of the plan, as seen in the image: every finding with its side, place and size, and what it denies. "
+    "Add nothing that the report does not say, do not give the answer, and do not mention the report. Answer with "
+    "numbered sentences, one a line, and nothing else."
 )
 #: Sentences that a plan may have, besides one for each option.
 PLAN_LINES = 3
@@ -54,9 +54,9 @@ _ANSWERS = re.compile(r"\banswer is\b|\b(?:option|answer) [A-F]\b", re.IGNORECAS
 def mine_by_calls(examples: Sequence[Example], llm: Llm, folder: Path) -> tuple[list[Example], Counter[str]]:
     """The examples with chains of the model's, as far as the verifier takes them, and what became of each step.
 
-    Counts sentences: `plan_kept`, `plan_refused`, `evidence_kept`, `evidence_refused`, `evidence_by_rule` (the model left
-    a finding out or got it wrong); chains: `plan_failed` and `evidence_failed` (no reply), `chain_refused` (the sentences
-    were fine one by one and not together); and those of `refine`. Chains without a plan are only reworded.
+    Counts sentences: `plan_kept`, `plan_refused`, `evidence_kept`, `evidence_refused`, `evidence_by_rule` (the model
+    left a finding out or got it wrong); chains: `plan_failed` and `evidence_failed` (no reply), `chain_refused` (the
+    sentences were fine one by one and not together); and those of `refine`. Chains without a plan are only reworded.
 
     Args:
         folder: holds the cache of replies.
