@@ -58,14 +58,14 @@ _CROSSED = tuple(pair for pair in combinations(RIVALS, 2) if may_meet(*pair[0], 
 
 
 def level_yes_no(read: Read, number: int, questions: Sequence[str]) -> Draft | None:
-    """A question of yes and no about the study's n-th class; 13 of them ask about all."""
+    """A question of yes and no about the study's n-th class; 13 of them ask about all. Silence is read as No, but goes
+    only where the reports deny too little (`pipeline/balance.py`)."""
     key = make_key(read, "binary", number)
     names = sorted(CLASS_CONCEPT, key=lambda name: stable_hash(*key[:3], name))
     name = names[number] if number < len(names) else ""
-    status = read.mined.get(name)
-    if status != "present" and not (status == "absent" and read.deniable(name)):
+    if not name or not _clear(read, (name,)):
         return None
-    answer = "Yes" if status == "present" else "No"
+    answer = "Yes" if _holds(read, name) else "No"
     question = ask(read, questions, key).format(t=class_words(name))
     return Draft(question, answer, chain_of(read, key, (name,), answer), classes=(name,))
 

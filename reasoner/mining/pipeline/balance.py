@@ -20,8 +20,8 @@ from reasoner.schema import NO_FINDING
 
 #: Answers that a group may have even where none was mined: a question whose answer is always No teaches nothing.
 _POSSIBLE = {"binary": ("Yes", "No")}
-#: Groups of level questions whose answers are no fixed few: (task, whether it is lettered).
-_OPEN_ENDED = frozenset({("multiple", False), ("temporal", False)})
+#: Tasks of level questions whose answers are many, or most of them rare.
+_OPEN_ENDED = frozenset({"multiple", "temporal"})
 #: Tasks that `counts` may name.
 COUNTED = ("binary", "single", "multiple", "anomaly", "temporal")
 
@@ -69,7 +69,7 @@ class Balance:
 
     def __init__(self, ratio: float | None, counts: Mapping[str, int] | None = None, *, level: bool = False) -> None:
         self.rule = Rule(ratio, counts or {}, _OPEN_ENDED if level else frozenset())
-        self.key = level_key if level else answer_key
+        self.level, self.key = level, level_key if level else answer_key
         self._seen: dict[Key, array[int]] = {}
         self._shares: dict[Key, int] = {}
         self._last: dict[Key, int] | None = None
@@ -110,9 +110,18 @@ class Balance:
             yield key, sorted(marks)[share - 1] if share else -1
 
     def _keys(self, table: pa.Table) -> Iterable[tuple[Key | None, int]]:
-        columns = (table[name].to_pylist() for name in ("split", "task", "question", "options", "answer", "id"))
-        for *fields, name in zip(*columns, strict=True):
-            yield self.key(*fields), stable_hash("balance", name)
+        """The key of each row and its mark; in level data sets those that rest on words go before those on silence."""
+        columns = (table[name].to_pylist() for name in ("split", "task", "question", "options", "answer"))
+        marks = [stable_hash("balance", name) for name in table["id"].to_pylist()]
+        if self.level:
+            marks = [mark // 2 + unsaid * 2**63 for mark, unsaid in zip(marks, _silent(table), strict=True)]
+        for *fields, mark in zip(*columns, marks, strict=True):
+            yield self.key(*fields), mark
+
+
+def _silent(table: pa.Table) -> list[bool]:
+    """Whether no finding of a row has words of the report behind it."""
+    return [not any(f["evidence"] for f in found or ()) for found in table["gold_findings"].to_pylist()]
 
 
 #: What `counts` is of even where none was mined.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from reasoner.mining.wording import stable_hash
 
 #: No letter is the right one more often than this many times its even share: 27% of four letters, 54% of two.
 LETTER_SHARE = 1.08
+Name = TypeVar("Name", bound=tuple[object, ...])
+#: Split, task, group and answer.
+Cell = tuple[str, str, str, str]
 
 
 class Key(NamedTuple):
@@ -34,12 +37,12 @@ class Key(NamedTuple):
 
 class Rule(NamedTuple):
     """What is kept. `ratio`: no answer more than so many times as often as the lower median of its group; `counts`:
-    task -> at most so many of each `Key.unit`, in each split; `open_ended`: groups (task, letters) whose answers are no
-    fixed few, in which no answer is kept more than `ratio` times as often as the others together."""
+    task -> at most so many of each `Key.unit`, in each split; `open_ended`: tasks with many rare answers, of which none
+    is kept more than `ratio` times as often as the second most frequent of its group."""
 
     ratio: float | None = None
     counts: Mapping[str, int] = {}
-    open_ended: frozenset[tuple[str, bool]] = frozenset()
+    open_ended: frozenset[str] = frozenset()
 
 
 def quotas(
@@ -52,12 +55,12 @@ def quotas(
         rule: what is asked for.
         possible: answers that a group (split, task, group) may have even where none is there.
     """
-    cells: dict[tuple[str, str, str, str], dict[Key, int]] = defaultdict(dict)
+    cells: dict[Cell, dict[Key, int]] = defaultdict(dict)
     for key in sorted(seen):
         cells[key[:4]][key] = seen[key]
     keep = {cell: sum(letters.values()) for cell, letters in cells.items()}
     if rule.ratio is not None:
-        _level_answers(keep, cells, rule, possible)
+        _level_answers(keep, rule, possible)
     if rule.counts:
         _cap_units(keep, cells, rule.counts)
     shares = {key: n for cell, letters in cells.items() for key, n in _poured(letters, keep[cell]).items()}
@@ -66,35 +69,31 @@ def quotas(
 
 
 def _level_answers(
-    keep: dict[tuple[str, str, str, str], int],
-    cells: Mapping[tuple[str, str, str, str], Mapping[Key, int]],
+    keep: dict[Cell, int],
     rule: Rule,
     possible: Mapping[tuple[str, str, str], Sequence[str]],
 ) -> None:
+    """Lowers `keep` to what `rule.ratio` allows within each group."""
     assert rule.ratio is not None
-    groups: dict[tuple[str, str, str], list[tuple[str, str, str, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in keep:
         groups[cell[:3]].append(cell)
     for group, members in groups.items():
-        lettered = bool(next(iter(cells[members[0]])).letters)
-        if (group[1], lettered) in rule.open_ended:
-            largest = max(members, key=lambda cell: keep[cell])
-            keep[largest] = min(keep[largest], math.floor(rule.ratio * sum(keep[m] for m in members if m != largest)))
-            continue
-        absent = {*possible.get(group, ())} - {cell[3] for cell in members}
-        counts = sorted([keep[cell] for cell in members] + [0] * len(absent))
-        most = math.floor(rule.ratio * counts[(len(counts) - 1) // 2])
+        open_ended = group[1] in rule.open_ended
+        absent = [0] if open_ended else [0] * len({*possible.get(group, ())} - {cell[3] for cell in members})
+        counts = sorted([*absent, *(keep[cell] for cell in members)])
+        most = math.floor(rule.ratio * counts[-2 if open_ended else (len(counts) - 1) // 2])
         for cell in members:
             keep[cell] = min(keep[cell], most)
 
 
 def _cap_units(
-    keep: dict[tuple[str, str, str, str], int],
-    cells: Mapping[tuple[str, str, str, str], Mapping[Key, int]],
+    keep: dict[Cell, int],
+    cells: Mapping[Cell, Mapping[Key, int]],
     counts: Mapping[str, int],
 ) -> None:
     """A class that is asked about in several groups gives up most where it has most."""
-    units: dict[tuple[str, str, str], dict[tuple[str, str, str, str], int]] = defaultdict(dict)
+    units: dict[tuple[str, str, str], dict[Cell, int]] = defaultdict(dict)
     for cell, n in keep.items():
         if cell[1] in counts:
             units[cell[0], cell[1], next(iter(cells[cell])).unit][cell] = n
@@ -102,7 +101,7 @@ def _cap_units(
         keep.update(_poured(members, counts[task]))
 
 
-def _poured(sizes: Mapping[tuple, int], total: int) -> dict[tuple, int]:
+def _poured(sizes: Mapping[Name, int], total: int) -> dict[Name, int]:
     """`total` spread over vessels of these sizes, each filled to one level; what is left over goes by hash."""
     level = _level(sizes.values(), total)
     poured = {name: min(size, level) for name, size in sizes.items()}

@@ -34,7 +34,7 @@ def read_list(report: str, design: Design = BOTH, style: str = "systematic") -> 
     ("report", "words"),
     [
         ("Right base opacity may represent atelectasis or pneumonia.", {"opacity", "atelectasis", "pneumonia"}),
-        ("Left basilar opacity, atelectasis versus pneumonia.", {"opacity", "atelectasis", "pneumonia"}),
+        ("Left basilar opacity, which may be atelectasis versus pneumonia.", {"opacity", "atelectasis", "pneumonia"}),
         ("Opacity at the left base could represent pneumonia.", {"opacity", "pneumonia"}),
         ("A nodule in the right upper lobe is suspicious for malignancy.", {"nodule"}),
         ("Possible edema or atypical pneumonia.", {"pulmonary edema", "atypical pneumonia"}),
@@ -79,7 +79,7 @@ def test_the_steps_close_a_faithful_read() -> None:
 def test_spoken_advice_is_advice() -> None:
     report = "findings colon left effusion period new paragraph impression colon um recommend uh a chest CT period"
     (step,) = advice(report)
-    assert step.evidence and report[step.evidence.start : step.evidence.end].strip().startswith("um recommend")
+    assert step.evidence and "um recommend uh a chest CT" in report[step.evidence.start : step.evidence.end]
 
 
 @pytest.mark.parametrize(
