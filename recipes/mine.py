@@ -33,11 +33,11 @@ def mine_as(recipe: Recipe, source: Source, output: Path) -> dict[str, Any]:
     return mine(
         source,
         output,
-        tasks={**data.tasks},
+        tasks={str(task): rate for task, rate in data.tasks.items()},
         style=data.style,
         seed=recipe.seed,
         balance=data.balance,
-        counts={**data.counts},
+        counts={str(task): most for task, most in data.counts.items()},
         design=Design(data.choices, data.compare, tuple(data.steps)),
         llm=llm,
         llm_calls=data.llm_calls,

@@ -34,7 +34,8 @@ def _told(finding: Finding, before: Sequence[Finding]) -> Change | None:
     """What the statuses and degrees of the two reports say of one finding."""
     same = [f for f in before if f.concept == finding.concept]
     here = [f for f in same if f.laterality == finding.laterality or None in (f.laterality, finding.laterality)]
-    statuses = {f.status for f in same if f.status != "absent"} or {f.status for f in here}
+    statuses: set[str] = {f.status for f in same if f.status != "absent"}
+    statuses = statuses or {f.status for f in here}
     if finding.status == "absent":
         return "resolved" if statuses == {"present"} and here else None
     if finding.status != "present" or len(statuses) != 1:

@@ -84,7 +84,7 @@ def level_choice(read: Read, number: int, questions: Sequence[str]) -> Draft | N
 
 def level_sets(read: Read, number: int) -> Draft | None:
     """One of four sets of two classes: the n-th two pairs of rivals of each of which just one class holds."""
-    key = make_key(read, "multiple", f"sets-{number}")
+    key = make_key(read, "sets", number)
     crossed = _nth(_CROSSED, number, key[:3], lambda pairs: all(_splits(read, pair) for pair in pairs))
     if crossed is None:
         return None

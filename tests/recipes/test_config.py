@@ -137,7 +137,7 @@ def test_every_number_is_finite(key, value):
 def test_no_number_is_true(key):
     if "trainer" in key or "options" in key or key == "data.tasks.answer":
         key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
-    key = key.replace("minutes.answer", "minutes.sft")
+    key = key.replace("minutes.answer", "minutes.sft").replace("data.counts.answer", "data.counts.binary")
     with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
         load_recipe("phantom", [f"{key}=true"])
 
