@@ -25,33 +25,49 @@ _AMEND = (
 )
 _LINE = r"(?:new|next) (?:paragraph|line)"
 _PERIOD = r"(?<!time )(?<!\bthe )(?<!this )(?<!that )(?<!\ba )(?<!interval )period(?! of\b)"
-#: Without one of these, nobody spoke the text.
-_HINT = re.compile(rf"\b(?:{_FILLER}|{_LINE}|full stop|period|comma|{_WITHDRAW}|{_AMEND}|no)(?![\w-])", re.IGNORECASE)
+#: Without one of these in it, in small letters, nobody spoke a text. Looking for them takes no time.
+_TRACES = tuple(
+    " um| uh| erm| hmm| ah|you know|let's see|lets see|let me|paragraph|new line|next line|full stop|period|comma| colon|"
+    "scratch|strike|delete|disregard|erase|cancel|ignore|sorry|wait|i mean|make that|make it|change that|or rather|"
+    "i should say|excuse me|my mistake|that should|correct|no, |- ".split("|")
+)
+_DETAIL = (
+    r"(?:left|right|bilateral|upper|middle|lower|trace|tiny|small|minimal|mild|moderate|large|severe|marked)(?:ly)?"
+    r"(?:[- ]sided)?"
+)
+#: A "no" that may correct a detail: those of other denials are many.
+_BARE = rf"no(?=\s+(?:(?:on|in|at|the|a|it's|its)\s+)*{_DETAIL}\b)"
+_BARE_ALONE = re.compile(rf"\b{_BARE}")
+_TITLE = rf"(?:{'|'.join(HEADERS.values())})"
 #: With one of these, marks were spoken, too.
 _SPOKEN = re.compile(
-    rf"\b(?:{_FILLER}|{_LINE}|full stop|comma|{_WITHDRAW}|{_PERIOD}\W*\Z)(?![\w-])",
+    rf"\b(?:{_FILLER}|{_LINE}|full stop|comma|{_WITHDRAW}|{_PERIOD}\W*\Z|{_TITLE} colon)(?![\w-])",
     re.IGNORECASE,
 )
-_TITLE = rf"(?:{'|'.join(HEADERS.values())})"
 #: A spoken heading gets a line of its own; the colon alone is an organ.
 _HEADINGS = re.compile(
     rf"(?P<before>\A|\s)(?P<title>{_TITLE}) colon\b|(?P<line>{_LINE}) (?P<heading>{_TITLE})\b(?P<gap>[ ,])(?!of\b)",
     re.IGNORECASE,
 )
 _MARKS = (
-    (re.compile(rf"[ ,.]*\b{_LINE}\b[ ,.]*", re.IGNORECASE), "\n\n"),
-    (re.compile(rf"[ ,.]*\b(?:full stop|{_PERIOD})(?![\w-])[ ,.]*", re.IGNORECASE), ". "),
-    (re.compile(r"[ ,.]*\bcomma\b[ ,.]*", re.IGNORECASE), ", "),
+    (re.compile(rf"(?<![ ,.])[ ,.]*+\b{_LINE}\b[ ,.]*", re.IGNORECASE), "\n\n"),
+    (re.compile(rf"(?<![ ,.])[ ,.]*+\b(?:full stop|{_PERIOD})(?![\w-])[ ,.]*", re.IGNORECASE), ". "),
+    (re.compile(r"(?<![ ,.])[ ,.]*+\bcomma\b[ ,.]*", re.IGNORECASE), ", "),
 )
 #: A filler takes the comma or dots behind it along.
 _FILLED = re.compile(rf"\b{_FILLER}(?![\w-])[,.…]*", re.IGNORECASE)
 #: "There is, there is a"; the start of a word: "pneumo- pneumothorax".
 _STAMMER = re.compile(r"\b([a-z]+(?: [a-z]+)?)[,.…]*\s+(?=\1\b)|\b([a-z]{2,})-+\s+(?=\2)", re.IGNORECASE)
 _CUE = re.compile(
-    rf"[\s,—–-]*\b(?:(?P<withdraw>{_WITHDRAW})|(?P<amend>{_AMEND})|(?P<no>no(?=,))|(?P<bare>no(?=\s)))(?![\w-])[\s,:;.…—–-]*",
+    rf"(?<![\s,—–-])[\s,—–-]*+\b(?:(?P<withdraw>{_WITHDRAW})|(?P<amend>{_AMEND})|(?P<no>no(?=,))|(?P<bare>{_BARE}))(?![\w-])[\s,:;.…—–-]*",
     re.IGNORECASE,
 )
 _END = re.compile(r"[.!?;](?=\s|\Z)|\n")
+#: A detail right before a "no", and one that ends the sentence behind it.
+_BEFORE = re.compile(rf"{_DETAIL}[\s,—–-]*\Z", re.IGNORECASE)
+_AFTER = re.compile(rf"(?:(?:on|in|at|the|a|it's|its)\s+)*{_DETAIL}(?:\s+side)?\s*(?:[.;\n]|\Z)", re.IGNORECASE)
+#: How far a correction looks back and ahead, in characters, and how many of them are made: so that the time is linear.
+REACH, MOST = 1200, 200
 #: What a detail or finding is corrected in; nothing else is between the cue and it.
 _KINDS = ("side", "location", "severity", "change", "acuity", "kind", "size", "quality", "tip")
 _SKIPPED = frozenset(
@@ -62,7 +78,8 @@ _SKIPPED = frozenset(
 @lru_cache(maxsize=1 << 9)  # the reader, the quality and the advice of one report ask for the same
 def written(text: str) -> str:
     """The transcript as one would have written it, of the same length: corrected, without fillers, with its marks."""
-    if not _HINT.search(text):
+    small = f" {text.lower()}"
+    if not any(trace in small for trace in _TRACES) and not _BARE_ALONE.search(small):
         return text
     if _SPOKEN.search(text):
         text = _HEADINGS.sub(_heading, text)
@@ -71,7 +88,10 @@ def written(text: str) -> str:
         text = _FILLED.sub(lambda found: _padded("", found), text)
         text = _STAMMER.sub(lambda found: _padded("", found), text)
     at = 0
-    while cue := _CUE.search(text, at):
+    for _ in range(MOST):
+        cue = _CUE.search(text, at)
+        if cue is None:
+            break
         at = cue.end()
         text = _without(text, _withdrawn(text, cue))
     return text
@@ -108,17 +128,20 @@ class _Said(NamedTuple):
 
 def _withdrawn(text: str, cue: re.Match[str]) -> list[tuple[int, int]]:
     """What a correction takes back, itself included; nothing where the words are no correction."""
-    ends = [found.end() for found in _END.finditer(text, 0, cue.start())]
-    begin, start, whole = ends[-1] if ends else 0, cue.start(), (cue.start(), cue.end())
+    start, whole, kind = cue.start(), (cue.start(), cue.end()), cue.lastgroup
+    if kind == "bare" and not (_BEFORE.search(text, max(start - REACH, 0), start) or _AFTER.match(text, cue.end())):
+        return []
+    first = max(start - REACH, 0)
+    ends = [first, *(found.end() for found in _END.finditer(text, first, start))]
+    begin = ends[-1]
     opens = not text[begin:start].strip()
     if opens:  # a sentence of its own corrects the one before
-        begin, start = (ends[-2] if len(ends) > 1 else 0), max(begin, 0)
+        begin, start = ends[-2] if len(ends) > 1 else begin, begin
         whole = (max(_last_word(text, start), begin), cue.end())
-    stop = next((found.start() for found in _END.finditer(text, cue.end())), len(text))
+    stop = next((found.start() for found in _END.finditer(text, cue.end(), cue.end() + REACH)), cue.end() + REACH)
     said, before = _opening(text[cue.end() : stop]), text[begin:start]
     if not before.strip():
         return []
-    kind = cue.lastgroup
     if kind == "bare" and (opens or not (said.details and said.alone)):  # "left effusion no right."
         return [] if opens else _at_once(before, begin, cue, said)
     if kind == "no" and (opens or ":" in before or not said.details):  # an answer, not a correction

@@ -12,7 +12,7 @@ from recipes import mine
 from recipes.load import load_recipe
 
 SETTINGS = [
-    "data.source=jsonl", "data.input=rows.jsonl", "data.style=question", "data.choices=level", "data.balance=1",
+    "data.style=question", "data.choices=level", "data.balance=1",
     "data.counts={binary: 200, single: 400}", "data.compare=reports", "data.llm=http://localhost:1", "data.llm_model=m",
     "data.llm_calls=three",
 ]  # fmt: skip
