@@ -26,11 +26,12 @@ _AMEND = (
 _LINE = r"(?:new|next) (?:paragraph|line)"
 _PERIOD = r"(?<!time )(?<!\bthe )(?<!this )(?<!that )(?<!\ba )(?<!interval )period(?! of\b)"
 #: Without one of these in it, in small letters, nobody spoke a text. Looking for them takes no time.
-_TRACES = tuple(
-    " um| uh| erm| hmm| ah|you know|let's see|lets see|let me|paragraph|new line|next line|full stop|period|comma| colon|"
-    "scratch|strike|delete|disregard|erase|cancel|ignore|sorry|wait|i mean|make that|make it|change that|or rather|"
-    "i should say|excuse me|my mistake|that should|correct|no, |- ".split("|")
-)
+_TRACES = (
+    " um", " uh", " erm", " hmm", " ah", "you know", "let's see", "lets see", "let me", "paragraph", "new line",
+    "next line", "full stop", "period", "comma", " colon", "scratch", "strike", "delete", "disregard", "erase", "cancel",
+    "ignore", "sorry", "wait", "i mean", "make that", "make it", "change that", "or rather", "i should say", "excuse me",
+    "my mistake", "that should", "correct", "no, ", "- ",
+)  # fmt: skip
 _DETAIL = (
     r"(?:left|right|bilateral|upper|middle|lower|trace|tiny|small|minimal|mild|moderate|large|severe|marked)(?:ly)?"
     r"(?:[- ]sided)?"
