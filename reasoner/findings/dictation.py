@@ -28,9 +28,9 @@ _PERIOD = r"(?<!time )(?<!\bthe )(?<!this )(?<!that )(?<!\ba )(?<!interval )peri
 #: Without one of these in it, in small letters, nobody spoke a text. Looking for them takes no time.
 _TRACES = (
     " um", " uh", " erm", " hmm", " ah", "you know", "let's see", "lets see", "let me", "paragraph", "new line",
-    "next line", "full stop", "period", "comma", " colon", "scratch", "strike", "delete", "disregard", "erase", "cancel",
-    "ignore", "sorry", "wait", "i mean", "make that", "make it", "change that", "or rather", "i should say", "excuse me",
-    "my mistake", "that should", "correct", "no, ", "- ",
+    "next line", "full stop", "period", "comma", " colon", "scratch", "strike", "delete", "disregard", "erase",
+    "cancel", "ignore", "sorry", "wait", "i mean", "make that", "make it", "change that", "or rather", "i should say",
+    "excuse me", "my mistake", "that should", "correct", "no, ", "- ",
 )  # fmt: skip
 _DETAIL = (
     r"(?:left|right|bilateral|upper|middle|lower|trace|tiny|small|minimal|mild|moderate|large|severe|marked)(?:ly)?"
