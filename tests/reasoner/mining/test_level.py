@@ -22,6 +22,7 @@ from reasoner.mining.level import MENUS, RIVALS, may_meet
 from reasoner.mining.pipeline.balance import Balance, level_key
 from reasoner.mining.pipeline.quotas import LETTER_SHARE, Key, Rule, quotas
 from reasoner.mining.pipeline.run import mine
+from reasoner.mining.pipeline.summary import table
 from reasoner.mining.pipeline.tables import EXAMPLE, to_table
 from reasoner.mining.questions import Read, build_examples
 from reasoner.mining.wording import CLASS_CONCEPT
@@ -65,12 +66,12 @@ def rows() -> list[Example]:
 
 
 def thinned(rows: list[Example], balance: Balance, parts: int = 1) -> list[Example]:
-    table = to_table([vars(row) for row in rows], EXAMPLE)
+    whole = to_table([vars(row) for row in rows], EXAMPLE)
     cuts = [len(rows) * n // parts for n in range(parts + 1)]
-    tables = [table.slice(a, b - a) for a, b in pairwise(cuts)]
+    tables = [whole.slice(a, b - a) for a, b in pairwise(cuts)]
     for one in reversed(tables):
         balance.count(one)
-    kept = pa.concat_tables([balance.keep(one) for one in tables]) if tables else table
+    kept = pa.concat_tables([balance.keep(one) for one in tables])
     names = set(kept["id"].to_pylist())
     return [row for row in rows if row.id in names]
 
@@ -211,6 +212,7 @@ def test_a_run_tells_what_it_was_asked_for(tmp_path: Path) -> None:
     assert summary["counts"] == {"binary": 3} and summary["choices"] == "level"
     short = summary["short_of_counts"]["binary"]["train"]
     assert summary["examples"]["binary"]["train"] + sum(short.values()) == 3 * 26
+    assert f"short of counts: binary, {sum(short.values())} in train" in table(summary)
     with pytest.raises(UserError, match=r"data.counts needs data.choices: level"):
         mine(source, tmp_path / "out", tasks={"binary": 1.0}, counts={"binary": 3}, workers=0)
     with pytest.raises(UserError, match=r"data.choices: 'flat' is unknown"):
