@@ -53,20 +53,32 @@ class Run(NamedTuple):
         return [row for row in self.meta["malformed"]["rows"] if Path(row["file"]).name == file]
 
 
-def reasoner(*arguments: object) -> Outcome:
-    """Runs one command; what it prints is caught."""
+def reasoner(*arguments: object, page: bool = False) -> Outcome:
+    """Runs one command; what it prints is caught. The page, which takes longer than all else, is made if wanted."""
     with pytest.MonkeyPatch.context() as patch:
         out, err = io.StringIO(), io.StringIO()
+        if not page:
+            patch.setattr("eval.page.write_page", lambda run: None)
         patch.setattr("sys.stdout", out)
         patch.setattr("sys.stderr", err)
         code = main([str(argument) for argument in arguments])
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def evaluate(benchmark: str, output: Path, *arguments: object) -> Run:
-    """`reasoner eval --benchmark`, which must succeed; few resamples, for speed."""
+def evaluate(benchmark: str, output: Path, *arguments: object, page: bool = False) -> Run:
+    """`reasoner eval --benchmark`, which must succeed; few resamples and, unless wanted, no `page`, for speed."""
     outcome = reasoner(
-        "eval", "--benchmark", benchmark, "--output", output, "--bootstrap", "50", "--workers", "1", *arguments
+        "eval",
+        "--benchmark",
+        benchmark,
+        "--output",
+        output,
+        "--bootstrap",
+        "50",
+        "--workers",
+        "1",
+        *arguments,
+        page=page,
     )
     assert outcome.code == 0, outcome.err
     return read_run(output)

@@ -119,7 +119,9 @@ def test_compare_is_what_one_run_would_say(tmp_path: Path, run: Run):
     a, b = write(tmp_path, "a", RIGHT_A), write(tmp_path, "b", RIGHT_B)
     evaluate("radrbench", tmp_path / "ra", "--predictions", a)
     evaluate("radrbench", tmp_path / "rb", "--predictions", b)
-    outcome = reasoner("compare", tmp_path / "ra", tmp_path / "rb", "--output", tmp_path / "both", "--bootstrap", B)
+    outcome = reasoner(
+        "compare", tmp_path / "ra", tmp_path / "rb", "--output", tmp_path / "both", "--bootstrap", B, page=True
+    )
     assert outcome.code == 0, outcome.err
     assert comparisons(tmp_path / "both") == comparisons(run.folder)
     both = read_run(tmp_path / "both")

@@ -38,6 +38,7 @@ def multi(answer: list[str], options: list[str] = PLACES, count: str = "") -> di
     return single(answer, options) | {"task_type": kind, "qtype": kind, "question": "Where are lesions?"}
 
 
+NUMBERED = [f"{number}. {place}" for number, place in enumerate(PLACES, 1)]
 LETTERED = [f"{letter}. {place}" for letter, place in zip("ABCD", PLACES, strict=True)]
 CASES = [
     Asked("yes", yes_no("Yes, on the left."), "Yes", True, True),
@@ -52,7 +53,9 @@ CASES = [
     Asked("lettered_options_by_words", single(["C. Heart"], LETTERED), "Heart", True, True),
     Asked("lettered_options_in_full", single(["C. Heart"], LETTERED), "C. Heart", True, True),
     Asked("gold_by_letter_alone", single(["C"], LETTERED), "heart", True, True),
-    Asked("number", single(["Heart"]), "3", True, True),
+    Asked("place_without_numbers", single(["Heart"]), "3", False, True),
+    Asked("numbered_options_by_number", single(["3. Heart"], NUMBERED), "3", True, True),
+    Asked("numbered_options_by_words", single(["3. Heart"], NUMBERED), "heart", True, True),
     Asked("wrong_words", single(["Heart"]), "Left lung", False, False),
     Asked("wrong_letter", single(["Heart"]), "A", False, False),
     Asked("two_for_one", single(["Heart"]), "Heart, Left lung", False, False),
@@ -175,7 +178,7 @@ def test_captions(tmp_path: Path):
 def test_dialogue_is_in_order_and_indices_are_of_the_file(tmp_path: Path):
     first = study("s1", *(turn(yes_no("Yes"), stage=n, completion="Yes") for n in (1, 2, 8)))
     second = study("s2", *(turn(yes_no("No"), stage=n, completion="Yes") for n in (1, 2)))
-    path = write_json(tmp_path / "answered.json", {"data_dict": {"cxrtrek_data": [first, second]}})
+    path = write_json(tmp_path / "answered.json", [{"data_dict": {"cxrtrek_data": each}} for each in (first, second)])
     run = evaluate("cxrtrek", tmp_path / "run", "--predictions", f"m={path}")
     assert [item["index"] for item in run.items if item["table"] == "stage1-yes_no"] == [0, 3]
     assert sorted(item["index"] for item in run.items) == [0, 1, 2, 3, 4]
@@ -191,7 +194,6 @@ WILD = [
     ("no_answer", turn({**yes_no("Yes"), "answer": None}, completion="Yes")),
     ("too_many_pictures", turn(yes_no("Yes"), image_input_count=5, completion="Yes")),
     ("count_is_text", turn(yes_no("Yes"), image_input_count="x", completion="Yes")),
-    ("question_is_a_number", turn({**yes_no("Yes"), "question": 4}, completion="Yes")),
     ("turn_is_no_object", "Yes"),
 ]
 

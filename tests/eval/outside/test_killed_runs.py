@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from tests.conftest import OpenAiServer
 from tests.eval.outside.runs import evaluate, write_json
 
@@ -19,8 +21,14 @@ QUESTIONS, KILLED_AT = 600, 550
 
 def test_a_killed_run_goes_on(tmp_path: Path, openai_server: Callable[..., OpenAiServer]):
     """The server falls silent after most questions; then the run is killed."""
+    Image.new("L", (8, 8)).save(tmp_path / "film.png")
     questions = [
-        {"item_id": f"i{n}", "question": f"Film {n}: which? A) Edema B) Pneumonia", "answer": "B"}
+        {
+            "item_id": f"i{n}",
+            "question": f"Film {n}: which? A) Edema B) Pneumonia",
+            "answer": "B",
+            "image_path": "film.png",
+        }
         for n in range(QUESTIONS)
     ]
     asked = write_json(tmp_path / f"{TABLE}.json", questions)

@@ -1,4 +1,4 @@
-"""Every spelling in which ChestX-Reasoner publishes questions, references and predictions: read, and put in its place."""
+"""Every spelling in which ChestX-Reasoner publishes questions, references and predictions is read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.eval.outside.runs import Run, evaluate, write_json, write_lines
 
 QUESTION = "Which finding is shown?\nA) Edema\nB) Pneumonia"
 REASONED = "<think>There is a pneumonia.</think> <answer>B</answer>"
+STEPS, REPORT = ["No effusion.", "There is pneumonia."], {"original_report": "Pneumonia."}
 PROMPT = (
     "system\nYou are a helpful assistant.\nuser\nWhich finding is shown? A) Edema B) Pneumonia\n"
     "Let's think step by step. Enclose the reasoning within <think></think> and the answer within <answer></answer>.\n"
@@ -45,9 +46,15 @@ CASES = [
     Spelled("answer_in_tags_with_space", row(answer="<answer> B </answer>\n"), {"answer": "B"}, {"official": True}),
     Spelled("a_in_tags", without("answer", a="<answer>A</answer>"), {"answer": "A"}, {"official": False}),
     Spelled("steps_as_text", row(reason_steps="There is pneumonia."), {"reasoning": "There is pneumonia."}),
-    Spelled("steps_as_list", row(reason_steps=["No effusion.", "There is pneumonia."])),
-    Spelled("steps_nested", row(reason_steps={"reason_steps": ["No effusion.", "There is pneumonia."]})),
-    Spelled("steps_nested_text", row(reason_steps={"reason_steps": "No effusion. There is pneumonia."})),
+    Spelled("steps_as_list", row(reason_steps=STEPS, **REPORT)),
+    Spelled(
+        "steps_nested",
+        row(reason_steps={"reason_steps": ["No effusion.", "There is pneumonia."]}, original_report="Pneumonia."),
+    ),
+    Spelled(
+        "steps_nested_text",
+        row(reason_steps={"reason_steps": "No effusion. There is pneumonia."}, original_report="Pneumonia."),
+    ),
     Spelled("original_report", row(original_report="Pneumonia is present."), {"report": "Pneumonia is present."}),
     Spelled("two_reports", row(original_report_1="Clear lungs.", original_report_2="New pneumonia.")),
     Spelled("image_path", row(image_path="here.png")),
@@ -57,7 +64,12 @@ CASES = [
     Spelled("dataset_name", row(dataset_name="mimic_single_test_option"), {"task": "single"}),
     Spelled("same_question_twice", row(q=QUESTION), {"question": QUESTION}),
     Spelled("same_answer_twice", row(a="B", answer_content="B"), {"answer": "B"}),
-    Spelled("pred_repeats_prompt", row(pred=f"{PROMPT}assistant\n{REASONED}"), {}, {"official": True, "strict": True}),
+    Spelled(
+        "pred_repeats_prompt",
+        row(pred=f"{PROMPT}assistant\n{REASONED}", reason_steps="Pneumonia."),
+        {},
+        {"official": True, "strict": True},
+    ),
     Spelled(
         "pred_after_two_turns",
         row(pred=f"{PROMPT}assistant\n<answer>A</answer>\nuser\nSure?\nassistant\n{REASONED}"),

@@ -13,7 +13,7 @@ TABLES = [
     *(f"{site}_multi_test_no_option" for site in ("chexpert", "mimic")),
     *("rsna_binary_test_option", "siim_binary_test_option", "temporal_cls_test_option"),
 ]
-OPTIONS = "\nA) Edema\nB) Pneumonia"
+OPTIONS = "\nA) Edema\nB) Pneumonia\nC) Fracture"
 
 
 def rows(table: str, right: int, count: int = 4) -> list[dict[str, str]]:
@@ -25,7 +25,8 @@ def rows(table: str, right: int, count: int = 4) -> list[dict[str, str]]:
     elif "temporal" in table:
         question, gold, wrong = "How did it change?\nA) improving\nB) stable\nC) worsening", "C", "A"
     else:
-        question, gold, wrong = f"Which?{OPTIONS}", "B", "A"
+        question, wrong = f"Which?{OPTIONS}", "A"
+        gold = "B, C" if "multi" in table else "B"
     return [
         {"item_id": f"{table}-{n}", "question": question, "answer": gold, "pred": f"<answer>{answer}</answer>"}
         for n, answer in enumerate([gold] * right + [wrong] * (count - right))
@@ -56,13 +57,12 @@ TASKS = [("binary", "binary"), ("single", "single"), ("multi", "multiple"), ("te
         "res_mimic_single_test_option.jsonl",
         "MIMIC_Single_Test_Option.json",
         "mimic_single_test_option/part.json",
-        "qwen/mimic_single_test_option.json",
     ],
 )
 def test_table_is_told_by_name_or_folder(tmp_path: Path, name: str):
     write = write_lines if name.endswith("l") else write_json
-    write(tmp_path / "released" / name, rows("mimic_single_test_option", 3))
-    run = evaluate("radrbench", tmp_path / "run", "--predictions", f"m={tmp_path / 'released'}")
+    path = write(tmp_path / "released" / name, rows("mimic_single_test_option", 3))
+    run = evaluate("radrbench", tmp_path / "run", "--predictions", f"m={path.parent}")
     assert list(run.scores["m"]) == ["mimic_single_test_option"]
 
 
