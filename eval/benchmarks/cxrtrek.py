@@ -105,7 +105,7 @@ class Cxrtrek:
                 if problem:
                     yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
                 else:
-                    found = _item(item, study, number, index, turns)
+                    found = _item(item, study, number, index, line, turns)
                     yield found
                     turns.append(Turn(found.example.question, found.example.answer, found.example.options))
                 index += 1
@@ -146,7 +146,7 @@ class _Study:
         return next((f"no picture {name}" for name, path in shown if not is_file(path)), "")
 
 
-def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: Sequence[Turn]) -> Item:
+def _item(item: dict[str, Any], study: _Study, number: int, index: int, line: int, turns: Sequence[Turn]) -> Item:
     stage, answer = stage_of(item), text(item["answer"])
     options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
@@ -175,6 +175,7 @@ def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: S
         gold={"kind": kind, "answer": compared, "options": options},
         about=study.about,
         completion=completion if isinstance(completion, str) else None,
+        line=line,
     )
 
 
