@@ -100,7 +100,7 @@ def json_lines(path: Path) -> list[Row]:
 
 def write_json(path: Path, rows: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), "utf-8")
+    path.write_text(json.dumps(rows, indent=1), "utf-8")
     return path
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.eval.outside.runs import reasoner, write_json, write_lines
+from tests.eval.outside.runs import evaluate, reasoner, write_json, write_lines
 
 ROWS = [{"question": "Which? A) Edema B) Pneumonia", "answer": "B", "pred": "<answer>B</answer>"}]
 QUESTIONS = [{"question": "Which? A) Edema B) Pneumonia", "answer": "B"}]
 
-#: The arguments after `eval` (FILE and FOLDER stand for released rows, ASKED for questions alone), and a word of the message.
+#: The arguments after `eval`, and a word of the message. FILE and FOLDER hold released rows, ASKED questions alone.
 CASES = {
     "unknown_benchmark": ("--benchmark radrbnch --predictions m=FILE", "radrbench"),
     "no_model": ("--benchmark radrbench --input ASKED", "--predictions"),
@@ -23,10 +24,6 @@ CASES = {
         "--benchmark radrbench --input ASKED --model m=http://localhost:1 --predictions m=FILE",
         "m",
     ),
-    "label_with_a_slash": ("--benchmark radrbench --predictions a/b=FILE", "a/b"),
-    "label_of_dots": ("--benchmark radrbench --predictions ..=FILE", ".."),
-    "label_with_a_space": ("--benchmark radrbench --predictions a\u00a0b=FILE", ""),
-    "label_in_two_cases": ("--benchmark radrbench --predictions m=FILE --predictions M=FOLDER", ""),
     "file_missing": ("--benchmark radrbench --predictions m=nowhere.json", "nowhere.json"),
     "input_missing": ("--benchmark radrbench --input nowhere --predictions m=FILE", "nowhere"),
     "images_missing": ("--benchmark radrbench --images nowhere --predictions m=FILE", "nowhere"),
@@ -62,6 +59,11 @@ CASES = {
     "predictions_without_benchmark": ("--predictions m=FILE", "--benchmark"),
     "model_without_benchmark": ("--model m=FILE", "--benchmark"),
     "models_with_benchmark": ("--benchmark radrbench --predictions m=FILE --models sft", "--models"),
+    "dry_run_with_benchmark": ("--benchmark radrbench --predictions m=FILE --dry-run", "--dry-run"),
+    "recipe_with_benchmark": ("--recipe qwen2_5_vl_3b --benchmark radrbench --predictions m=FILE", "--recipe"),
+    "samples_without_benchmark": ("--samples 0", "--benchmark"),
+    "seed_below_zero": ("--benchmark radrbench --predictions m=FILE --seed -1", "--seed"),
+    "images_is_a_file": ("--benchmark radrbench --images FILE --predictions m=FILE", "--images"),
     "recipe_set_with_benchmark": ("--benchmark radrbench --predictions m=FILE --set eval.samples=2", "--set"),
     "rows_of_another_benchmark": ("--benchmark cxrtrek --predictions m=FILE", "released"),
     "labels_of_another_benchmark": ("--benchmark abnormality_list --predictions m=FILE", "released"),
@@ -93,6 +95,17 @@ def test_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: s
     assert not (tmp_path / "run" / "items.jsonl").exists()
 
 
+@pytest.mark.parametrize("label", ["a/b", "..", "a b", "\u00e9\U0001fac1", "x" * 60])
+def test_a_label_may_hold_any_sign(tmp_path: Path, label: str):
+    """Files of a run lie below it all the same."""
+    path = write_lines(tmp_path / "mimic_single_test_option.jsonl", ROWS)
+    run = evaluate("radrbench", tmp_path / "runs" / "run", "--predictions", f"{label}={path}")
+    assert list(run.scores) == [label]
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, "runs"}
+    assert [each.name for each in (tmp_path / "runs").iterdir()] == ["run"]
+    assert len([*(run.folder / "predictions").iterdir()]) == 1
+
+
 def test_a_run_of_another_benchmark_is_not_mixed_in(tmp_path: Path):
     """The folder of a finished run takes a second run whole, or not at all."""
     path = write_json(tmp_path / "mimic_single_test_option.json", ROWS)
@@ -101,8 +114,6 @@ def test_a_run_of_another_benchmark_is_not_mixed_in(tmp_path: Path):
             *("eval", "--benchmark", "radrbench", "--predictions", f"{label}={path}"),
             *("--output", tmp_path / "run", "--bootstrap", 9),
         )
-    import json
-
     if outcome.code == 0:
         assert list(json.loads((tmp_path / "run" / "scores.json").read_text())) == ["second"]
     else:

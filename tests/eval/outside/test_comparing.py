@@ -97,7 +97,7 @@ def test_three_labels_are_three_pairs(tmp_path: Path):
     assert len(found) == 3
 
 
-def test_labels_with_other_items_meet_on_the_common_ones(tmp_path: Path):
+def test_with_questions_all_labels_have_all_items(tmp_path: Path):
     questions = write_json(
         tmp_path / "questions" / f"{TABLES[0]}.json",
         [{key: value for key, value in row.items() if key != "pred"} for row in rows([True] * 6)],
@@ -106,13 +106,29 @@ def test_labels_with_other_items_meet_on_the_common_ones(tmp_path: Path):
         tmp_path / "a.jsonl",
         [{"table": TABLES[0], "index": n, "completion": f"<answer>{'B' if n < 3 else 'A'}</answer>"} for n in range(6)],
     )
-    first = evaluate("radrbench", tmp_path / "one", "--input", questions, "--predictions", f"a={a}")
     b = write_json(tmp_path / "b" / f"{TABLES[0]}.json", rows([False] * 4))
-    second = evaluate("radrbench", tmp_path / "two", "--predictions", f"b={b}")
-    outcome = reasoner("compare", first.folder, second.folder, "--output", tmp_path / "both", "--bootstrap", B)
-    assert outcome.code == 0, outcome.err
-    (row,) = comparisons(tmp_path / "both").values()
-    assert row["difference"] == pytest.approx(3 / 4)
+    c = write_lines(tmp_path / "c.jsonl", [{"table": TABLES[0], "index": 5, "completion": "<answer>B</answer>"}])
+    run = evaluate("radrbench", tmp_path / "alone", "--predictions", f"b={b}")
+    assert run.scores["b"][TABLES[0]]["n"] == 4
+    whole = evaluate(
+        "radrbench",
+        tmp_path / "run",
+        *("--input", questions, "--predictions", f"a={a}", "--predictions", f"b={b}", "--predictions", f"c={c}"),
+    )
+    assert {label: whole.scores[label][TABLES[0]]["n"] for label in "abc"} == {"a": 6, "b": 6, "c": 6}
+    outcome = reasoner("compare", whole.folder, run.folder, "--output", tmp_path / "both", "--bootstrap", B)
+    assert outcome.code == 2 and "other items" in outcome.err
+
+
+def test_without_questions_the_items_are_those_of_all_labels(tmp_path: Path):
+    """Six items are answered by a, three of them rightly, and the first four by b, all wrongly."""
+    a = write_json(tmp_path / "a" / f"{TABLES[0]}.json", rows([True] * 3 + [False] * 3))
+    b = write_json(tmp_path / "b" / f"{TABLES[0]}.json", rows([False] * 4))
+    run = evaluate("radrbench", tmp_path / "run", "--predictions", f"a={a}", "--predictions", f"b={b}")
+    cell = run.scores["b"][TABLES[0]]
+    assert (cell["n"], cell["official_n"], cell["strict_n"]) == (6, 4, 6)
+    assert [row["difference"] for row in comparisons(run.folder, "strict").values()] == [pytest.approx(3 / 6)]
+    assert run.meta["failures"]["b"]["answers"] == 2
 
 
 def test_compare_is_what_one_run_would_say(tmp_path: Path, run: Run):

@@ -10,18 +10,20 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.conftest import OpenAiServer
 from tests.eval.outside.runs import evaluate, write_json
 
 TABLE = "mimic_single_test_option"
-QUESTIONS, KILLED_AT = 600, 550
+QUESTIONS, KILLED_AT = 160, 140
 
 
+@pytest.mark.slow  # starts a process
 def test_a_killed_run_goes_on(tmp_path: Path, openai_server: Callable[..., OpenAiServer]):
     """The server falls silent after most questions; then the run is killed."""
-    Image.new("L", (8, 8)).save(tmp_path / "film.png")
+    Image.new("L", (64, 64)).save(tmp_path / "film.png")
     questions = [
         {
             "item_id": f"i{n}",

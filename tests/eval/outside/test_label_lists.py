@@ -179,7 +179,7 @@ def test_class_that_no_row_names_is_free(vindr: Run):
     assert labels["Cardiomegaly"] == "present" and labels["Pleural Effusion"] == "absent"
 
 
-def exchange(solution: str | None, completion: str, number: int = 0, reference: str = "") -> dict[str, Any]:
+def exchange(solution: str | None, completion: str | None, number: int = 0, reference: str = "") -> dict[str, Any]:
     """A row as NVIDIA publishes them."""
     turns = [
         {"from": "human", "value": "<image>\nFind abnormalities and support devices."},
@@ -247,6 +247,27 @@ def test_question_is_the_profiles(nvidia: Run):
     assert nvidia.meta["profiles"]["m"]["name"] == "nv_reason"
     assert nvidia.meta["profiles"]["m"]["max_new_tokens"] == 2048
     assert (nvidia.meta["profiles"]["m"]["min_pixels"], nvidia.meta["profiles"]["m"]["max_pixels"]) == (128**2, 476**2)
+
+
+def test_an_empty_completion_is_graded(tmp_path: Path):
+    path = write_csv(tmp_path / "valid.csv", CHEXPERT, [film(0, "", Edema=1.0), film(1, said("Edema"), Edema=1.0)])
+    run = evaluate("abnormality_list", tmp_path / "run", "--predictions", f"m={path}")
+    assert [(item["official"], item["strict"]) for item in run.items] == [(False, False), (True, True)]
+    path = write_lines(tmp_path / "nv.jsonl", [exchange("Edema", said("Edema")), exchange("Edema", None, 1)])
+    run = evaluate("abnormality_list", tmp_path / "run2", "--predictions", f"m={path}")
+    assert [(item["official"], item["strict"]) for item in run.items] == [(True, True), (False, False)]
+
+
+def test_a_completion_may_stand_in_any_row_of_a_picture(tmp_path: Path):
+    columns = ["image_id", "rad_id", "class_name", "completion"]
+    cells = [
+        ("a", "R1", "Edema", ""),
+        ("a", "R1", "Cardiomegaly", said("Cardiomegaly, Edema")),
+        ("b", "R1", "Edema", ""),
+    ]
+    path = write_csv(tmp_path / "vin.csv", columns, [dict(zip(columns, row, strict=True)) for row in cells])
+    run = evaluate("abnormality_list", tmp_path / "run", "--predictions", f"m={path}")
+    assert [(item["id"], item["strict"]) for item in run.items] == [("a", True), ("b", False)]
 
 
 #: Cells of a label file that are wrong by themselves.

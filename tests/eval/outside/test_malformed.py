@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +114,7 @@ WRITTEN = [
     ("pred", "official", "strict"), [case[1:] for case in WRITTEN], ids=[case[0] for case in WRITTEN]
 )
 def test_what_a_model_wrote_is_never_malformed(tmp_path: Path, pred: Any, official: bool | None, strict: bool | None):
-    path = write_json_ascii(tmp_path / "mimic_single_test_option.json", [good(0), good(1, pred=pred)])
+    path = write_json(tmp_path / "mimic_single_test_option.json", [good(0), good(1, pred=pred)])
     run = evaluate("radrbench", tmp_path / "run", "--predictions", f"m={path}")
     assert run.meta["malformed"]["rows"] == []
     item = run.item("mimic_single_test_option", 1)
@@ -122,13 +123,8 @@ def test_what_a_model_wrote_is_never_malformed(tmp_path: Path, pred: Any, offici
         assert item["strict"] is strict
 
 
-def write_json_ascii(path: Path, rows: Any) -> Path:
-    path.write_text(json.dumps(rows), "ascii")
-    return path
-
-
 @pytest.mark.parametrize(
-    "pred", [5, ["<answer>B</answer>"], {"text": "B"}, True], ids=["number", "list", "object", "bool"]
+    "pred", [5, ["<answer>B</answer>", "B"], {"text": "B"}, True], ids=["number", "list", "object", "bool"]
 )
 def test_a_prediction_of_another_kind_does_not_end_the_run(tmp_path: Path, pred: Any):
     path = write_json(tmp_path / "mimic_single_test_option.json", [good(0), good(1, pred=pred)])
@@ -190,6 +186,15 @@ def test_json_that_breaks_off(tmp_path: Path):
     run = evaluate("radrbench", tmp_path / "run", "--predictions", f"m={path}")
     assert [item["index"] for item in run.items] == [0, 1, 2, 3]
     assert len(run.meta["malformed"]["rows"]) == 1
+
+
+def test_an_archive_that_breaks_off(tmp_path: Path):
+    """What can be read of it is graded, and that there was more is listed."""
+    rows = [good(n, original_report=f"Film {n}: {hash((n, 7))}") for n in range(2000)]
+    path = tmp_path / "mimic_single_test_option.jsonl.gz"
+    path.write_bytes(gzip.compress(write_lines(tmp_path / "rows.jsonl", rows).read_bytes())[:-500])
+    run = evaluate("radrbench", tmp_path / "run", "--predictions", f"m={path}")
+    assert 1000 < len(run.items) < 2000 and len(run.meta["malformed"]["rows"]) == 1
 
 
 def test_limit_takes_the_first_rows_of_each_table(tmp_path: Path):

@@ -88,12 +88,13 @@ def test_plain_rows_by_index_or_id(tmp_path: Path, questions: Path):
             {"table": single, "index": 2, "completion": "<answer>B</answer>"},
             {"table": single, "index": 0, "completion": "<answer>A</answer>"},
             {"table": binary, "id": f"{binary}-3", "completion": "<answer>Yes</answer>"},
+            {"table": binary, "index": 1, "completion": None},
         ],
     )
     run = evaluate("radrbench", tmp_path / "run", "--input", questions, "--predictions", f"m={path}")
     assert [item["strict"] for item in run.items if item["table"] == single] == [False, False, True, False]
     assert [item["strict"] for item in run.items if item["table"] == binary] == [False, False, False, True]
-    assert run.meta["failures"]["m"]["answers"] == 5
+    assert run.meta["failures"]["m"]["answers"] == 5 and not run.meta["malformed"]["rows"]
     assert all(item["note"] for item in run.items if not item["completion"])
 
 
