@@ -76,7 +76,7 @@ def reference(
         return ", ".join(right_options(answer, listed, options, question) or listed or (answer,))
     if kind == YES_NO and (said := _YES_NO.match(answer)):
         return said.group().capitalize()
-    if kind == DETECTION and boxes:
+    if kind == DETECTION and boxes and boxes == boxes:  # NaN is an empty cell
         each = [boxes] if _is_box(boxes) else boxes
         if isinstance(each, list) and all(map(_is_box, each)):
             return ", ".join(str([float(value) for value in box]) for box in each)

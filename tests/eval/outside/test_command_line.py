@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: s
     write_lines(tmp_path / "asked" / "mimic_single_test_option.jsonl", QUESTIONS)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "notes.txt").write_text("nothing")
+    (tmp_path / "notes" / "notes.txt").write_text("nothing", "utf-8")
     places = {
         **{"FILE": "released/mimic_single_test_option.jsonl", "ASKED": "asked/mimic_single_test_option.jsonl"},
         **{"FOLDER": "released", "EMPTY": "empty", "NOTES": "notes"},
@@ -106,18 +105,11 @@ def test_a_label_may_hold_any_sign(tmp_path: Path, label: str):
     assert len([*(run.folder / "predictions").iterdir()]) == 1
 
 
-def test_a_run_of_another_benchmark_is_not_mixed_in(tmp_path: Path):
-    """The folder of a finished run takes a second run whole, or not at all."""
+def test_a_second_run_in_a_folder_replaces_the_first(tmp_path: Path):
     path = write_json(tmp_path / "mimic_single_test_option.json", ROWS)
     for label in ("first", "second"):
-        outcome = reasoner(
-            *("eval", "--benchmark", "radrbench", "--predictions", f"{label}={path}"),
-            *("--output", tmp_path / "run", "--bootstrap", 9),
-        )
-    if outcome.code == 0:
-        assert list(json.loads((tmp_path / "run" / "scores.json").read_text())) == ["second"]
-    else:
-        assert outcome.code == 2
+        run = evaluate("radrbench", tmp_path / "run", "--predictions", f"{label}={path}")
+    assert list(run.scores) == ["second"] and {item["label"] for item in run.items} == {"second"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--output", "x"), ("RUN", "--bootstrap", "0"), ("RUN", "--unknown")])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.eval.outside.runs import evaluate, reasoner, write_json, write_lines
+from tests.eval.outside.runs import evaluate, write_json, write_lines
 
 TABLES = [
     *(f"{site}_{kind}_test_option" for site in ("chexpert", "mimic") for kind in ("binary", "single", "multi")),
@@ -139,10 +139,7 @@ def test_rows_of_no_item_are_named(tmp_path: Path, questions: Path):
             {"table": "no_such_table", "index": 0, "completion": "<answer>Yes</answer>"},
         ],
     )
-    outcome = reasoner(
-        *("eval", "--benchmark", "radrbench", "--input", questions, "--predictions", f"m={path}"),
-        *("--output", tmp_path / "run", "--bootstrap", 9),
-    )
-    told = outcome.err + outcome.out + ((tmp_path / "run" / "run.json").read_text() if outcome.code == 0 else "")
-    assert "plain.jsonl" in told and "Traceback" not in told
-    assert "99" in told or '"line": 2' in told
+    run = evaluate("radrbench", tmp_path / "run", "--input", questions, "--predictions", f"m={path}")
+    bad = run.malformed("plain.jsonl")
+    assert [row["line"] for row in bad] == [2, 3]
+    assert "99" in bad[0]["problem"] and "no_such_table" in bad[1]["problem"]
