@@ -178,3 +178,11 @@ def test_changed_predictions_are_graded_again(tmp_path: Path):
     after = evaluate("radrbench", tmp_path / "run", "--predictions", label)
     assert before.scores["m"][TABLES[0]]["official"] == 1.0
     assert after.scores["m"][TABLES[0]]["official"] == 0.0
+
+
+def test_labels_are_compared_on_the_tables_that_both_have(tmp_path: Path):
+    a = write(tmp_path, "a", {TABLES[0]: [True] * 4, TABLES[1]: [True] * 4})
+    b = write(tmp_path, "b", {TABLES[1]: [False] * 4, TABLES[2]: [True] * 4})
+    run = evaluate("radrbench", tmp_path / "run", "--predictions", a, "--predictions", b)
+    assert list(comparisons(run.folder)) == [("a", "b", TABLES[1])]
+    assert comparisons(run.folder)["a", "b", TABLES[1]]["p_holm"] == pytest.approx(SURE)  # a family of one
