@@ -152,13 +152,18 @@ class Augmentation(Section):
     """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
 
 
-class Sft(Section):
+class Sft(Growing):
     """Supervised warm-up (`sft`)."""
+
+    later = ("answer_only",)
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
     max_examples: Count | None = None
     """Use at most so many examples."""
+    answer_only: Float = Field(0.0, ge=0, le=1)
+    """Share of the rows that are asked and answered without reasoning, as in ChestX-Reasoner's mixture (arXiv
+    2504.20930); needs a profile that tells such rows apart."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
     token_weights: TokenWeights = TokenWeights()
