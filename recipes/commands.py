@@ -44,10 +44,14 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
             recipe = load_recipe(args.recipe, args.set)
             stages.settle_all(recipe)
             banner.summary(recipe)
-        case "eval" if args.benchmark:
+        case "eval":
             from recipes import benchmark
 
-            benchmark.evaluate(args)
+            if args.benchmark:
+                benchmark.evaluate(args)
+            else:
+                benchmark.refuse_without(args)
+                _run_stage(args, rest)
         case "compare":
             from recipes import benchmark
 

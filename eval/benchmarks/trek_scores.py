@@ -67,14 +67,21 @@ def reference(
 
     Args:
         listed: `answer_list`.
-        boxes: `bbox_list`; what is no list of four numbers each is not used.
+        boxes: `bbox_list`, or a single box.
+
+    Raises:
+        ValueError: boxes are given that are no four numbers each, and the answer names none.
     """
     if kind in (SINGLE, MULTI):
         return ", ".join(right_options(answer, listed, options, question) or listed or (answer,))
     if kind == YES_NO and (said := _YES_NO.match(answer)):
         return said.group().capitalize()
-    if kind == DETECTION and isinstance(boxes, list) and boxes and all(map(_is_box, boxes)):
-        return ", ".join(str([float(value) for value in box]) for box in boxes)
+    if kind == DETECTION and boxes and boxes == boxes:  # NaN is an empty cell
+        each = [boxes] if _is_box(boxes) else boxes
+        if isinstance(each, list) and all(map(_is_box, each)):
+            return ", ".join(str([float(value) for value in box]) for box in each)
+        if not boxes_of(answer)[0]:
+            raise ValueError("'bbox_list' must be a list of boxes of four numbers")
     return answer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reasoner.findings import split_sections
+from reasoner.findings import split_sections, written
 from reasoner.mining.wording import choose, join_words
 from reasoner.schema import Evidence, Step, Study
 
@@ -58,9 +58,10 @@ def quality_steps(study: Study, key: tuple[object, ...], attempt: int = 0) -> li
         verb = " are" if " and " in views or views.endswith("views") else " is"
         text = choose(_VIEWS, *key, "views").format(v=views, V=views[0].upper() + views[1:] + verb)
         steps.append(Step(text, "quality"))
-    limits = list(_limits(study.report, key))
+    report = written(study.report)
+    limits = list(_limits(report, key))
     steps += limits
-    if not limits and not _DOUBT.search(study.report):
+    if not limits and not _DOUBT.search(report):
         steps.append(Step(choose(GOOD, *key, "quality"), "quality"))
     return steps
 

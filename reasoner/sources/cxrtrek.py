@@ -16,7 +16,7 @@ from typing import Any
 
 from reasoner.schema import Example, Rejected, Study, Turn
 from reasoner.sources.base import Partition
-from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.cells import get, text, texts, verbatim
 from reasoner.sources.io.checks import official_split, split_of
 from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.files import require
@@ -99,7 +99,7 @@ class CxrtrekSource(Collection):
                     study_id=study_id,
                     task="stage",
                     question=(TWO_IMAGES if reference and len(shown) == len(named) == 2 else "") + question,
-                    answer=text(item["answer"]),
+                    answer=verbatim(item["answer"]),
                     options=options_beside(question, item),
                     images=shown,
                     report=report,
@@ -109,7 +109,7 @@ class CxrtrekSource(Collection):
                     context=tuple(turn for earlier, turn in turns if earlier < stage),
                 )
             )
-            turns.append((stage, Turn(question, text(item["answer"]), examples[-1].options)))
+            turns.append((stage, Turn(question, verbatim(item["answer"]), examples[-1].options)))
         if not examples:
             yield Rejected(self.name, where, "bad row", "no usable question", study_id)
             return
@@ -167,14 +167,20 @@ def problem_of(item: Any, pictures: int) -> str:
     one."""
     if not isinstance(item, dict):
         return f"an item of 'content' must be an object, found {type(item).__name__}"
-    for name in ("question", "answer"):
-        if not text(item.get(name)):
+    for name, read in (("question", text), ("answer", verbatim)):
+        if not read(item.get(name)):
             return f"'{name}' is missing or empty"
     if not 1 <= stage_of(item) <= LAST_STAGE:
         return f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
     if pictures and not 1 <= count_of(item, pictures) <= pictures:
         return f"'image_input_count' must be 1 to {pictures}, the study's pictures, found {item['image_input_count']!r}"
     return ""
+
+
+def entries(item: dict[str, Any], name: str) -> list[str]:
+    """The texts of a list of an item: `option_list`, `answer_list`."""
+    value = item.get(name)
+    return [words for words in map(verbatim, value) if words] if isinstance(value, list) else texts(value)
 
 
 def count_of(item: dict[str, Any], pictures: int) -> int:
@@ -186,7 +192,7 @@ def count_of(item: dict[str, Any], pictures: int) -> int:
 def options_beside(question: str, item: dict[str, Any]) -> tuple[str, ...]:
     """The options of an item that its question does not spell out, all or none. Stops and blanks aside: a list in a
     question has others."""
-    options = tuple(texts(item.get("option_list")))
+    options = tuple(entries(item, "option_list"))
     asked = " ".join(question.split()).casefold()
     bare = (re.escape(" ".join(option.split()).rstrip(" .;,").casefold()) for option in options)
     return () if all(re.search(rf"(?<!\w){words}(?!\w)", asked) for words in bare) else options

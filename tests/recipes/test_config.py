@@ -54,7 +54,10 @@ def test_every_field_says_what_it_is():
 
 def test_options_that_are_off_do_not_make_what_is_there_stale():
     plain = load_recipe("phantom").model_dump()
-    assert not {"claim_weight", "edits", "prompts"} & plain["grpo"].keys() and "llm" not in plain["data"]
+    assert (
+        not {"claim_weight", "edits", "prompts"} & plain["grpo"].keys()
+        and not {"llm", "llm_calls", "choices", "counts", "compare", "steps"} & plain["data"].keys()
+    )
     used = load_recipe("phantom", ["grpo.prompts.refill=1", "data.balance=2"]).model_dump()
     assert used["grpo"]["prompts"]["refill"] == 1 and used["data"]["balance"] == 2
 
@@ -137,7 +140,7 @@ def test_every_number_is_finite(key, value):
 def test_no_number_is_true(key):
     if "trainer" in key or "options" in key or key == "data.tasks.answer":
         key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
-    key = key.replace("minutes.answer", "minutes.sft")
+    key = key.replace("minutes.answer", "minutes.sft").replace("data.counts.answer", "data.counts.binary")
     with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
         load_recipe("phantom", [f"{key}=true"])
 
