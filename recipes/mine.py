@@ -14,7 +14,7 @@ from reasoner.sources.base import Source
 from recipes import stages
 
 if TYPE_CHECKING:
-    from recipes.config import Recipe
+    from recipes.config import Data, Recipe
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
@@ -22,6 +22,16 @@ def run(recipe: Recipe) -> dict[str, Any]:
     data, output = recipe.data, stages.working(recipe, "mine")
     source = open_source(data.source, data.input, output, data.options)
     return mine_as(recipe, source, output)
+
+
+def design_of(data: Data) -> Design:
+    """How the recipe has questions and chains made."""
+    return Design(data.choices, data.compare, tuple(data.steps))
+
+
+def rates_of(data: Data) -> dict[str, float]:
+    """Task -> expected number of examples per study."""
+    return {str(task): rate for task, rate in data.tasks.items()}
 
 
 def mine_as(recipe: Recipe, source: Source, output: Path) -> dict[str, Any]:
@@ -33,12 +43,12 @@ def mine_as(recipe: Recipe, source: Source, output: Path) -> dict[str, Any]:
     return mine(
         source,
         output,
-        tasks={str(task): rate for task, rate in data.tasks.items()},
+        tasks=rates_of(data),
         style=data.style,
         seed=recipe.seed,
         balance=data.balance,
         counts={str(task): most for task, most in data.counts.items()},
-        design=Design(data.choices, data.compare, tuple(data.steps)),
+        design=design_of(data),
         llm=llm,
         llm_calls=data.llm_calls,
     )

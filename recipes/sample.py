@@ -17,6 +17,7 @@ from reasoner.sources import open_source
 from reasoner.sources.base import Source
 from reasoner.training.dataset import load_examples
 from recipes.config import Recipe
+from recipes.mine import design_of, rates_of
 from recipes.stages import result
 
 #: Rows that are looked at, and the mined ones among which they are chosen.
@@ -73,7 +74,7 @@ def _mined(recipe: Recipe, source: Source, split: str, tasks: Collection[str] | 
             rejected[item.reason] += 1
             continue
         studies += 1
-        for kind, row in mine_study(item, {**data.tasks}, data.style, recipe.seed):
+        for kind, row in mine_study(item, rates_of(data), data.style, recipe.seed, design_of(data)):
             if kind == "example":
                 examples.append(Example(**row))
             elif kind == "rejected":
