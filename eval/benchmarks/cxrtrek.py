@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ import numpy as np
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
 from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, NAMED, TEXT, kind_of, reference, score
 from eval.bootstrap import Array
+from reasoner.dialogues import turn_of
 from reasoner.errors import UserError, one_line
 from reasoner.schema import Example, Turn
 from reasoner.sources.cxrtrek import (
@@ -51,6 +52,7 @@ class Cxrtrek:
 
     name: ClassVar[str] = "cxrtrek"
     profile: ClassVar[str] = "cxrtrek"
+    gathers: ClassVar[bool] = True
     published: Sequence[Published] = field(default=())
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
@@ -100,14 +102,16 @@ class Cxrtrek:
                 {label: words for label, keys in _ABOUT.items() if (words := text(get(entry, *keys)))},
             )
             turns: list[Turn] = []
+            pictures_shown = 0
             for number, item in enumerate(content):
                 problem = problem_of(item, len(named)) or study.lost(item)
                 if problem:
                     yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
                 else:
-                    found = _item(item, study, number, index, turns)
+                    pictures_shown = max(pictures_shown, count_of(item, len(named)))
+                    found = _item(item, study, number, index, turns, pictures_shown)
                     yield found
-                    turns.append(Turn(found.example.question, found.example.answer, found.example.options))
+                    turns.append(turn_of(replace(found.example, reasoning="")))
                 index += 1
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
@@ -146,7 +150,8 @@ class _Study:
         return next((f"no picture {name}" for name, path in shown if not is_file(path)), "")
 
 
-def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: Sequence[Turn]) -> Item:
+def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: Sequence[Turn], shown: int) -> Item:
+    """`shown`: how many of the study's pictures it and the questions before it show."""
     stage, answer = stage_of(item), text(item["answer"])
     options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
@@ -160,7 +165,7 @@ def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: S
         answer=answer,
         reasoning=answer if kind == TEXT else "",
         options=options_beside(question, item),
-        images=study.shown(item),
+        images=tuple(study.paths[:shown]),
         report=answer if stage == LAST_STAGE else "",
         stage=stage,
         source="cxrtrek",
