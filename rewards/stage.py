@@ -2,8 +2,8 @@
 
 options (one or several), yes or no    the answer reward's rules: 1 or 0; of several the F1 of the sets
 boxes                                  mean intersection over union of the best pairs, over the larger number of boxes
-text that names findings               F1 of the findings with side and degree (`rewards/claims.py`); where it tells of
-                                       changes, the mean of this and the F1 of the changes
+text that names findings               F1 of the findings (`rewards/claims.py`), the mean of that with side and degree
+                                       and that by name; where it tells of changes, the mean of this and their F1
 other text                             F1 of its words with the nearest of the wordings that are right; 0 where it
                                        names a finding, since the reference names none
 
@@ -25,7 +25,7 @@ from reasoner.prompts import parse_completion, read_answer
 from reasoner.schema import Target
 from rewards.answers.grading import LONGEST
 from rewards.answers.kinds import DETECTION, MULTI, TEXT, grade_kind, kind_of, reference
-from rewards.claims import DETAILED, claims_of, text_counts
+from rewards.claims import DETAILED, NAMED, claims_of, text_counts
 from rewards.registry import Score, reward
 
 _WORD = re.compile(r"\w+")
@@ -102,12 +102,17 @@ def text_worth(given: str, answer: str, also: Sequence[str] = ()) -> float:
     0.5
     """
     counts = text_counts(given, answer)
-    hits, extra, missed = (counts.get(f"{name}:{DETAILED}", 0.0) for name in ("tp", "fp", "fn"))
-    parts = [2 * hits / (2 * hits + extra + missed)] if hits + missed + extra else []
+    found = [_f1(*(counts.get(f"{count}:{kind}", 0.0) for count in ("tp", "fp", "fn"))) for kind in (DETAILED, NAMED)]
+    told = [value for value in found if value is not None]
+    parts = [fmean(told)] if told else []
     said, wanted = _changes(given), _changes(answer)
     if wanted:
         parts.append(2 * len(said & wanted) / (len(said) + len(wanted)))
     return fmean(parts) if parts else max(_words_in_common(given, one) for one in (answer, *also))
+
+
+def _f1(hits: float, extra: float, missed: float) -> float | None:
+    return 2 * hits / (2 * hits + extra + missed) if hits + extra + missed else None
 
 
 def _changes(text: str) -> set[tuple[str, str]]:

@@ -39,7 +39,9 @@ EFFUSION = "There is a small left pleural effusion."
         # Findings: one of two right, nothing wrong: 2 / (2 + 1); one right and one wrong: 2 / (2 + 1).
         (Target("captioning"), f"{EFFUSION} The heart is enlarged.", EFFUSION, 2 / 3),
         (Target("captioning"), EFFUSION, f"{EFFUSION} The heart is enlarged.", 2 / 3),
-        (Target("captioning"), EFFUSION, "There is a small right pleural effusion.", 0.0),
+        # By name right, by side wrong: (1 + 0) / 2; the same without the degree.
+        (Target("captioning"), EFFUSION, "There is a small right pleural effusion.", 0.5),
+        (Target("captioning"), EFFUSION, "There is a left pleural effusion.", 0.5),
         (Target("captioning"), EFFUSION, "The lungs are clear.", 0.0),
         # Words, where no finding is named: "the image is adequate" shares 3 of 4 and 4 words; another finding is wrong.
         (Target("captioning"), "The image is sharp.", "The image is adequate.", 0.75),
