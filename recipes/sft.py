@@ -76,7 +76,9 @@ def run(recipe: Recipe) -> Path:
     if not recipe.sft.token_weights.even:
         weigh = partial(token_weights, processor.tokenizer, weights=recipe.sft.token_weights)
     pad = args.pad_to_multiple_of
-    collator = TurnsCollator(processor, completion_only_loss=True, pad_to_multiple_of=pad, weigh=weigh)
+    collator = TurnsCollator(
+        processor, completion_only_loss=args.completion_only_loss is not False, pad_to_multiple_of=pad, weigh=weigh
+    )
     trainer_class = SFTTrainer if weigh is None else WeighingTrainer
     trainer = trainer_class(
         model=model,
