@@ -165,7 +165,6 @@ def test_a_study_is_one_row_and_takes_no_more_room_than_its_source(tmp_path):
     assert pq.read_table(table).num_rows == 60
     written = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
     assert written <= 1.3 * source.stat().st_size
-    print("WRITTEN", written, source.stat().st_size)
     asked = load_examples(folder, "train")
     assert len(asked) == 60 * 26 and len(asked[25].context) == 25
     assert len(load_examples(folder, "train", dialogues=True)) == 60

@@ -155,7 +155,7 @@ def test_several_files_of_a_folder_are_counted_on(tmp_path):
         assert len(store) == 24 and store.tables["stage8-captioning"] == [9, 11, 21, 23]
         assert len({store.conversation(position) for position in range(24)}) == 4
         assert [store[position].index for position in range(24)] == list(range(24))
-        predictions = Given(tmp_path, BENCH, None, False)
+        predictions = Given(tmp_path, BENCH, None, False, None)
         answered = [dict(row, completion="Yes.") for row in STUDY["content"]]
         for name in ("a.json", "b.json"):
             (tmp_path / name).write_text(json.dumps([{**STUDY, "content": answered}, OTHER]), encoding="utf-8")
