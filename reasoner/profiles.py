@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, OUR_COMPLETION, TAGS, parse_completion, read_answer
+from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, OUR_COMPLETION, TAGS, THINK_CLOSE, parse_completion, read_answer
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -77,7 +77,8 @@ class Profile:
         answer = self.read_answer(completion)
         words = own_words(completion)
         if answer:
-            return "" if self.form == "plain" else parse_completion(words).reasoning, answer
+            thought = self.form != "plain" and THINK_CLOSE in words
+            return parse_completion(words).reasoning if thought else "", answer
         for tag in TAGS:
             words = words.replace(tag, " ")
         return "", words.strip()
