@@ -260,4 +260,5 @@ def _first_turn_has_all(messages: Messages) -> bool:
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:
     """A message with string content, which TRL turns into content blocks together with the row's images."""
-    return {"role": message["role"], "content": "".join(block["text"] for block in message["content"])}
+    words = "".join(block["text"] for block in message["content"] if block["type"] == "text")
+    return {"role": message["role"], "content": words}

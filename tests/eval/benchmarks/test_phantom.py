@@ -47,12 +47,7 @@ def test_a_row_is_a_conversation_of_its_questions(items, tmp_path):
         (1, "The image is sharp", True, 1.0),
         (1, "It is blurred.", False, 2 / 3),
         (1, "There is edema.", False, 0.0),
-        (
-            2,
-            "There is a left pleural effusion.",
-            True,
-            0.0,
-        ),  # strict goes by the name; the reward wants the degree, too
+        (2, "There is a left pleural effusion.", True, 0.5),  # the reward wants the degree, too
         (2, "There is a small left pleural effusion.", True, 1.0),
         (2, "Edema.", False, 0.0),
         (3, "yes", True, 1.0),
