@@ -177,6 +177,10 @@ def build_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--evaluate", type=Path, metavar="GOLD.csv", help="score the mined labels; JSON to stdout"
             )
+        if name in (*TRAINED, "export"):
+            command.add_argument(
+                "--profile", metavar="NAME", help="prompt profile instead of the recipe's model.profile"
+            )
         if name == "eval":
             command.add_argument(
                 "--models", nargs="+", metavar="MODEL", help="base, sft, grpo (default: those there are)"
@@ -251,7 +255,7 @@ def _add_benchmark_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[LABEL=]NAME",
-        help="how models are asked and read: ours, chestx_reasoner, nv_reason or cxrtrek (default: the benchmark's)",
+        help="how models are asked and read: ours, chestx_reasoner, nv_reason, cxrtrek (default: the benchmark's own)",
     )
     add("--samples", type=int, default=1, metavar="N", help="completions per question (default 1)")
     add("--temperature", type=float, metavar="T", help="default 0, with several samples 1")

@@ -126,10 +126,16 @@ def _overrides(args: Namespace) -> list[str]:
     """A stage's own arguments that stand for a key of the recipe."""
     names = {
         "mine": {"llm": "data.llm", "llm_model": "data.llm_model"},
-        "eval": {"models": "eval.models", "limit": "eval.limit"},
-        "export": {"source": "export.source"},
+        "sft": {"profile": "model.profile"},
+        "grpo": {"profile": "model.profile"},
+        "eval": {"profile": "model.profile", "models": "eval.models", "limit": "eval.limit"},
+        "export": {"profile": "model.profile", "source": "export.source"},
     }
     given = {key: vars(args)[name] for name, key in names.get(args.command, {}).items()}
+    if args.command == "eval":  # with --benchmark there may be several
+        if len(args.profile) > 1:
+            raise UserError("--profile: a recipe has one; give one NAME")
+        given["model.profile"] = args.profile[0] if args.profile else None
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 

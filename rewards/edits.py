@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from reasoner.findings import kin
-from reasoner.prompts import format_completion, parse_completion
+from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, parse_completion
 from rewards.radrscore.claims import Claim
 from rewards.radrscore.reading import Sentence, read_reasoning
 
@@ -45,6 +45,7 @@ def corrections(completion: str, reasoning: str, answer: str, evidence: Sequence
 
     >>> chain = "There is a small left pleural effusion. The heart is not enlarged."
     >>> said = "No pleural effusion. The heart is not enlarged."
+    >>> from reasoner.prompts import format_completion
     >>> from rewards.process import process
     >>> text = format_completion(said, "No Finding")
     >>> better = corrections(text, chain, "Pleural Effusion", process(text, reasoning=chain, report=chain).evidence)
@@ -58,9 +59,20 @@ def corrections(completion: str, reasoning: str, answer: str, evidence: Sequence
     for text in (answer, said.answer or ""):
         mended = _mended(said.reasoning, reasoning, evidence, concludes=text != said.answer)
         if mended and text.strip():
-            drafts.append(format_completion(mended, text))
-    unchanged = format_completion(said.reasoning, said.answer or "")
-    return [draft for draft in dict.fromkeys(drafts) if draft != unchanged]
+            drafts.append(_with_blocks(completion, mended, text.strip()))
+    return [draft for draft in dict.fromkeys(drafts) if draft != completion]
+
+
+def _with_blocks(completion: str, reasoning: str, answer: str) -> str:
+    """A completion of four tags with other words in its blocks; what stands around them is the policy's, whatever its
+    prompt profile teaches."""
+    for begin, end, words in ((THINK_OPEN, THINK_CLOSE, reasoning), (ANSWER_OPEN, ANSWER_CLOSE, answer)):
+        head, _, rest = completion.partition(begin)
+        inner, _, tail = rest.partition(end)
+        before = inner[: len(inner) - len(inner.lstrip())]
+        after = inner[len(inner.rstrip()) :]
+        completion = f"{head}{begin}{before}{words}{after}{end}{tail}"
+    return completion
 
 
 def _mended(text: str, reference: str, evidence: Sequence[Mapping[str, Any]], *, concludes: bool) -> str:

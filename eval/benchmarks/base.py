@@ -36,6 +36,8 @@ class Item:
     about: Mapping[str, str] = field(default_factory=dict)
     #: What a model wrote, where the row is one of a file of predictions; None in a file of questions.
     completion: str | None = None
+    #: The number by which its row is looked up in the file, as in `Malformed`.
+    line: int = 0
 
     @property
     def key(self) -> tuple[str, int]:

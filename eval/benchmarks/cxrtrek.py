@@ -109,7 +109,7 @@ class Cxrtrek:
                     yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
                 else:
                     pictures_shown = max(pictures_shown, count_of(item, len(named)))
-                    found = _item(item, study, number, index, turns, pictures_shown)
+                    found = _item(item, study, number, index, line, turns, study.paths[:pictures_shown])
                     yield found
                     turns.append(turn_of(replace(found.example, reasoning="")))
                 index += 1
@@ -150,8 +150,16 @@ class _Study:
         return next((f"no picture {name}" for name, path in shown if not is_file(path)), "")
 
 
-def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: Sequence[Turn], shown: int) -> Item:
-    """`shown`: how many of the study's pictures it and the questions before it show."""
+def _item(
+    item: dict[str, Any],
+    study: _Study,
+    number: int,
+    index: int,
+    line: int,
+    turns: Sequence[Turn],
+    shown: Sequence[str],
+) -> Item:
+    """`shown`: the pictures that it and the questions before it show."""
     stage, answer = stage_of(item), text(item["answer"])
     options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
@@ -165,7 +173,7 @@ def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: S
         answer=answer,
         reasoning=answer if kind == TEXT else "",
         options=options_beside(question, item),
-        images=tuple(study.paths[:shown]),
+        images=tuple(shown),
         report=answer if stage == LAST_STAGE else "",
         stage=stage,
         source="cxrtrek",
@@ -180,6 +188,7 @@ def _item(item: dict[str, Any], study: _Study, number: int, index: int, turns: S
         gold={"kind": kind, "answer": compared, "options": options},
         about=study.about,
         completion=completion if isinstance(completion, str) else None,
+        line=line,
     )
 
 

@@ -68,13 +68,13 @@ class Given:
     def _rows(self, path: Path, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
         for file, item in read_items(self.benchmark, path, self.images, faults, self.limit):
             if item.completion is None:
-                faults.add(Malformed(str(file), item.index + 1, "no completion"))
+                faults.add(Malformed(str(file), item.line, "no completion"))
                 continue
             position = self._position(item, store)
             if isinstance(position, str):
-                faults.add(Malformed(str(file), item.index + 1, position))
+                faults.add(Malformed(str(file), item.line, position))
             else:
-                yield position, Answer((item.completion,), (None,)), file, item.index + 1
+                yield position, Answer((item.completion,), (None,)), file, item.line
 
     def _position(self, item: Item, store: Store) -> int | str:
         """Where the item is in the store, put there if it may be; else what is wrong."""

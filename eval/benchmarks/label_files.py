@@ -142,7 +142,7 @@ def _items(outcomes: Iterable[Outcome], file: Path, pictures: _Finder | None) ->
             split=case.split or official_split(table) or "test",
             source=table,
         )
-        yield Item(table, index, example, gold=gold, about=case.about, completion=case.completion)
+        yield Item(table, index, example, gold=gold, about=case.about, completion=case.completion, line=line)
     if outside:
         named = ", ".join(f"{name} ({count:,})" for name, count in outside.most_common(_MOST_SAID))
         more = f" and {len(outside) - _MOST_SAID} more" if len(outside) > _MOST_SAID else ""

@@ -40,7 +40,7 @@ class Phantom:
         """The rows of one `examples/{split}-*.parquet`; pictures are named relative to the data set, or `images`."""
         place = images or file.parent.parent
         counts: dict[str, int] = {}
-        for line, row in enumerate(_rows(file), 1):
+        for line, row in _rows(file):
             try:
                 asked, completion = list(_examples(row, place)), row.get("completion")
                 if row.get("sample"):
@@ -55,7 +55,7 @@ class Phantom:
                 table = f"{example.split}_{example.task}" + (f"_{example.stage}" if dialogue else "")
                 index = counts[table] = counts.get(table, -1) + 1
                 talk = f"{example.split}/{example.study_id}" if dialogue else ""
-                yield Item(table, index, example, conversation=talk, completion=completion)
+                yield Item(table, index, example, conversation=talk, completion=completion, line=line)
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
         """`values`: `answer_reward`; `counts`: of the findings that the answer of an open question names."""
@@ -114,17 +114,16 @@ def _f1(totals: Mapping[str, Array], kind: str) -> Array:
     return np.divide(hits, whole, out=np.full_like(hits, np.nan), where=whole > 0)
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Of JSON lines, a line that holds no object is an empty row."""
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, row); of JSON lines, a line that holds no object is an empty row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if file.suffix != ".parquet":
-        yield from (row if isinstance(row, dict) else {} for _, row in json_lines(file))
+        yield from ((line, row if isinstance(row, dict) else {}) for line, row in json_lines(file))
         return
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(_BATCH):
-                yield from batch.to_pylist()
+            yield from enumerate((row for batch in table.iter_batches(_BATCH) for row in batch.to_pylist()), 1)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: cannot be read as Parquet ({error}); give the data folder of a recipe") from error

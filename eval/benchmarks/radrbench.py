@@ -89,7 +89,7 @@ class Radrbench:
             except FieldError as error:
                 yield Malformed(str(file), line, one_line(error))
                 continue
-            yield _item(table, index, row.value, fields, found)
+            yield _item(table, index, line, row.value, fields, found)
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
         """Both rules. `values`: of open lists `ratescore`, where it can be had, and `list_f1`, the answer reward."""
@@ -206,7 +206,7 @@ def _writable(fields: Fields) -> None:
         raise FieldError("a column holds half a character (a lone surrogate)") from None
 
 
-def _item(table: str, index: int, row: Mapping[str, Any], fields: Fields, images: tuple[str, ...]) -> Item:
+def _item(table: str, index: int, line: int, row: Mapping[str, Any], fields: Fields, images: tuple[str, ...]) -> Item:
     is_open = table.endswith(_OPEN)
     named = text(get(row, "task", "task_type", "qtype"))
     task = task_of(fields, table if table in TABLES else named, fields.dataset, named, table)
@@ -226,4 +226,4 @@ def _item(table: str, index: int, row: Mapping[str, Any], fields: Fields, images
         source=Radrbench.name,
     )
     about = {name: words for name, names in _ABOUT.items() if (words := text(get(row, *names)))}
-    return Item(table, index, example, gold={"open": is_open}, about=about, completion=fields.completion)
+    return Item(table, index, example, gold={"open": is_open}, about=about, completion=fields.completion, line=line)

@@ -23,6 +23,9 @@ _KINDS = frozenset((*ATTRIBUTES, "hint"))
 _PARTS = frozenset(("verb", "terminator", "pseudo"))
 #: Roles of what makes a clause say something.
 _STATES = frozenset(("concept", "quality", "verb"))
+#: "Increased" says how white these are, unless one of the words compares.
+_DENSITIES = frozenset(("lung_opacity", "density"))
+_COMPARED = frozenset(("since", "than", "compared", "comparison", "relative", "prior", "previous", "interval", "now"))
 _OR = frozenset(("or", "versus", "vs"))
 _IN = {"in", "at", "within", "on", "over", "overlying", "of", "involving", "near", "along", "throughout", "to"}
 
@@ -282,11 +285,17 @@ class Mentions:
         return "contrast" in cue[1].roles if j < k else behind and (cue[0] == "negation" or "contrast" in cue[1].roles)
 
     def _is_size(self, j: int, k: int) -> bool:
-        """Whether a word of change is a quality of an organ: "an increased cardiothoracic ratio"."""
+        """Whether a word of change is a quality, of an organ or of a density that is compared with nothing: "an
+        increased cardiothoracic ratio", "increased opacity in the right base"."""
         if self.items[j].roles.get("quality") != "increased":
             return False
-        organ = j + 1 < len(self.items) and "anatomy" in self.items[j + 1].roles
-        return j == k or (organ and self.items[j + 1].first == self.items[j].last)
+        if j == k:
+            return True
+        after = self.items[j + 1] if j + 1 < len(self.items) else None
+        if after is None or after.first != self.items[j].last:
+            return False
+        dense = "past form" in self.items[j].roles and after.roles.get("concept") in _DENSITIES
+        return "anatomy" in after.roles or (dense and _COMPARED.isdisjoint(token.text for token in self.tokens))
 
     def _elsewhere(self, j: int, k: int) -> bool:
         """Whether item j is of another clause than item k, which says something of its own: "the left lung is clear

@@ -117,6 +117,15 @@ def test_rows_longer_than_the_model_are_refused_before_anything_runs(stage, key,
     assert key in error and "511 positions" in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("stage", ["sft", "grpo", "eval", "export"])
+def test_a_profile_by_command_is_that_of_the_recipe(stage, tmp_path, capsys):
+    settings = [stage, "--dry-run", "--set", f"output={tmp_path}"]
+    assert main([*settings, "--profile", "nv_reason"]) == 0
+    by_command = capsys.readouterr().out
+    assert main([*settings, "--set", "model.profile=nv_reason"]) == 0
+    assert capsys.readouterr().out == by_command and "profile: nv_reason" in by_command
+
+
 @pytest.mark.parametrize("start", [["-m", "recipes.cli"], ["-c", "import recipes.cli as cli; cli.main()"]])
 def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
     command = [sys.executable, *start, "mine", "--dry-run", "--set", 'description="caf\\u00e9"']
@@ -133,6 +142,8 @@ def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
         (["eval", "--set", "eval.splitz=[test]"], "unknown key 'eval.splitz'; did you mean 'splits'?"),
         (["sft", "--learnin_rate", "1"], "no mined training examples in"),
         (["sft", "--dry-run", "--learnin_rate", "1"], "unknown key 'learnin_rate'; did you mean 'learning_rate'?"),
+        (["sft", "--dry-run", "--profile", "nv"], "input should be 'ours', 'chestx_reasoner', 'nv_reason'"),
+        (["eval", "--dry-run", "--profile", "ours", "--profile", "a=cxrtrek"], "--profile: a recipe has one"),
         (["sft", "--dry-run", "--recip", "phantom"], "unknown key 'recip'; did you mean '--recipe'?"),
         (["sft", "--dry-run", "--learning_rate"], "input should be a valid number (got True); write --learning_rate"),
         (["sft", "--dry-run", "--optim", "nope"], "nope is not a valid OptimizerNames"),

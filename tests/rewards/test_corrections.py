@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reasoner.profiles import PROFILES
 from reasoner.prompts import format_completion, parse_completion
 from rewards.edits import corrections
 from rewards.process import process
@@ -98,3 +99,11 @@ def test_nothing_is_said_twice():
     for judge in JUDGES:
         (reasoning, _), *_ = corrected(said, judge=judge)
         assert reasoning.count("small left pleural effusion") == 1
+
+
+@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.form != "plain"])
+def test_what_stands_around_the_blocks_stays_as_the_profile_teaches_it(name):
+    form, chain = PROFILES[name].completion, "There is a small left pleural effusion. The heart is not enlarged."
+    text = form.format(reasoning="No pleural effusion. The heart is not enlarged.", answer="No Finding")
+    best = corrections(text, chain, "Pleural Effusion", process(text, reasoning=chain, report=chain).evidence)[0]
+    assert best == form.format(reasoning=chain, answer="Pleural Effusion")

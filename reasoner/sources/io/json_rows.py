@@ -19,6 +19,7 @@ _HEAD = 2**20
 
 _SPACE = re.compile(r"[\s,\ufeff]*")
 _NEXT_OBJECT = re.compile(r"\}\s*,?\s*(?=\{)")
+_NEXT_LINE = re.compile(r"\n\s*(?=\{)")
 
 
 def read_json(
@@ -31,7 +32,7 @@ def read_json(
     """
     try:
         with open_lines(path) as file:
-            for element in _elements(file, fields, start, stop):
+            for element in _elements(file, path, fields, start, stop):
                 yield from _json_rows(element, f"{path}:{number}")
                 number += 1
     except BROKEN as error:
@@ -101,7 +102,7 @@ def json_parts(path: Path, size: int, fields: Collection[str] = ()) -> Iterator[
         return
     begin, first = 0, 1
     with path.open("rb") as file:
-        for number, element in enumerate(_elements(file, fields), 1):
+        for number, element in enumerate(_elements(file, path, fields), 1):
             if element.start - begin > size:
                 yield begin, element.start, first
                 begin, first = element.start, number
@@ -115,14 +116,18 @@ class _Element(NamedTuple):
     problem: str = ""
 
 
-def _elements(file: IO[bytes], fields: Collection[str], start: int = 0, stop: int = -1) -> Iterator[_Element]:
-    """Top-level elements with the byte at which they begin, without holding more than one.
+def _elements(
+    file: IO[bytes], path: Path, fields: Collection[str], start: int = 0, stop: int = -1
+) -> Iterator[_Element]:
+    """Top-level elements with the byte at which they begin, without holding more than one. After a broken one it goes
+    on with the next line of JSON lines, else behind the next brace that closes and opens.
 
     Bytes are read as Latin-1, so that a character is a byte; the structure of JSON is ASCII in any case.
     """
     decoder = json.JSONDecoder(strict=False)
     head = file.read(_HEAD).decode("latin-1").lstrip("\ufeffï»¿ \t\r\n")
     keyed = _is_keyed(head, fields)
+    after = _NEXT_LINE if _is_lines(path, head, fields) else _NEXT_OBJECT
     file.seek(start)
     text, base, at, size = "", start, 0, _CHUNK
     if start == 0:
@@ -135,7 +140,7 @@ def _elements(file: IO[bytes], fields: Collection[str], start: int = 0, stop: in
     while True:
         space = _SPACE.match(text, at)
         at = space.end() if space else at
-        if at < len(text) and text[at] in "]}" and (keyed or text[at] == "]"):
+        if after is _NEXT_OBJECT and at < len(text) and text[at] in "]}" and (keyed or text[at] == "]"):
             return
         if 0 <= stop <= base + at:
             return
@@ -155,7 +160,7 @@ def _elements(file: IO[bytes], fields: Collection[str], start: int = 0, stop: in
             yield _Element(base + begin, text[at:end], key)
             at, size = end, _CHUNK
         except (ValueError, RecursionError) as error:  # a ValueError: a number of too many digits
-            if more and len(text) - begin < MAX_ELEMENT:
+            if more and len(text) - begin < MAX_ELEMENT and not (after is _NEXT_LINE and after.search(text, begin)):
                 data = file.read(size)
                 more, size = bool(data), min(size * 2, MAX_ELEMENT)
                 text, base, at = text[begin:] + data.decode("latin-1"), base + begin, 0
@@ -163,7 +168,7 @@ def _elements(file: IO[bytes], fields: Collection[str], start: int = 0, stop: in
             if begin >= len(text):
                 return
             yield _Element(base + begin, problem=str(error))
-            skip = _NEXT_OBJECT.search(text, getattr(error, "pos", begin))
+            skip = after.search(text, begin if after is _NEXT_LINE else getattr(error, "pos", begin))
             if skip is None:
                 return
             at = skip.end()

@@ -98,6 +98,15 @@ def test_rows_of_predictions_can_be_the_items(files, tmp_path):
     assert scores["a"]["test_binary"]["strict"] == 1.0
 
 
+def test_a_fault_of_a_given_row_is_told_by_its_line(tmp_path):
+    rows = [question(0, completion=RIGHT), "", "not JSON", question(1), question(0, completion=RIGHT)]
+    folder = tmp_path / "run"
+    run(Wanted("phantom", folder, None, predictions={"a": write(tmp_path / "a.jsonl", rows)}, resamples=50))
+    malformed = json.loads((folder / "run.json").read_text(encoding="utf-8"))["malformed"]
+    told = {row["line"]: row["problem"] for row in malformed["rows"]}
+    assert told.keys() == {3, 4, 5} and told[4] == "no completion", told
+
+
 def test_wild_rows_are_listed_with_file_and_line_and_kill_nothing(files, tmp_path):
     good = {"id": "q0", "completion": RIGHT}
     wild = ["{broken", "[1]", {"completion": RIGHT}, {"id": "q1"}, {"id": "nobody", "completion": "x"}, good]

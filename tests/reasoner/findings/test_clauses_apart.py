@@ -68,3 +68,27 @@ def test_a_degree_of_another_time_is_not_of_now():
 def test_the_resolution_of_a_picture_resolves_nothing():
     assert [f.change for f in read_sentence("I cannot see any fracture, but the resolution is limited.")] == [None]
     assert [f.change for f in read_sentence("There has been resolution of the effusion.")] == ["resolved"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "change"),
+    [
+        ("There is increased opacity in the right lower lobe.", None),
+        ("There is increased density at the left base.", None),
+        ("Increased opacity since the prior study.", "worse"),
+        ("There is increased opacity at the left base compared with the previous film.", "worse"),
+        ("The opacity has increased.", "worse"),
+        ("There is an increasing opacity at the left base.", "worse"),
+        ("There is interval increase in opacity.", "worse"),
+        ("The effusion is increased.", "worse"),
+    ],
+)
+def test_increased_density_is_a_change_where_it_is_compared(sentence, change):
+    assert [found.change for found in read_sentence(sentence)] == [change]
+
+
+@pytest.mark.parametrize("words", ["makes me suspect", "makes me think of", "brings to mind", "reminds me of"])
+def test_what_comes_to_mind_is_left_open(words):
+    assert [(found.concept, found.status) for found in read_sentence(f"This {words} pneumonia.")] == [
+        ("pneumonia", "uncertain")
+    ]

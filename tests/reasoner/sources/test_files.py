@@ -107,6 +107,17 @@ def test_json_lists_and_lines(tmp_path: Path, values: list, indent: int | None, 
         json_rows._CHUNK = whole
 
 
+@pytest.mark.parametrize("broken", ["{broken", '{"n": 1', '{"n": "never closed}', "nothing", "}", "]", "[1", "\\"])
+def test_a_broken_line_of_json_lines_spoils_only_itself(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = [{"n": number, "deep": {"own": [{"brace": "}{"}]}} for number in range(4)]
+    lines = [json.dumps(row) for row in good]
+    path.write_text("\n".join([*lines[:2], broken, *lines[2:]]) + "\n", encoding="utf-8")
+    rows = list(read_json(path))
+    assert [row.value for row in rows if not row.reason] == good
+    assert [row.reason for row in rows if row.reason] == ["not JSON"]
+
+
 def test_a_broken_json_element_spoils_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"a": 1}, {"a": }, {"a": 3}, {"a": "open\n', encoding="utf-8")
