@@ -254,7 +254,8 @@ class TurnsCollator(DataCollatorForVisionLanguageModeling):
 
     def _earlier(self, ids: list[int], texts: Sequence[str]) -> list[list[int]]:
         """The places of each answer and of the token that ends its turn; none where it is not found."""
-        places, start = [], 0
+        places: list[list[int]] = []
+        start = 0
         for text in texts:
             wanted = [*self._opening, *self._ids(text), self._tokenizer.eos_token_id]
             first = _find(ids, wanted, start)
