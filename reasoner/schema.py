@@ -185,6 +185,8 @@ class Study(Record):
     views: tuple[str, ...] = ()
     prior_study_id: str | None = None
     prior_images: tuple[str, ...] = ()
+    #: What was written about the prior; not kept in the data set.
+    prior_report: str = ""
     sections: dict[str, str] | None = None
     #: Verified labels: class -> present | absent | uncertain; a class that is missing or None was not looked at.
     labels: dict[str, str | None] | None = None

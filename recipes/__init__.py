@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 RECIPES = Path(__file__).parent
+#: The recipe of commands that name none.
+DEFAULT = "phantom"
 
 
 def known_recipes() -> list[str]:

@@ -11,7 +11,16 @@ from reasoner.errors import UserError
 from reasoner.runtime import terminal
 from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
+from recipes import DEFAULT
 
+#: Options that need no other words -> the fields of `Wanted`; those that are not given are left to its defaults.
+_FIELDS = {
+    **{name: name for name in ("input", "images", "samples", "temperature", "max_new_tokens", "context", "base_rates")},
+    **{"workers": "workers", "bootstrap": "resamples", "seed": "seed"},
+}
+#: Options of a recipe's evaluation alone, and of a benchmark's.
+_OF_RECIPES = ("models", "set", "dry_run", "force", "if_needed")
+_OF_BENCHMARKS = (*_FIELDS, "model", "predictions", "output", "judge", "judge_model")
 #: Columns of the table that is printed; all others are in `scores.json`.
 _SHOWN = ("n", "official", "strict", "radrscore", "skill")
 
@@ -22,28 +31,22 @@ def evaluate(args: Namespace) -> None:
     from eval.benchmarks.run import Wanted, run
 
     open_benchmark(args.benchmark)
+    _refuse(args, _OF_RECIPES, "of a recipe's evaluation; leave out --benchmark, or these")
+    if args.recipe != DEFAULT:
+        raise UserError(f"--recipe {args.recipe}: a benchmark has none; give its checkpoint as --model LABEL=FOLDER")
     if bool(args.judge) != bool(args.judge_model):
         raise UserError("give --judge URL and --judge-model NAME together, or neither")
     wanted = Wanted(
         benchmark=args.benchmark,
         output=args.output or Path("outputs") / "benchmarks" / args.benchmark,
-        input=args.input,
-        images=args.images,
         models=pairs(args.model, "--model LABEL=CHECKPOINT|HUB_ID|URL"),
         predictions={
             label: Path(path) for label, path in pairs(args.predictions, "--predictions LABEL=FILE|FOLDER").items()
         },
         profiles=pairs([name if "=" in name else f"={name}" for name in args.profile], "--profile [LABEL=]NAME", ""),
-        samples=args.samples,
-        temperature=args.temperature,
-        max_new_tokens=args.max_new_tokens,
         limit=args.limit,
-        context=args.context,
         judge=(args.judge, args.judge_model) if args.judge else None,
-        base_rates=args.base_rates,
-        workers=args.workers,
-        resamples=args.bootstrap,
-        seed=args.seed,
+        **{name: getattr(args, option) for option, name in _FIELDS.items() if getattr(args, option) is not None},
     )
     wanted.check()
     share_cores()
@@ -51,6 +54,18 @@ def evaluate(args: Namespace) -> None:
     with terminal.logged(wanted.output, "eval"):
         scores = run(wanted)
     _print(scores)
+
+
+def refuse_without(args: Namespace) -> None:
+    """Raises `UserError` for options of a benchmark that are given to the evaluation of a recipe."""
+    _refuse(args, _OF_BENCHMARKS, "of a benchmark's evaluation; give --benchmark NAME with it")
+
+
+def _refuse(args: Namespace, names: Sequence[str], why: str) -> None:
+    values = {name: getattr(args, name) for name in names}
+    given = [name for name, value in values.items() if not (value is None or value is False or value == [])]
+    if given:
+        raise UserError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: {why}")
 
 
 def compare(args: Namespace) -> None:

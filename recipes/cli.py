@@ -20,7 +20,7 @@ from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
 from reasoner.runtime import terminal
 from reasoner.runtime.disk import MENDABLE, output_path
-from recipes import known_recipes
+from recipes import DEFAULT, known_recipes
 
 HELP = {
     "mine": "mine reports into reasoning chains, questions and answers",
@@ -257,7 +257,7 @@ def _add_benchmark_arguments(command: argparse.ArgumentParser) -> None:
         metavar="[LABEL=]NAME",
         help="how models are asked and read: ours, chestx_reasoner, nv_reason, cxrtrek (default: the benchmark's own)",
     )
-    add("--samples", type=int, default=1, metavar="N", help="completions per question (default 1)")
+    add("--samples", type=int, metavar="N", help="completions per question (default 1)")
     add("--temperature", type=float, metavar="T", help="default 0, with several samples 1")
     add("--max-new-tokens", type=int, metavar="M", help="longest completion (default: the profile's, else 1024)")
     add("--judge", metavar="URL", help="OpenAI-compatible server that also judges the reasoning")
@@ -265,19 +265,18 @@ def _add_benchmark_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--context",
         choices=("own", "reference", "both"),
-        default="own",
         help="whose earlier answers a conversation shows (default own)",
     )
     add("--base-rates", type=Path, metavar="DATA", help="for skill, as for `reasoner score`")
     add("--workers", type=int, help="processes that score (default 1, of many completions 2)")
-    add("--bootstrap", type=int, default=2000, metavar="B", help="resamples behind each interval (default 2000)")
-    add("--seed", type=int, default=0, help="of sampling and resamples (default 0)")
+    add("--bootstrap", type=int, metavar="B", help="resamples behind each interval (default 2000)")
+    add("--seed", type=int, help="of sampling and resamples (default 0)")
 
 
 def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group()
     known = ", ".join(known_recipes())
-    which.add_argument("--recipe", default="phantom", help=f"folder under recipes/ ({known}); default phantom")
+    which.add_argument("--recipe", default=DEFAULT, help=f"folder under recipes/ ({known}); default {DEFAULT}")
     which.add_argument("--config", dest="recipe", metavar="FILE.yaml", help="a recipe file of your own")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.skill=1.0"
@@ -285,7 +284,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run",
         action="store_true",
-        help="check the stage's settings, print the full recipe, stop",
+        help="check the stage's settings and a sample of its rows, print the full recipe and one row, stop",
     )
     command.add_argument("--force", action="store_true", help="run even if the result is there, and from the beginning")
     command.add_argument("--debug", action="store_true", help="show what libraries print, and tracebacks")

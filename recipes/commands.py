@@ -44,10 +44,14 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
             recipe = load_recipe(args.recipe, args.set)
             stages.settle_all(recipe)
             banner.summary(recipe)
-        case "eval" if args.benchmark:
+        case "eval":
             from recipes import benchmark
 
-            benchmark.evaluate(args)
+            if args.benchmark:
+                benchmark.evaluate(args)
+            else:
+                benchmark.refuse_without(args)
+                _run_stage(args, rest)
         case "compare":
             from recipes import benchmark
 
@@ -72,9 +76,16 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     recipe = load_recipe(args.recipe, overrides)
     options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
+        from recipes.dry_run import inspect
+
         check_settings(recipe, stage, options)
+        told = inspect(recipe, stage)
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
-        print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip())
+        print(
+            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip(), flush=True
+        )
+        for line in told:
+            terminal.say(line)
         return
     main = stages.is_main_process()
     if main:
@@ -257,7 +268,10 @@ def _mine_source(args: Namespace) -> None:
         recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
     source = open_source(args.source, args.input, args.output, recipe.data.options)
     if args.dry_run:
-        source.partitions()
+        from recipes.dry_run import inspect
+
+        for line in inspect(recipe, "mine", source):
+            terminal.say(line)
         return
     with claimed(args.output, draws=source.draws):
         pass  # a folder that is refused gets no log either

@@ -37,6 +37,8 @@ Tasks = Annotated[list[Task], Field(min_length=1)]
 Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
 MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage"]
+#: Those that have classes and answers to count.
+CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
@@ -63,7 +65,7 @@ class Growing(Section):
 class Data(Growing):
     """Where the reports come from and what is made of them (`mine`)."""
 
-    later = ("balance", "llm", "llm_model")
+    later = ("balance", "choices", "counts", "compare", "steps", "llm", "llm_model", "llm_calls")
 
     source: str = "phantom"
     """Name of the source: phantom, iu_xray, mimic_cxr, chexpert_plus, ... (docs/data.md)."""
@@ -80,10 +82,21 @@ class Data(Growing):
     short."""
     balance: Float | None = Field(None, ge=1)
     """Keep no answer more than so many times as often as the median of its group; none keeps all."""
+    choices: Literal["near", "level"] = "near"
+    """What is offered beside the right option: classes that are easily taken for it, or the same options whichever is
+    right, so that the words alone tell nothing; then `multiple` is one letter among four sets, and a list."""
+    counts: dict[CountedTask, Count] = {}
+    """Task -> keep at most so many of each class and answer, in each split; needs `choices: level`."""
+    compare: Literal["words", "reports"] = "words"
+    """Change as the report's own words tell it, or as two reports do: the study's and its prior's."""
+    steps: Annotated[list[Literal["differential", "recommendation"]], AfterValidator(_distinct)] = []
+    """What closes a `systematic` read, where the report gives it."""
     llm: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
     llm_model: str | None = None
     """Name of the model there."""
+    llm_calls: Literal["reword", "three"] = "reword"
+    """What it is asked for: other words for each chain, or a plan, then the evidence, then other words."""
 
 
 class Lora(Section):
@@ -141,13 +154,18 @@ class Augmentation(Section):
     """Shift and scaling by up to this share of the size, rotation by up to 30 degrees times it; 0 is off."""
 
 
-class Sft(Section):
+class Sft(Growing):
     """Supervised warm-up (`sft`)."""
+
+    later = ("answer_only",)
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
     max_examples: Count | None = None
     """Use at most so many examples."""
+    answer_only: Float = Field(0.0, ge=0, le=1)
+    """Share of the rows that are asked and answered without reasoning, as in ChestX-Reasoner's mixture (arXiv
+    2504.20930); needs a profile that tells such rows apart."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
     token_weights: TokenWeights = TokenWeights()

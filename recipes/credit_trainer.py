@@ -118,7 +118,8 @@ class CreditTrainer(HookedTrainer):
 
     def _scored(self, rollouts: Sequence[Rollout], **origin: Any) -> list[Sample]:
         """All processes call this together."""
-        scores = self.bridge.score([one.row for one in rollouts], [one.text for one in rollouts])
+        tokens = [len(one.completion_ids) for one in rollouts]
+        scores = self.bridge.score([one.row for one in rollouts], [one.text for one in rollouts], tokens)
         return [
             Sample(one, s, gated_total(s, self.bridge.weights), Origin(**origin))
             for one, s in zip(rollouts, scores, strict=True)

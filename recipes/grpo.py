@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
-from reasoner.layout import BASE_RATES, GRPO, SFT
-from reasoner.profiles import OURS
+from reasoner.layout import GRPO, SFT
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
+from recipes.reward_options import reward_options
 from recipes.stages import working
 from recipes.training import (
     finish,
@@ -34,7 +34,6 @@ from recipes.training import (
 )
 from rewards.credit import PROCESS_REWARDS
 from rewards.registry import RewardSet
-from rewards.skill import base_rates_of, find_base_rates
 from rewards.workers import RewardPool
 
 if TYPE_CHECKING:
@@ -153,20 +152,6 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
     return keep_fitting(examples, processor, model, completions=False), processor
 
 
-def _reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
-    """The options of the rewards, with the base rates of skill in the folder: those given, or the training split's."""
-    options = dict(recipe.grpo.reward_options)
-    if "skill" in recipe.grpo.rewards:
-        given = options.get("skill", {}).get("base_rates")
-        path = folder / BASE_RATES
-        (find_base_rates(given) if given else base_rates_of(examples)).write(path)
-        options["skill"] = {"base_rates": str(path.resolve())}
-    form = recipe.model.prompts.form
-    for name in {"format", "stage"} & recipe.grpo.rewards.keys() if form != OURS.form else ():
-        options[name] = {"form": form} | options.get(name, {})
-    return options
-
-
 @contextmanager
 def reward_pool(
     recipe: Recipe, args: GRPOConfig, examples: Sequence[Example], folder: Path
@@ -183,7 +168,7 @@ def reward_pool(
         timeout_s=grpo.reward_timeout_s,
         batch_timeout_s=grpo.reward_batch_timeout_s,
         placement=grpo.reward_placement,
-        options=_reward_options(recipe, examples, folder),
+        options=reward_options(recipe, examples, folder),
     ) as pool:
         start_tracking(recipe, "grpo")
         yield pool

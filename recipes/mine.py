@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import UserError
 from reasoner.llm import Llm
+from reasoner.mining.drafts import Design
 from reasoner.mining.pipeline.run import mine
 from reasoner.sources import open_source
 from reasoner.sources.base import Source
@@ -29,5 +30,15 @@ def mine_as(recipe: Recipe, source: Source, output: Path) -> dict[str, Any]:
     if (data.llm is None) != (data.llm_model is None):
         raise UserError("--llm URL and --llm-model NAME (data.llm, data.llm_model) go together; give both or none")
     llm = Llm(data.llm, data.llm_model) if data.llm and data.llm_model else None
-    settings: dict[str, Any] = {"tasks": data.tasks, "style": data.style, "seed": recipe.seed}
-    return mine(source, output, **settings, balance=data.balance, llm=llm)
+    return mine(
+        source,
+        output,
+        tasks={str(task): rate for task, rate in data.tasks.items()},
+        style=data.style,
+        seed=recipe.seed,
+        balance=data.balance,
+        counts={str(task): most for task, most in data.counts.items()},
+        design=Design(data.choices, data.compare, tuple(data.steps)),
+        llm=llm,
+        llm_calls=data.llm_calls,
+    )

@@ -82,9 +82,12 @@ class RewardBridge:
         """The reward that judges step by step, if there is one."""
         return next((name for name in PROCESS_REWARDS if name in self.weights), None)
 
-    def score(self, rows: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[dict[str, Score]]:
-        """Scores texts as completions of data-set rows, before TRL asks or besides; all processes call it together."""
-        return self._score_for_all([_reward_row(*pair) for pair in zip(rows, texts, strict=True)], self.credits)
+    def score(
+        self, rows: Sequence[dict[str, Any]], texts: Sequence[str], tokens: Sequence[int]
+    ) -> list[dict[str, Score]]:
+        """Scores texts of so many tokens as completions of data-set rows, before TRL asks or besides; all processes
+        call it together."""
+        return self._score_for_all([_reward_row(*of) for of in zip(rows, texts, tokens, strict=True)], self.credits)
 
     def keep(self, completions: list, scores: list[dict[str, Score]], origins: list[Origin]) -> None:
         """Takes these for the scores of the batch of completions (the very objects) that TRL is going to ask for, so
@@ -105,8 +108,8 @@ class RewardBridge:
         self._completions = completions
         names = [name for name in REWARD_COLUMNS if name in columns]
         rows = [
-            _reward_row({name: columns[name][number] for name in names}, text)
-            for number, text in enumerate(self.texts())
+            _reward_row({name: columns[name][number] for name in names}, text, len(ids))
+            for number, (text, ids) in enumerate(zip(self.texts(), columns["completion_ids"], strict=True))
         ]
         step = columns["trainer_state"].global_step
         self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
@@ -160,12 +163,12 @@ class RewardBridge:
         _log_to_wandb(table[:SHOWN])
 
 
-def _reward_row(row: dict[str, Any], text: str) -> dict[str, Any]:
-    """What the rewards see of a data-set row with a completion."""
+def _reward_row(row: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
+    """What the rewards see of a data-set row with a completion of so many tokens, the end of its turn included."""
     seen = {name: row[name] for name in REWARD_COLUMNS if name in row}
     for name in ("labels", "target"):
         seen[name] = json.loads(seen[name]) if seen.get(name) else None
-    return {**seen, "completion": text}
+    return {**seen, "completion": text, "completion_tokens": tokens}
 
 
 def _log_to_wandb(table: list[dict]) -> None:

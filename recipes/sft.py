@@ -7,11 +7,16 @@ Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reasoner.errors import UserError
 from reasoner.layout import SFT
+from reasoner.mining.wording import stable_hash
+from reasoner.schema import Example
 from reasoner.training.dataset import load_examples
 from reasoner.training.weights import token_weights
 from recipes.config import Recipe
@@ -39,8 +44,23 @@ def check(recipe: Recipe) -> SFTConfig:
     from trl import SFTConfig
 
     check_warmup(recipe)
+    profile = recipe.model.prompts
+    if recipe.sft.answer_only and profile.form != "blocks_where_reasoned":
+        raise UserError(
+            f"sft.answer_only: the profile '{profile.name}' asks all rows alike, with or without reasoning; "
+            "set it to 0, or model.profile to chestx_reasoner"
+        )
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
     return trainer_arguments(SFTConfig, recipe, SFT, max_length=None, completion_only_loss=True)
+
+
+def taught(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
+    """The examples as they are taught: the share `sft.answer_only` of them, by seed and id, without reasoning."""
+
+    def bare(example: Example) -> bool:
+        return stable_hash(recipe.seed, example.id, "answer only") < recipe.sft.answer_only * 2**64
+
+    return [replace(example, reasoning="", steps=()) if bare(example) else example for example in examples]
 
 
 def run(recipe: Recipe) -> Path:
@@ -60,6 +80,7 @@ def run(recipe: Recipe) -> Path:
     examples = load_examples(recipe.output / "data", "train", sft.tasks, sft.max_examples, dialogues=True)
     with args.main_process_first():
         base = base_checkpoint(recipe, examples)
+    examples = taught(recipe, examples)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
     examples = keep_fitting(examples, processor, recipe.model, completions=True)
     resume = last_checkpoint(output)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from reasoner.prompts import parse_completion
 from reasoner.schema import verified_labels
 from rewards.judges import Case, Judge, RulesJudge
+from rewards.radrscore import PARTS
 from rewards.registry import Score, reward
 
 Labels = Mapping[str, str | None]
+Part = Literal["factuality", "completeness", "effectiveness"]
 RULES = RulesJudge()
 _UNKNOWN = Score.abstained("the row has no reference reasoning or no report")
 #: What once lay flat beside `judge: llm` or `judge: radeval`, and its name within the judge.
@@ -24,9 +26,22 @@ _MOVED = {name: name for name in ("url", "model", "cache", "metric", "gpus", "ac
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """`judge`: `rules`, or `{kind: llm, ...}` or `{kind: radeval, ...}` with the fields in `rewards.judges`."""
+    """`judge`: `rules`, or `{kind: llm, ...}` or `{kind: radeval, ...}` with the fields in `rewards.judges`.
+
+    `parts`: those whose mean is the value; `[factuality]` is ChestX-Reasoner's in GRPO (arXiv 2504.20930)."""
 
     judge: Judge = RULES
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+
+    @model_validator(mode="after")
+    def _parts_are_judged(self) -> ProcessSettings:
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts {', '.join(self.parts)}: each at most once")
+        if self.parts != PARTS and self.judge.kind == "radeval":
+            raise ValueError(
+                f"judge radeval has no parts {', '.join(self.parts)}; use rules or llm, or leave parts out"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +100,8 @@ def judged_process(
     label_source: Sequence[str | None] = (),
     settings: ProcessSettings,
 ) -> Iterator[Score]:
-    """The judge's score of each completion, in order; abstains where `process` does.
+    """The judge's score of each completion, in order, or the mean of the parts that count; abstains where `process`
+    does.
 
     What a judge other than the rules leaves unanswered they score, counted in the part `judge_fallback`.
 
@@ -96,7 +112,14 @@ def judged_process(
     cases = [_case(*row) for row in rows]
     scores = _judged(settings.judge, [case for case in cases if case is not None])
     for case in cases:
-        yield _UNKNOWN if case is None else next(scores)
+        yield _UNKNOWN if case is None else _counted(next(scores), settings.parts)
+
+
+def _counted(score: Score, parts: Sequence[Part]) -> Score:
+    """The score with the mean of these of its parts as value; all parts stay beside it."""
+    if tuple(parts) == PARTS:
+        return score
+    return replace(score, value=sum(score.parts[part] for part in parts) / len(parts))
 
 
 def _case(

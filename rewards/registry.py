@@ -287,6 +287,10 @@ class RewardSet:
         """Whether the reward scores a chunk of rows at once."""
         return self._functions[name].by_chunk
 
+    def needs_start(self, name: str) -> bool:
+        """Whether the reward has something to load or to look for before a run."""
+        return self._functions[name].start is not None
+
     def gives_step_verdicts(self, name: str) -> bool:
         """Whether the reward's evidence has an entry for each step, as step credit needs."""
         ask = self._functions[name].step_verdicts

@@ -95,7 +95,7 @@ def _counts(read: str | None, gold: GoldList) -> dict[str, float]:
 def _difference(item: Item, read: str | None, theirs: frozenset[str] | None) -> str:
     """Why the two rules differ, in one line."""
     if not item.gold["classes"]:
-        outside = ", ".join(item.gold["outside"]) or "something without a name"
+        outside = ", ".join(item.gold["outside"]) or "at most what is uncertain"
         return f"ours does not grade it: the reference finds {outside}, and no class"
     if read is None:
         return "ours finds no answer, or one that is too long"

@@ -44,6 +44,11 @@ class Item:
         return self.table, self.index
 
 
+def writable(completion: str) -> str:
+    """What a model wrote, with a question mark for half a character (a lone surrogate), which no file can hold."""
+    return completion.encode("utf-8", "replace").decode()
+
+
 class Malformed(NamedTuple):
     """A row that is no item: counted and listed, in words and on the page. `line` counts from 1; in a JSON list it is
     the row's number."""

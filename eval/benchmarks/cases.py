@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from eval.benchmarks.base import writable
 from reasoner.findings.data import read_data
 from reasoner.schema import CLASSES, NO_FINDING
 from reasoner.sources.chexpert_plus import view_of
@@ -181,14 +182,15 @@ def _band(age: str) -> str:
 
 
 def completion_of(row: Mapping[str, Any]) -> str | None:
-    """What a model wrote, where the row has a field for it.
+    """What a model wrote, where the row has a field for it; of an empty cell an empty text.
 
     Raises:
-        ValueError: the field holds no text.
+        ValueError: the field holds something else.
     """
     column = next((name for name in COMPLETION if name in row), None)
     if column is None:
         return None
-    if not isinstance(row[column], str):
-        raise ValueError(f"'{column}' must be the text that a model wrote, found {ascii(row[column])[:60]}")
-    return str(row[column]).encode("utf-8", "replace").decode()
+    words = "" if row[column] is None else row[column]
+    if not isinstance(words, str):
+        raise ValueError(f"'{column}' must be the text that a model wrote, found {ascii(words)[:60]}")
+    return writable(words)

@@ -30,6 +30,8 @@ def compare(runs: Sequence[Path], output: Path, *, resamples: int = 2000, seed: 
     """
     if len(runs) < 2:
         raise UserError("compare: give two finished runs or more")
+    if resamples < 1:
+        raise UserError(f"--bootstrap {resamples}: give 1 or more")
     if any(same_file(run, output) for run in runs):
         raise UserError(f"{output} is one of the runs; choose another --output")
     described = [read_object(run / RUN, _FIX) for run in runs]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
+from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published, writable
 from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, NAMED, TEXT, kind_of, reference, score
 from eval.bootstrap import Array
 from reasoner.dialogues import turn_of
@@ -27,6 +27,7 @@ from reasoner.sources.cxrtrek import (
     FIELDS,
     LAST_STAGE,
     count_of,
+    entries,
     image_names,
     name_of,
     options_beside,
@@ -35,7 +36,7 @@ from reasoner.sources.cxrtrek import (
     stage_of,
     study_of,
 )
-from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.cells import get, text, verbatim
 from reasoner.sources.io.checks import is_file
 from reasoner.sources.io.collection import PROBES, Pictures
 from reasoner.sources.io.json_rows import read_numbered
@@ -104,12 +105,14 @@ class Cxrtrek:
             turns: list[Turn] = []
             pictures_shown = 0
             for number, item in enumerate(content):
-                problem = problem_of(item, len(named)) or study.lost(item)
-                if problem:
-                    yield Malformed(str(file), line, one_line(f"content[{number}]: {problem}"))
-                else:
+                try:
+                    if problem := problem_of(item, len(named)) or study.lost(item):
+                        raise ValueError(problem)
                     pictures_shown = max(pictures_shown, count_of(item, len(named)))
                     found = _item(item, study, number, index, line, turns, study.paths[:pictures_shown])
+                except ValueError as error:
+                    yield Malformed(str(file), line, one_line(f"content[{number}]: {error}"))
+                else:
                     yield found
                     turns.append(turn_of(replace(found.example, reasoning="")))
                 index += 1
@@ -160,11 +163,10 @@ def _item(
     shown: Sequence[str],
 ) -> Item:
     """`shown`: the pictures that it and the questions before it show."""
-    stage, answer = stage_of(item), text(item["answer"])
-    options, listed = tuple(texts(item.get("option_list"))), texts(item.get("answer_list"))
+    stage, answer = stage_of(item), verbatim(item["answer"])
+    options, listed = tuple(entries(item, "option_list")), entries(item, "answer_list")
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
     question = question_of(item)
-    completion = get(item, *COMPLETION)
     example = Example(
         id=f"{study.name}-stage{stage}-{number}",
         study_id=study.name,
@@ -187,9 +189,16 @@ def _item(
         conversation=study.conversation,
         gold={"kind": kind, "answer": compared, "options": options},
         about=study.about,
-        completion=completion if isinstance(completion, str) else None,
+        completion=_completion_of(item),
         line=line,
     )
+
+
+def _completion_of(item: Mapping[str, Any]) -> str | None:
+    """What a model wrote; of an empty cell an empty text, None where no column holds a text."""
+    found = ["" if item[name] is None else item[name] for name in COMPLETION if name in item]
+    texts = [words for words in found if isinstance(words, str)]
+    return writable(next(filter(None, texts), "")) if texts else None
 
 
 def _f1(totals: Mapping[str, Array], kind: str) -> Array:

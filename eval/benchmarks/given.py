@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.benchmarks.answers import Answer, Answers
 from eval.benchmarks.base import Benchmark, Item, Malformed
-from eval.benchmarks.store import Faults, Store, data_hash, input_files, json_lines, read_items
+from eval.benchmarks.store import Faults, Store, data_hash, input_files, json_lines, read_items, with_rows
 from reasoner.errors import UserError
 
 _BLOCK = 500
@@ -55,7 +55,7 @@ class Given:
         return total
 
     def _found(self, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
-        files = input_files(self.path)
+        files = list(with_rows(input_files(self.path), faults))
         if self.benchmark.gathers and (self.grow or not any(map(_is_plain, files))):
             yield from self._rows(self.path, store, faults)  # counted on from file to file, as in --input
             return
@@ -126,7 +126,12 @@ class Given:
 
 
 def _answer(row: Mapping[str, Any]) -> Answer:
-    texts = row[_SAMPLES] if _SAMPLES in row else [row.get(_COMPLETION)]
+    if _SAMPLES in row:
+        texts = row[_SAMPLES]
+    elif _COMPLETION in row:
+        texts = [] if row[_COMPLETION] is None else [row[_COMPLETION]]
+    else:
+        texts = None
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"'{_COMPLETION}' must be text, or '{_SAMPLES}' a list of texts")
     tokens = row.get("tokens")

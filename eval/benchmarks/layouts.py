@@ -205,7 +205,8 @@ def _findings(file: Path, lines: Iterable[Line]) -> Iterator[Outcome]:
             completion = completion_of(row)
             film = films.setdefault(image, _Film(line.position, line.line, about_of(row)))
             film.readers.setdefault(word(row.get("radid"), "rad_id"), set()).add(name)
-            film.completion = completion if film.completion is None else film.completion
+            if not film.completion and completion is not None:
+                film.completion = completion
         except ValueError as error:
             yield Malformed(str(file), line.line, one_line(error))
     looked = frozenset(

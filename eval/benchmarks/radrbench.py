@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
+from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published, writable
 from eval.benchmarks.radrbench_rules import difference, official, ratescore, strict
 from eval.bootstrap import Array
 from reasoner.errors import UserError, one_line
@@ -198,8 +198,8 @@ def _found(fields: Fields, habits: _Habits, pictures: Pictures) -> tuple[str, ..
 
 
 def _writable(fields: Fields) -> None:
-    """Raises `FieldError` for half a character, which no file can hold."""
-    words = (fields.id, fields.question, fields.answer, fields.reasoning, fields.report, fields.completion or "")
+    """Raises `FieldError` for half a character, which no file can hold, outside of what a model wrote."""
+    words = (fields.id, fields.question, fields.answer, fields.reasoning, fields.report)
     try:
         "".join((*words, *fields.options, *fields.images)).encode()
     except UnicodeEncodeError:
@@ -226,4 +226,5 @@ def _item(table: str, index: int, line: int, row: Mapping[str, Any], fields: Fie
         source=Radrbench.name,
     )
     about = {name: words for name, names in _ABOUT.items() if (words := text(get(row, *names)))}
-    return Item(table, index, example, gold={"open": is_open}, about=about, completion=fields.completion, line=line)
+    completion = None if fields.completion is None else writable(fields.completion)
+    return Item(table, index, example, gold={"open": is_open}, about=about, completion=completion, line=line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -92,10 +93,35 @@ class Wanted:
                 raise UserError(f"--profile {label}={name}: no such label; {nearest(label, labels)}")
             if name not in PROFILES:
                 raise UserError(f"--profile {name}: unknown; {nearest(name, PROFILES)}")
+        if self.images is not None and not self.images.is_dir():
+            raise UserError(f"--images {self.images}: no such folder")
+        self._check_numbers()
         if self.samples > 1 and self.temperature == 0:
             raise UserError("--samples above 1 at temperature 0 are all alike; give --temperature above 0")
         if self.context not in get_args(Context):
             raise UserError(f"--context {self.context}: one of {', '.join(get_args(Context))}")
+        if not self.models:
+            asking = {"samples": 1, "temperature": None, "max_new_tokens": None, "context": "own"}
+            given = [name for name, usual in asking.items() if getattr(self, name) != usual]
+            if given:
+                options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+                raise UserError(f"{options}: of asking a --model; --predictions are there already")
+
+    def _check_numbers(self) -> None:
+        counts = {
+            "--samples": self.samples,
+            "--max-new-tokens": self.max_new_tokens,
+            "--limit": self.limit,
+            "--workers": self.workers,
+            "--bootstrap": self.resamples,
+        }
+        for option, number in counts.items():
+            if number is not None and number < 1:
+                raise UserError(f"{option} {number}: give 1 or more")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise UserError(f"--temperature {self.temperature}: give 0 or more")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: give 0 or more")
 
     def decoding(self, profile: Profile) -> Decoding:
         temperature = self.temperature if self.temperature is not None else float(self.samples > 1)

@@ -19,6 +19,8 @@ from reasoner.sources.io.files import BROKEN, open_bytes
 
 _ENDINGS = (".json", ".jsonl", ".csv", ".parquet")
 _PACKED = (".gz", ".zip")
+#: Bytes in which a file that is not empty shows it.
+_FIRST = 4096
 #: So many malformed rows are listed, of all files together; all are counted.
 _LISTED = 10_000
 
@@ -158,7 +160,7 @@ def read_items(
     """
     counts: Counter[str] = Counter()
     before = following = 0
-    for number, file in enumerate(input_files(path)):
+    for number, file in enumerate(with_rows(input_files(path), faults)):
         if benchmark.gathers:
             before = following
         for row in benchmark.read(file, images):
@@ -172,6 +174,24 @@ def read_items(
             counts[row.table] += 1
             if limit is None or counts[row.table] <= limit:
                 yield file, row
+
+
+def with_rows(files: Sequence[Path], faults: Faults) -> Iterator[Path]:
+    """The files but for those that are empty beside others, as a run that died leaves them: these are faults. A single
+    file is left to its reader."""
+    for file in files:
+        if len(files) > 1 and _is_empty(file):
+            faults.add(Malformed(str(file), 1, "the file has no rows"))
+        else:
+            yield file
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        with open_bytes(file) as stream:
+            return b"".join(stream.read(_FIRST).split()).removeprefix(b"\xef\xbb\xbf") in (b"", b"[]", b"{}")
+    except BROKEN:  # its reader says so
+        return False
 
 
 def data_hash(path: Path) -> str:

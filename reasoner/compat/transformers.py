@@ -31,7 +31,7 @@ def embed_patches_by_matmul(patch_embed: Any) -> None:
 
     def forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
         weight = self.proj.weight.view(self.embed_dim, -1)
-        return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight)
+        return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight, self.proj.bias)
 
     patch_embed.forward = MethodType(forward, patch_embed)
 

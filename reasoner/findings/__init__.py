@@ -1,5 +1,6 @@
 """Reads findings from text: reports and model completions alike."""
 
+from reasoner.findings.dictation import written
 from reasoner.findings.extract import extract_report, extract_text
 from reasoner.findings.labels import labels_of
 from reasoner.findings.lexicon import QUALITY, ancestors, concept_class, kin, region
@@ -16,4 +17,5 @@ __all__ = [
     "region",
     "split_sections",
     "split_sentences",
+    "written",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from reasoner.findings.dictation import written
 from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import ancestors, load
 from reasoner.findings.replies import correct, read_line
@@ -16,7 +17,11 @@ __all__ = ["extract_report", "extract_text", "read_sentence"]
 
 
 def extract_report(text: str) -> list[Finding]:
-    """The findings of a report, in its order, with evidence in `text`; only findings and impression are read."""
+    """The findings of a report, in its order, with evidence in `text`; only findings and impression are read.
+
+    A transcript of speech is read as one would have written it (`dictation.py`).
+    """
+    text = written(text)
     findings: list[Finding] = []
     for section in split_sections(text):
         if section.name in FINDING_SECTIONS:

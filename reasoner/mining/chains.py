@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from reasoner.findings import QUALITY, ancestors, concept_class, region
 from reasoner.findings.lexicon import implied
+from reasoner.mining.advice import advice, differentials
 from reasoner.mining.quality import quality_steps
 from reasoner.mining.verify import misread
 from reasoner.mining.wording import (
@@ -171,6 +172,7 @@ def build_chain(
     conclusion: str | None = None,
     attempt: int = 0,
     study: Study | None = None,
+    extra: Collection[str] = (),
 ) -> Chain:
     """The chain over merged `findings` of one report.
 
@@ -183,6 +185,7 @@ def build_chain(
         conclusion: the answer, for the last step of `PLANNED` styles; None for a summary of the findings instead.
         attempt: counts up when the verifier asks for other words.
         study: whose views and remarks on quality open a `systematic` read; None leaves them out.
+        extra: what closes one: `differential` and `recommendation`, where the study's report gives them.
     """
     words = _Words(style, _wording_key(style, key), attempt, tuple(findings))
     asserted = [f for f in findings if f.status != "absent"]
@@ -209,6 +212,9 @@ def build_chain(
         steps.append(Step(choose(CONCLUSIONS, *words.key, "conclusion").format(c=conclusion), "conclusion"))
     elif style not in PLAIN and whole and attempt == 0:  # a summary that reads wrong is left out
         steps += words.summary(abnormal)
+    if style == "systematic" and whole and study is not None:
+        steps += differentials(study.report, findings, words.key) if "differential" in extra else []
+        steps += advice(study.report) if "recommendation" in extra else []
     return Chain(tuple(steps))
 
 

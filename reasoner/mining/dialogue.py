@@ -6,12 +6,12 @@ compare with, nothing to relate, no advice.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, product
 
-from reasoner.findings import region, split_sections
+from reasoner.findings import region
+from reasoner.mining.advice import advice
 from reasoner.mining.chains import GENERAL, build_chain, build_comparison
 from reasoner.mining.drafts import Draft, Read, make_key
 from reasoner.mining.quality import quality_steps, quality_wordings
@@ -35,21 +35,6 @@ DIAGNOSES = frozenset({
     "pneumonia", "heart_failure", "pulmonary_edema", "pulmonary_congestion", "emphysema", "tuberculosis",
     "pneumothorax", "hiatal_hernia", "aortic_aneurysm", "fracture", "pneumomediastinum", "scoliosis", "osteopenia",
 })  # fmt: skip
-#: Advice as reports give it, and as an answer gives it.
-_RECOMMENDED = (
-    r"\b(?:recommend\w*|suggest(?:ed)?|advis\w+|consider|follow[- ]?up|further|warrant\w*|if clinically"
-    r"|may be helpful|should)\b"
-)
-_ADVICE = (
-    (r"\b(?:chest |thoracic |dedicated )*(?:ct|computed tomography)\b", "CT of the chest is advised."),
-    (r"\b(?:lateral|pa and lateral|decubitus|repeat|follow[- ]?up)\b[^.;]{0,40}"
-     r"\b(?:radiographs?|x-?rays?|views?|films?|imaging)\b", "Another radiograph is advised."),
-    (r"\becho(?:cardiogra\w+)?\b", "Echocardiography is advised."),
-    (r"\b(?:mri|magnetic resonance)\b", "Magnetic resonance imaging is advised."),
-)  # fmt: skip
-_MAY = re.compile(_RECOMMENDED, re.IGNORECASE)
-_WHAT = [(re.compile(words, re.IGNORECASE), text) for words, text in _ADVICE]
-_NOT = re.compile(r"\b(?:no|not)\b", re.IGNORECASE)
 COURSES = {
     frozenset({"worse"}): "worsening",
     frozenset({"new"}): "worsening",
@@ -226,7 +211,7 @@ def _outlook(read: Read, key: tuple[object, ...]) -> Steps:
 
 def _diagnosis(read: Read, key: tuple[object, ...]) -> Steps:
     diseases = [f for f in _asserted(read) if f.concept in DIAGNOSES]
-    advice = _advice(read.study.report)
+    advised = advice(read.study.report)
     thought: list[Step] = [*_each(diseases, key)]
     said: list[Step] = [*_each(diseases, (*key, "answer"), short=True)]
     if not diseases and _asserted(read):
@@ -235,25 +220,8 @@ def _diagnosis(read: Read, key: tuple[object, ...]) -> Steps:
     elif not diseases:
         thought.append(_normal(read, key))
         said.append(_normal(read, key))
-    rest = advice or [_plain(choose(NO_ADVICE, *key, "advice"), "conclusion")]
+    rest = advised or [_plain(choose(NO_ADVICE, *key, "advice"), "conclusion")]
     return [*thought, *rest], [*said, *rest]
-
-
-def _advice(report: str) -> list[Step]:
-    """What the report recommends, in our words; the span is the recommendation's."""
-    found: dict[str, Step] = {}
-    for section in split_sections(report):
-        if section.name not in ("findings", "impression", "technique"):
-            continue
-        for match in re.finditer(r"[^.;\n]+", report[section.start : section.end]):
-            if not _MAY.search(match.group()) or _NOT.search(match.group()):
-                continue
-            for pattern, text in _WHAT:
-                if pattern.search(match.group()):
-                    start = section.start + match.start()
-                    end = section.start + match.end()
-                    found.setdefault(text, _plain(text, "conclusion", Evidence(section.name, start, end)))
-    return list(found.values())
 
 
 def _impression(read: Read, key: tuple[object, ...]) -> Steps:

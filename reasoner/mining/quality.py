@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reasoner.findings import split_sections
+from reasoner.findings import split_sections, written
 from reasoner.mining.wording import choose, join_words
 from reasoner.schema import Evidence, Step, Study
 
@@ -56,9 +56,10 @@ def quality_steps(study: Study, key: tuple[object, ...], attempt: int = 0) -> li
     steps: list[Step] = []
     if attempt == 0 and (texts := _views_texts(study)):
         steps.append(Step(choose(texts, *key, "views"), "quality"))
-    limits = list(_limits(study.report, key))
+    report = written(study.report)
+    limits = list(_limits(report, key))
     steps += limits
-    if not limits and not _DOUBT.search(study.report):
+    if not limits and not _DOUBT.search(report):
         steps.append(Step(choose(GOOD, *key, "quality"), "quality"))
     return steps
 

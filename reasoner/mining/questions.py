@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from reasoner.dialogues import turn_of
 from reasoner.errors import UserError
 from reasoner.findings import concept_class, region
-from reasoner.mining.chains import GENERAL, PLAIN, build_chain, build_comparison
+from reasoner.mining.chains import GENERAL, build_chain, build_comparison
+from reasoner.mining.comparison import compared
 from reasoner.mining.dialogue import dialogue
-from reasoner.mining.drafts import Draft, Read, make_key
+from reasoner.mining.drafts import LETTERS, Draft, Read, ask, chain_of, class_words, lettered, make_key
+from reasoner.mining.level import level_choice, level_sets, level_yes_no
 from reasoner.mining.verify import faults, leak, unseeable
-from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, stable_hash, with_article
+from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, stable_hash
 from reasoner.schema import NO_FINDING, Chain, Change, Example, Rejected, Turn, present_classes
 
 LIST_QUESTION = "Which abnormalities are present? List the classes, separated by commas, or No Finding."
@@ -23,6 +25,8 @@ LIST_QUESTIONS = (
     "What abnormalities does this chest X-ray show? Name the classes, separated by commas, or No Finding.",
 )
 BINARY_QUESTIONS = ("Is there {t}?", "Does this chest X-ray show {t}?", "Can {t} be seen?", "Is {t} present?")
+#: Each binary question -> the class that it asks about.
+ASKED = {frame.format(t=class_words(name)): name for name in CLASS_CONCEPT for frame in BINARY_QUESTIONS}
 MULTIPLE_QUESTION = "Which of these are present? Answer with all letters that apply, separated by commas."
 MULTIPLE_QUESTIONS = (
     MULTIPLE_QUESTION,
@@ -58,7 +62,6 @@ TEMPORAL_ANSWERS: dict[Change, str] = {
     "resolved": "resolved",
 }
 OPTIONS = 4
-LETTERS = "ABCDEF"
 ATTEMPTS = 3
 #: Examples of one task that may be asked for per study.
 MOST = 1000
@@ -156,33 +159,13 @@ def _abnormality_list(read: Read, number: int) -> Draft | None:
         return None
     answer = ", ".join(present_classes(read.mined))
     key = make_key(read, "abnormality_list", number)
-    question = _ask(read, LIST_QUESTIONS, key)
-    return Draft(question, answer, _chain(read, key, None, None), offered=(NO_FINDING,))
-
-
-def _ask(read: Read, questions: Sequence[str], key: tuple[object, ...]) -> str:
-    """One way to ask; always the first where chains have one wording, too."""
-    return questions[0] if read.style in PLAIN else choose(questions, *key, "question")
-
-
-def _chain(
-    read: Read, key: tuple[object, ...], classes: Sequence[str] | None, conclusion: str | None
-) -> Callable[[int], Chain]:
-    def build(attempt: int) -> Chain:
-        return build_chain(
-            read.findings,
-            style=read.style,
-            key=key,
-            classes=classes,
-            conclusion=conclusion,
-            attempt=attempt,
-            study=read.study,
-        )
-
-    return build
+    question = ask(read, LIST_QUESTIONS, key)
+    return Draft(question, answer, chain_of(read, key, None, None), offered=(NO_FINDING,))
 
 
 def _binary(read: Read, number: int) -> Draft | None:
+    if read.design.choices == "level":
+        return level_yes_no(read, number, BINARY_QUESTIONS)
     key = make_key(read, "binary", number)
     wanted = ("present", "absent") if stable_hash(*key, "polarity") % 2 else ("absent", "present")
     for status in wanted:
@@ -190,24 +173,19 @@ def _binary(read: Read, number: int) -> Draft | None:
         if len(names) > number // 2:
             name = names[(stable_hash(*key[:3], status) + number // 2) % len(names)]
             answer = "Yes" if status == "present" else "No"
-            question = _ask(read, BINARY_QUESTIONS, key).format(t=_class_words(name))
-            return Draft(question, answer, _chain(read, key, (name,), answer), classes=(name,))
+            question = ask(read, BINARY_QUESTIONS, key).format(t=class_words(name))
+            return Draft(question, answer, chain_of(read, key, (name,), answer), classes=(name,))
     return None
-
-
-def _class_words(name: str) -> str:
-    concept = CLASS_CONCEPT[name]
-    if name == "Lung Lesion":
-        return "a lung nodule or mass"
-    return with_article(noun(concept), concept)
 
 
 def _single(read: Read, number: int) -> Draft | None:
     """`No Finding` is always offered, but only one of four normal studies is asked, so that it is no safe guess."""
+    if read.design.choices == "level":
+        return level_choice(read, number, SINGLE_QUESTIONS)
     key = make_key(read, "single", number)
     present = [name for name in present_classes(read.mined) if name != NO_FINDING]
     right = choose(present, *key) if present else NO_FINDING
-    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] in ("absent", None)]
+    wrong = [name for name in CLASS_CONCEPT if read.offerable(name)]
     near = next((group for group in ALIKE if right in group), ())
     wrong.sort(key=lambda n: (read.mined[n] is None, n not in near, stable_hash(*key, n)))
     if len(wrong) < OPTIONS - 1 or (right == NO_FINDING and read.mined[NO_FINDING] != "present"):
@@ -219,19 +197,17 @@ def _single(read: Read, number: int) -> Draft | None:
     names = sorted([right, *wrong[: OPTIONS - 1]], key=lambda n: stable_hash(*key, "shuffle", n))
     answer = LETTERS[names.index(right)]
     classes = tuple(name for name in names if name != NO_FINDING)
-    chain = _chain(read, key, classes, answer)
-    return Draft(_ask(read, SINGLE_QUESTIONS, key), answer, chain, _lettered(names), classes=classes)
-
-
-def _lettered(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"{letter}) {name}" for letter, name in zip(LETTERS, names, strict=False))
+    chain = chain_of(read, key, classes, answer)
+    return Draft(ask(read, SINGLE_QUESTIONS, key), answer, chain, lettered(names), classes=classes)
 
 
 def _multiple(read: Read, number: int) -> Draft | None:
     """Lettered with several right options, or open: the findings of a region."""
     key = make_key(read, "multiple", number)
-    lettered = (stable_hash(*key[:3], "kind") + number) % 2 == 0
-    return (_several(read, key) or _open(read, key)) if lettered else (_open(read, key) or _several(read, key))
+    first = (stable_hash(*key[:3], "kind") + number) % 2 == 0
+    if read.design.choices == "level":
+        return level_sets(read, number // 2) if first else _open(read, key) if number < 2 else None
+    return (_several(read, key) or _open(read, key)) if first else (_open(read, key) or _several(read, key))
 
 
 def _several(read: Read, key: tuple[object, ...]) -> Draft | None:
@@ -239,15 +215,15 @@ def _several(read: Read, key: tuple[object, ...]) -> Draft | None:
     if len(present) < 2:
         return None
     right = sorted(present, key=lambda n: stable_hash(*key, n))[:3]
-    wrong = [name for name in CLASS_CONCEPT if read.deniable(name) and read.labels[name] in ("absent", None)]
+    wrong = [name for name in CLASS_CONCEPT if read.offerable(name)]
     near = {name for group in ALIKE if not set(group).isdisjoint(right) for name in group}
     wrong.sort(key=lambda n: (n not in near, read.mined[n] is None, stable_hash(*key, n)))
     if len(wrong) < 2:
         return None
     names = sorted([*right, *wrong[: len(LETTERS) - 1 - len(right)]], key=lambda n: stable_hash(*key, "shuffle", n))
     answer = ", ".join(LETTERS[i] for i, name in enumerate(names) if name in right)
-    chain = _chain(read, key, names, answer)
-    return Draft(_ask(read, MULTIPLE_QUESTIONS, key), answer, chain, _lettered(names), classes=names)
+    chain = chain_of(read, key, names, answer)
+    return Draft(ask(read, MULTIPLE_QUESTIONS, key), answer, chain, lettered(names), classes=names)
 
 
 def _open(read: Read, key: tuple[object, ...]) -> Draft | None:
@@ -262,7 +238,7 @@ def _open(read: Read, key: tuple[object, ...]) -> Draft | None:
     where = choose(regions, *key, "region")
     names = [n for n in CLASS_CONCEPT if region(CLASS_CONCEPT[n]) == where]
     question, answer = OPEN_QUESTION.format(r=REGIONS[where]), ", ".join(by_region[where])
-    return Draft(question, answer, _chain(read, key, names, None), classes=names)
+    return Draft(question, answer, chain_of(read, key, names, None), classes=names)
 
 
 def _anomaly(read: Read, number: int) -> Draft | None:
@@ -294,16 +270,15 @@ def _anomaly(read: Read, number: int) -> Draft | None:
 
     if not build(0).findings:
         return None  # something else forbids the one statement that could be made
-    return Draft(question, answer, build, _lettered(names), classes={concept_class(f.concept) or "" for f in inside})
+    return Draft(question, answer, build, lettered(names), classes={concept_class(f.concept) or "" for f in inside})
 
 
 def _temporal(read: Read, number: int) -> Draft | None:
     study = read.study
-    if not study.prior_images:
+    if not study.prior_images and not (read.design.compare == "reports" and study.prior_report and not study.images):
         return None
-    changed = [
-        f for f in read.findings if f.change is not None and f.concept not in GENERAL and f.status != "uncertain"
-    ]
+    findings = compared(study.prior_report, read.findings) if read.design.compare == "reports" else read.findings
+    changed = [f for f in findings if f.change is not None and f.concept not in GENERAL and f.status != "uncertain"]
     if len(changed) <= number:
         return None
     key = make_key(read, "temporal", number)

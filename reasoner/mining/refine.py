@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ SYSTEM = (
 CACHE = "llm_cache.sqlite"
 _LINE = re.compile(r"\s*(\d+)\s*[.):]\s*(\S.*?)\s*")
 _SENTENCE = re.compile(r"[A-Z][ -~]*[a-z)]\.")
+_WORD = re.compile(r"[a-z]+")
 _STAMMER = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
 #: Words that need not come from the sentence or the lexicon.
 _COMMON = frozenset(
@@ -48,6 +49,8 @@ _COMMON = frozenset(
 )
 #: Share of a sentence's words that must be known: enough for any honest paraphrase, too much for babble.
 KNOWN = 0.75
+#: Words of the longest sentence that is taken where there is none to compare it with.
+LONGEST = 40
 
 
 def refine(examples: Sequence[Example], llm: Llm, folder: Path) -> tuple[list[Example], Counter[str]]:
@@ -102,14 +105,18 @@ def reworded(example: Example, reply: str) -> tuple[str, tuple[Step, ...] | None
 def says_the_same(step: Step, text: str) -> bool:
     """Whether a sentence asserts and denies exactly what the step does, in known words and at a like length."""
     old = step.text
-    words = re.findall(r"[a-z]+", text.lower())
-    if not 2 <= len(words) <= 2 * len(old.split()) + 10 or not _SENTENCE.fullmatch(text) or _STAMMER.search(text):
+    if not plausible(text, frozenset(_WORD.findall(old.lower())), 2 * len(old.split()) + 10):
         return False
-    if len(split_sentences(text)) != 1:
+    return _meaning(read(text)) == _meaning(read(old))
+
+
+def plausible(text: str, own: Set[str] = frozenset(), most: int = LONGEST) -> bool:
+    """Whether a text is one sentence of at most `most` words, nearly all known: common, of the lexicon, or `own`."""
+    words = _WORD.findall(text.lower())
+    if not 2 <= len(words) <= most or not _SENTENCE.fullmatch(text) or _STAMMER.search(text):
         return False
-    own = set(re.findall(r"[a-z]+", old.lower()))
     known = sum(word in own or word in _COMMON or word in _vocabulary() for word in words)
-    return known >= KNOWN * len(words) and _meaning(read(text)) == _meaning(read(old))
+    return len(split_sentences(text)) == 1 and known >= KNOWN * len(words)
 
 
 def _meaning(findings: Sequence[Finding]) -> set[tuple[str | None, ...]]:
@@ -127,6 +134,12 @@ def _vocabulary() -> frozenset[str]:
                 words.add(word)
                 nodes.append(below)
     return frozenset(words)
+
+
+def numbered(reply: str) -> list[str | None]:
+    """The lines of a reply without their numbers; None for a line that has none."""
+    matches = (_LINE.fullmatch(line) for line in reply.strip().splitlines() if line.strip())
+    return [match[2] if match else None for match in matches]
 
 
 def _lines(reply: str, count: int) -> list[str] | None:

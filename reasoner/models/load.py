@@ -18,12 +18,13 @@ VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|imag
 
 
 def load_processor(
-    checkpoint: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None
+    checkpoint: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None, offline: bool = False
 ) -> ProcessorMixin:
     """The processor with one image budget (`min_pixels`, `max_pixels`: total pixels after resizing) for every stage.
 
     It pads on the left, whatever the checkpoint's own tokenizer does: what is generated follows the prompt, and TRL's
-    GRPO trainer takes that for granted in a batch of prompts of different lengths.
+    GRPO trainer takes that for granted in a batch of prompts of different lengths. `offline`: of a Hub id only what is
+    in the cache is looked for.
 
     Raises:
         UserError: when a local folder lacks the processor or tokenizer files.
@@ -41,7 +42,7 @@ def load_processor(
         if not (folder / "tokenizer_config.json").is_file():
             raise UserError(f"{folder}: the checkpoint has no tokenizer files; copy them from the base model's folder")
     try:
-        processor = AutoProcessor.from_pretrained(str(checkpoint))
+        processor = AutoProcessor.from_pretrained(str(checkpoint), local_files_only=offline)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{checkpoint}: the processor cannot be loaded ({first}); check model.base") from error

@@ -120,6 +120,7 @@ class ChexpertPlusSource(Collection):
             views=tuple(view_of(row.value) for row in rows),
             prior_study_id=prior[1] if prior else None,
             prior_images=self._images(_frontal_first(studies[prior]))[:1] if prior and pictures else (),
+            prior_report=compose(_sections(studies[prior][0].value))[1] if prior else "",
             sections=sections,
             split=official_split(first.get("split")) or split_of(patient),
             source=self.name,

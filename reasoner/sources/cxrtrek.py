@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from reasoner.dialogues import relinked
 from reasoner.schema import Example, Rejected, Study, Target
 from reasoner.sources.base import Partition
-from reasoner.sources.io.cells import get, text, texts
+from reasoner.sources.io.cells import get, text, texts, verbatim
 from reasoner.sources.io.checks import official_split, split_of
 from reasoner.sources.io.collection import Collection, Outcome, Pictures
 from reasoner.sources.io.files import require
@@ -102,7 +102,7 @@ class CxrtrekSource(Collection):
                     study_id=study_id,
                     task="stage",
                     question=question,
-                    answer=text(item["answer"]),
+                    answer=verbatim(item["answer"]),
                     options=options_beside(question, item),
                     images=images[:shown],
                     report=report,
@@ -169,14 +169,20 @@ def problem_of(item: Any, pictures: int) -> str:
     one."""
     if not isinstance(item, dict):
         return f"an item of 'content' must be an object, found {type(item).__name__}"
-    for name in ("question", "answer"):
-        if not text(item.get(name)):
+    for name, read in (("question", text), ("answer", verbatim)):
+        if not read(item.get(name)):
             return f"'{name}' is missing or empty"
     if not 1 <= stage_of(item) <= LAST_STAGE:
         return f"'stage' must be 1 to {LAST_STAGE}, found {item.get('stage')!r}"
     if pictures and not 1 <= count_of(item, pictures) <= pictures:
         return f"'image_input_count' must be 1 to {pictures}, the study's pictures, found {item['image_input_count']!r}"
     return ""
+
+
+def entries(item: dict[str, Any], name: str) -> list[str]:
+    """The texts of a list of an item: `option_list`, `answer_list`."""
+    value = item.get(name)
+    return [words for words in map(verbatim, value) if words] if isinstance(value, list) else texts(value)
 
 
 def count_of(item: dict[str, Any], pictures: int) -> int:
@@ -188,7 +194,7 @@ def count_of(item: dict[str, Any], pictures: int) -> int:
 def options_beside(question: str, item: dict[str, Any]) -> tuple[str, ...]:
     """The options of an item that its question does not spell out, all or none. Stops and blanks aside: a list in a
     question has others."""
-    options = tuple(texts(item.get("option_list")))
+    options = tuple(entries(item, "option_list"))
     asked = " ".join(question.split()).casefold()
     bare = (re.escape(" ".join(option.split()).rstrip(" .;,").casefold()) for option in options)
     return () if all(re.search(rf"(?<!\w){words}(?!\w)", asked) for words in bare) else options
@@ -196,12 +202,11 @@ def options_beside(question: str, item: dict[str, Any]) -> tuple[str, ...]:
 
 def target_of(item: dict[str, Any]) -> Target:
     """What the answer to an item is graded by."""
-    boxes = item.get("bbox_list")
     return Target(
         kind_named([text(item.get("qtype")), text(item.get("task_type"))]),
-        tuple(texts(item.get("option_list"))),
-        tuple(texts(item.get("answer_list"))),
-        tuple(float(value) for box in boxes for value in box) if are_boxes(boxes) else (),
+        tuple(entries(item, "option_list")),
+        tuple(entries(item, "answer_list")),
+        tuple(number for box in box_list(item.get("bbox_list")) for number in box),
     )
 
 
@@ -210,13 +215,15 @@ def kind_named(names: Sequence[str]) -> str:
     return next((kind for name in names for part, kind in KINDS if part in name.lower()), "")
 
 
-def are_boxes(value: Any) -> TypeGuard[list[list[float]]]:
-    """Whether `bbox_list` holds boxes: four numbers each."""
-    return isinstance(value, list) and bool(value) and all(map(_is_box, value))
+def box_list(value: Any) -> list[list[float]]:
+    """The boxes of `bbox_list`, or the single one that stands there; none where it holds anything else."""
+    each = [value] if _is_box(value) else value
+    boxes = isinstance(each, list) and all(map(_is_box, each))
+    return [[float(number) for number in box] for box in each] if boxes else []
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(type(n) in (int, float) and abs(n) < 1e6 for n in value)
+    return isinstance(value, list) and len(value) == 4 and all(type(n) in (int, float) and abs(n) < 1e9 for n in value)
 
 
 def question_of(item: dict[str, Any]) -> str:

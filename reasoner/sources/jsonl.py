@@ -148,7 +148,7 @@ def _problem(row: Any) -> str:
         return "'study_id' must be text"
     if not isinstance(row.get("report"), str):
         return "'report' must be text"
-    for name in ("patient_id", "prior_study_id", "source", "split"):
+    for name in ("patient_id", "prior_study_id", "prior_report", "source", "split"):
         if not isinstance(row.get(name, ""), str | None):
             return f"'{name}' must be text"
     for name in _LISTS:

@@ -144,6 +144,7 @@ class MimicCxrSource(Collection):
             views=tuple(view for _, view in known.images),
             prior_study_id=prior,
             prior_images=prior_images,
+            prior_report=_report(path.with_name(path.name.replace(study_id, prior))) if prior else "",
             sections=sections,
             official_labels=known.labels,
             split=known.split or split_of(patient),
@@ -193,6 +194,12 @@ class MimicCxrSource(Collection):
         # Of a picture that is there as DICOM and as JPEG, the JPEG, which is smaller.
         there = {path.stem: str(path) for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
         return tuple(there.values())
+
+
+def _report(path: Path) -> str:
+    """The report in a file; empty where it is not there or cannot be read."""
+    words = read_text(path) if path.is_file() else None
+    return compose(split_headings(words))[1] if words else ""
 
 
 def _folders(base: Path) -> list[Path]:

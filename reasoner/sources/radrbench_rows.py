@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from reasoner.sources.io.cells import get, text
+from reasoner.sources.io.cells import get, text, verbatim
 from reasoner.sources.spellings import (
     FieldError,
     answer_of,
@@ -105,8 +105,8 @@ def _options(value: Any) -> tuple[str, ...]:
     if value is None or value != value:
         return ()
     if isinstance(value, dict):
-        return tuple(f"{letter}) {text(words)}" for letter, words in value.items())
+        return tuple(f"{letter}) {verbatim(words)}" for letter, words in value.items())
     lines = value.splitlines() if isinstance(value, str) else value
     if not isinstance(lines, list):
         raise FieldError(f"'options' must be a list, found {type(value).__name__}")
-    return tuple(words for words in map(text, lines) if words)
+    return tuple(words for words in map(verbatim, lines) if words)

@@ -120,9 +120,7 @@ class RexgradientSource(Collection):
         self, row: dict[str, Any], where: str, path: Path, prior: Mapping[str, Any] | None, pictures: bool
     ) -> Study | Rejected:
         study_id, patient = _id(row), _patient(row)
-        sections, report = compose(
-            {name: text(row.get(name)) for name in ("indication", "comparison", "findings", "impression")}
-        )
+        sections, report = _report(row)
         if not sections.keys() & {"findings", "impression"}:
             return Rejected(self.name, where, "empty report", "neither findings nor impression", study_id)
         views = [_VIEWS.get(v.upper(), v.lower()) for v in _list(row.get("imageviewposition"))]
@@ -134,6 +132,7 @@ class RexgradientSource(Collection):
             views=tuple(views),
             prior_study_id=_id(prior) if prior else None,
             prior_images=self._images(prior)[:1] if prior and pictures else (),
+            prior_report=_report(prior)[1] if prior else "",
             sections=sections,
             split=official_split(path.name) or official_split(text(row.get("split"))) or split_of(patient),
             source=self.name,
@@ -142,6 +141,11 @@ class RexgradientSource(Collection):
 
     def _images(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(self._pictures().find(_below(name)) for name in _list(row.get("imagepath")))
+
+
+def _report(row: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+    """The sections of a row, and its report."""
+    return compose({name: text(row.get(name)) for name in ("indication", "comparison", "findings", "impression")})
 
 
 def _is_csv(path: Path) -> bool:

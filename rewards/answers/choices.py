@@ -81,6 +81,18 @@ class Options:
                     found[name] = label if found.get(name, label) == label else None
         return {name: label for name, label in found.items() if label}
 
+    @cached_property
+    def sets(self) -> dict[tuple[str, ...], str]:
+        """The words of options that list several things -> label. Commas part names, so no reader finds these whole."""
+        return {tuple(words_of(words)): label for label, words in self.words.items() if "," in words}
+
+    def repeated(self, text: str) -> str | None:
+        """The set that a text repeats, with its letter or without, and nothing else."""
+        label = self.sets.get(tuple(words_of(text)))
+        match = None if label else _LETTERED.match(text)
+        own = self.sets.get(tuple(words_of(match[2]))) if match else None
+        return own if match and own == match[1].upper() else label
+
     def gathered(self, names: Sequence[Named]) -> Reading:
         return gather(names, self.words, normal=self.meanings.get(NO_FINDING) if self.known else None)
 
@@ -210,6 +222,8 @@ def chosen(text: str, options: tuple[str, ...], question: str = "", one: bool = 
     elif known.known and _NUMBERS.fullmatch(text):
         text = re.sub(r"\d", lambda m: LETTERS[int(m[0]) - 1], text)
     text = plain(_RANGE.sub(_run, text))
+    if known.sets and (label := known.repeated(text)):
+        return _only(label)
     if known.known and _GLUED.fullmatch(text) and set(text) <= known.words.keys():
         text = ", ".join(text)
     tokens = corrected(tokens_of(text))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from reasoner.errors import UserError
 from reasoner.findings.answers import words_of
@@ -32,9 +32,11 @@ LIST_TASK = "abnormality_list"
 LONGEST = 10_000
 #: What a row asks that has no question about anything.
 ANY_ABNORMALITY = "Is there any abnormality?"
+#: What a name that is no class counts as in a list.
+Unknown = Literal["wrong", "ignore"]
 
 
-@reward("answer", settings=("metric", "class_weights"))
+@reward("answer", settings=("metric", "class_weights", "unknown"))
 def answer_reward(
     completion: str,
     *,
@@ -46,11 +48,18 @@ def answer_reward(
     label_source: str | None = None,
     metric: str = "jaccard",
     class_weights: Mapping[str, float] | None = None,
+    unknown: Unknown = "wrong",
 ) -> Score:
     """1 for the right answer, a share for a list that is partly right, 0 for a wrong or unreadable one.
 
     Abstains (None) without reference and on tasks whose answer is prose. `task` None: told from the question and the
     reference. A list is graded by `gold_list`.
+
+    >>> text = "<think>Wide heart, old clips.</think><answer>Cardiomegaly, Surgical clips</answer>"
+    >>> answer_reward(text, answer="Cardiomegaly", unknown="wrong").value
+    0.5
+    >>> answer_reward(text, answer="Cardiomegaly", unknown="ignore").value
+    1.0
     """
     question = question or ""
     options = tuple(options or ()) or options_of(question)
@@ -67,7 +76,7 @@ def answer_reward(
     if len(given) > LONGEST:
         return _score(0.0, given[:80], gold, "unreadable", why=f"longer than {LONGEST} characters")
     if wanted:
-        return grade_list(given, wanted, metric, class_weights or {})
+        return grade_list(given, wanted, metric, class_weights or {}, unknown)
     return _GRADERS[kind](given, gold, options, question)
 
 
@@ -93,10 +102,15 @@ def _kind(answer: str | None, options: Sequence[str]) -> str | None:
 
 
 def grade_list(
-    given: str, gold: GoldList, metric: str = "jaccard", weights: Mapping[str, float] = MappingProxyType({})
+    given: str,
+    gold: GoldList,
+    metric: str = "jaccard",
+    weights: Mapping[str, float] = MappingProxyType({}),
+    unknown: Unknown = "wrong",
 ) -> Score:
     """The overlap of the classes that an answer names with the gold ones, of 1 where they are the same. A name that is
-    no class is one wrong name, and `No Finding` beside another is worth nothing.
+    no class is one wrong name, or with `unknown="ignore"` nothing, as NV-Reason-CXR's code has it
+    (`train/vlm_rewards.py`, `accuracy_reward`). `No Finding` beside another that counts is worth nothing.
 
     Raises:
         UserError: an unknown `metric`.
@@ -105,23 +119,24 @@ def grade_list(
         raise UserError(
             f"option `metric` of reward 'answer' is 'jaccard' or 'f1', found {metric!r}; mend `grpo.reward_options`"
         )
-    named, unknown = parse_class_list(given)
+    named, others = parse_class_list(given)
+    strange = [name for name in others if unknown == "wrong" or plain_list(name)]  # a class left open counts
 
     def weight(names: set[str]) -> float:
         return sum(weights.get(name, 1.0) for name in names)
 
-    if NO_FINDING in named and (len(named) > 1 or unknown):  # it says that there is nothing, and something
+    if NO_FINDING in named and (len(named) > 1 or strange):  # it says that there is nothing, and something
         return _score(0.0, given, gold.text, why=f"{NO_FINDING!r} stands beside another name")
     counted, wanted = gold.counted(named), set(gold.classes)
     hits, extra, missed = counted & wanted, counted - wanted, wanted - counted
-    wrong = weight(extra) + weight(missed) + len(unknown)
+    wrong = weight(extra) + weight(missed) + len(strange)
     right = weight(hits) * (2.0 if metric == "f1" else 1.0)
     return _score(
         right / (right + wrong) if right else 0.0,
         given,
         gold.text,
         hits=sorted(hits),
-        extra=[*sorted(extra), *unknown],
+        extra=[*sorted(extra), *strange],
         missed=sorted(missed),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN
-from reasoner.sources.cxrtrek import are_boxes, kind_named
+from reasoner.sources.cxrtrek import box_list, kind_named
 from rewards.answers.boxes import Box, boxes_of, iou, overlap
 from rewards.answers.choices import options_of
 from rewards.answers.grading import LONGEST, answer_reward
@@ -59,14 +59,20 @@ def reference(
 
     Args:
         listed: `answer_list`.
-        boxes: `bbox_list`; what is no list of four numbers each is not used.
+        boxes: `bbox_list`, or a single box.
+
+    Raises:
+        ValueError: boxes are given that are no four numbers each, and the answer names none.
     """
     if kind in (SINGLE, MULTI):
         return ", ".join(right_options(answer, listed, options, question) or listed or (answer,))
     if kind == YES_NO and (said := _YES_NO.match(answer)):
         return said.group().capitalize()
-    if kind == DETECTION and are_boxes(boxes):
-        return ", ".join(str([float(value) for value in box]) for box in boxes)
+    if kind == DETECTION and boxes and boxes == boxes:  # NaN is an empty cell
+        if each := box_list(boxes):
+            return ", ".join(map(str, each))
+        if not boxes_of(answer)[0]:
+            raise ValueError("'bbox_list' must be a list of boxes of four numbers")
     return answer
 
 

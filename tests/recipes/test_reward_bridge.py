@@ -63,6 +63,7 @@ def _one_process(folder: Path) -> None:
         "task": ["abnormality_list"] * ROWS,
         "answer": [names[state.process_index]] * ROWS,
         "trainer_state": type("State", (), {"global_step": 1}),
+        "completion_ids": [[1, 2, 3]] * ROWS,
         "log_metric": logged.__setitem__,
         "log_extra": lambda name, values: None,
     }

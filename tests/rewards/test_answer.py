@@ -42,6 +42,23 @@ def test_lists_are_read_tolerantly_but_whole(text, classes, unknown):
 
 
 @pytest.mark.parametrize(
+    ("given_answer", "gold", "wrong", "ignored"),
+    [
+        ("Edema, Surgical clips", "Edema", 1 / 2, 1.0),
+        ("Edema, Surgical clips, Scoliosis", "Edema, Fracture", 1 / 4, 1 / 2),
+        ("Surgical clips", "Edema", 0.0, 0.0),
+        ("No Finding, Surgical clips", "No Finding", 0.0, 1.0),
+        ("No Finding, Edema", "Edema", 0.0, 0.0),
+        ("Edema, possible pneumonia or fracture", "Edema", 1 / 3, 1 / 3),
+        ("Edema", "Edema", 1.0, 1.0),
+    ],
+)
+def test_names_outside_the_list_cost_or_are_ignored(given_answer, gold, wrong, ignored):
+    assert grade_list(given_answer, gold) == pytest.approx(wrong)
+    assert grade_list(given_answer, gold, unknown="ignore") == pytest.approx(ignored)
+
+
+@pytest.mark.parametrize(
     ("given_answer", "gold", "value"),
     [
         ("Edema, Fracture", "Fracture, Edema", 1.0),

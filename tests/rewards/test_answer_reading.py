@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING
 from rewards.answers import answer_reward, parse_class_list
+from rewards.answers.choices import chosen
 
 OPTIONS = ("A) Atelectasis", "B) Pleural effusion", "C) Pneumothorax", "D) No pneumothorax")
 LETTERS = "ABCD"
@@ -328,3 +329,21 @@ def test_any_marks_can_be_read(text):
 def test_a_very_long_answer_is_none():
     assert value("B " * 50_000, "B", "single", options=OPTIONS) == 0
     assert value("Edema, " * 50_000, "Edema", "abnormality_list") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("Lung Opacity, Pleural Other", "D"),
+        ("lung opacity, pleural other.", "D"),
+        ("D) Lung Opacity, Pleural Other", "D"),
+        ("B. Lung Opacity, Pleural Effusion", "B"),
+        ("C", "C"),
+    ],
+)
+def test_an_option_that_is_a_set_may_be_repeated(said: str, label: str) -> None:
+    """ "Pleural Other" means all the others only where it is no option's name."""
+    options = ("A) Pleural Effusion, Pneumothorax", "B) Lung Opacity, Pleural Effusion",
+               "C) Pleural Other, Pneumothorax", "D) Lung Opacity, Pleural Other")  # fmt: skip
+    assert chosen(said, options).clear == {label}
+    assert chosen("A) Lung Opacity, Pleural Other", options).clear != {"A"}

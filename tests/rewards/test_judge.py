@@ -135,6 +135,10 @@ def test_a_run_does_not_start_without_its_server(server, tmp_path):
             {"judge": "llm", "url": "http://x", "model": "m", "judge_timeout_s": 5},
             "write `judge: {kind: llm, url: http://x, model: m, timeout_s: 5}`",
         ),
+        ({"parts": []}, "option 'parts': .* at least 1 item"),
+        ({"parts": ["facts"]}, "option 'parts.0': input should be 'factuality', 'completeness' or 'effectiveness'"),
+        ({"parts": ["factuality", "factuality"]}, "factuality, factuality: each at most once"),
+        ({"parts": ["factuality"], "judge": "radeval"}, "judge radeval has no parts factuality"),
         ({"judge": "radeval", "metric": "rouge", "gpus": 0}, "write `judge: {kind: radeval, metric: rouge, gpus: 0}`"),
     ],
 )
@@ -142,6 +146,21 @@ def test_wrong_settings_are_refused_in_one_line(settings, message):
     with pytest.raises(UserError, match=message) as raised:
         RewardSet.build({"process": 1.0}, options={"process": settings})
     assert "\n" not in str(raised.value)
+
+
+def test_factuality_alone_is_what_chestx_reasoner_rewards():
+    row = {
+        "completion": format_completion("There is a small left pleural effusion. The heart is enlarged.", "Edema"),
+        "reasoning": "There is a small left pleural effusion. The heart is normal. No fracture.",
+        "report": "There is a small left pleural effusion. The heart is normal.",
+    }
+    scores = [
+        RewardSet.build({"process": 1.0}, options={"process": options}).score(row)["process"]
+        for options in ({}, {"parts": ["factuality"]}, {"parts": ["factuality", "completeness", "effectiveness"]})
+    ]
+    assert scores[1].value == scores[0].parts["factuality"] == 0.5
+    assert scores[2] == scores[0] and scores[0].value == pytest.approx(sum(scores[0].parts.values()) / 3)
+    assert scores[1].parts == scores[0].parts and list(scores[1].evidence) == list(scores[0].evidence)
 
 
 def test_the_set_knows_whether_the_judge_gives_verdicts_on_steps():

@@ -285,6 +285,17 @@ def test_the_gate_takes_what_a_malformed_completion_earned_and_leaves_its_penalt
     assert gate("answer", {"answer": Score(0.8)}) == 0.8
 
 
+def test_a_format_of_weight_0_gates_and_pays_nothing():
+    """NV-Reason-CXR's `accuracy_reward_hard` with its soft punishment of short completions."""
+    rewards = RewardSet.build({"answer": 1.0, "length": 1.0, "format": 0.0}, options={"length": {"tokens_min": 400}})
+    row = {"answer": "Edema, Fracture", "task": "abnormality_list", "completion_tokens": 300}
+    totals = []
+    for text in ("<think>x</think><answer>Edema</answer>", "<think>x</think><answer>Edema</answer>.", "no tags"):
+        scores = rewards.score({**row, "completion": text})
+        totals.append(gated_total(scores, rewards.weights))
+    assert totals == pytest.approx([0.5 - 0.25, -0.25, -0.25])
+
+
 def test_deferred_evidence_is_written_once_and_only_when_it_is_read():
     written = []
 

@@ -23,6 +23,20 @@ def test_length_without_margin_is_a_step():
     assert length(completion, words_min=0, words_max=4, margin=0.0).value == 0.0
 
 
+@pytest.mark.parametrize(
+    ("tokens", "value"), [(0, -1.0), (100, -0.75), (399, -1 / 400), (400, 0.0), (1800, 0.0), (10**6, 0.0)]
+)
+def test_length_in_tokens_has_no_upper_end(tokens, value):
+    """NV-Reason-CXR's: max(-1, (n - 400) / 400) below 400 completion tokens, whatever the words are."""
+    score = length("no words", completion_tokens=tokens, tokens_min=400)
+    assert score.value == pytest.approx(value) and bool(score.evidence) == (value < 0)
+
+
+def test_length_in_tokens_abstains_where_nobody_counted():
+    assert length("a b c", tokens_min=400).outcome == "abstained"
+    assert length(format_completion("a b c", "x"), words_min=0).outcome == "scored"
+
+
 def test_repetition_is_the_share_of_repeated_ngrams():
     assert repetition(format_completion("The heart is normal. The lungs are clear.", "x")).value == 0.0
     score = repetition(format_completion("a b c d " * 2, "x"))

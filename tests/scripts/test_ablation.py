@@ -73,7 +73,7 @@ def test_arms_with_the_same_settings_share_a_run():
 
 
 def test_kernels_and_recipes_have_folders_of_their_own_and_share_data_by_recipe():
-    runs = planned("--recipes", "phantom", "qwen2_vl_7b", "--kernels", "default", "avx2", "--seeds", "1", "--sft-only")
+    runs = planned("--recipes", "phantom", "qwen3_vl_4b", "--kernels", "default", "avx2", "--seeds", "1", "--sft-only")
     assert len({run.folder for run in runs}) == 4 and len({run.data for run in runs}) == 2
 
 

@@ -20,15 +20,14 @@ from reasoner.schema import Rejected
 Row = dict[str, Any]
 
 
-def merge(shards: Shards, count: int, head: Row, ratio: float | None) -> Row:
+def merge(shards: Shards, count: int, head: Row, balance: Balance | None) -> Row:
     """Writes the rows of `count` shards, in order, as a data set into `shards.draft`; returns its summary.
 
     Args:
         head: how the run was made; it opens the summary.
-        ratio: as `balance` of `run.mine`.
+        balance: thins out the examples; None keeps all.
     """
     survey = _survey(shards, count)
-    balance = None if ratio is None else Balance(ratio)
     if balance is not None:
         for shard in _kept(shards, count, survey):
             for table in shard.examples.values():
@@ -47,6 +46,8 @@ def merge(shards: Shards, count: int, head: Row, ratio: float | None) -> Row:
                 if table.num_rows:
                     tables.add(split, table)
     summary = counts.summary()
+    if balance is not None and balance.rule.counts:
+        summary["short_of_counts"] = balance.short()
     if survey.patients:
         summary["patients_in_several_splits"] = survey.patients
     (shards.draft / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,21 @@ from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.layout import UNFINISHED
 from reasoner.llm import Llm
-from reasoner.mining import refine
 from reasoner.mining.chains import merge
+from reasoner.mining.drafts import Design
 from reasoner.mining.pipeline.shards import Shards
 from reasoner.mining.pipeline.summary import Counts
 from reasoner.mining.pipeline.tables import EXAMPLE, PLACED_STUDY, to_table
 from reasoner.mining.questions import Read, build_examples
+from reasoner.mining.refine import refine
+from reasoner.mining.three_calls import mine_by_calls
 from reasoner.runtime.disk import unwritable
 from reasoner.schema import Example, Rejected, Study
 from reasoner.sources.base import Partition, Source
 
 Row = dict[str, Any]
+#: What a language model is asked for, and by what.
+LLM_CALLS = {"reword": refine, "three": mine_by_calls}
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,14 @@ class MineSettings:
     style: str = "concise"
     seed: int = 0
     llm: Llm | None = None
+    design: Design = field(default_factory=Design)
+    llm_calls: str = "reword"
 
     def fingerprint(self) -> dict[str, Any]:
         """All that decides the rows of a study."""
-        llm = self.llm.fingerprint() if self.llm else None
-        return {"tasks": self.tasks, "style": self.style, "seed": self.seed, "llm": llm}
+        llm = [self.llm.fingerprint(), self.llm_calls] if self.llm else None
+        own = {"tasks": self.tasks, "style": self.style, "seed": self.seed, "llm": llm}
+        return own | {"design": asdict(self.design)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
         rejected += unfit
         if settings.llm is not None:
             examples = [Example(**row) for one in mined for row in one.examples]
-            reworded, outcome = refine.refine(examples, settings.llm, output)
+            reworded, outcome = LLM_CALLS[settings.llm_calls](examples, settings.llm, output)
             counts.refined.update(outcome)
             tables = _tables(_with(mined, reworded), shards)
         for one in mined:
@@ -89,7 +96,8 @@ def _mined(source: Source, partition: Partition, settings: MineSettings) -> tupl
         else:
             rows: dict[str, list[Row]] = {"study": [], "example": [], "rejected": rejected}
             try:
-                for kind, record in list(mine_study(item, settings.tasks, settings.style, settings.seed)):
+                made = mine_study(item, settings.tasks, settings.style, settings.seed, settings.design)
+                for kind, record in list(made):
                     rows[kind].append(record)
             except UserError:
                 raise
@@ -151,7 +159,9 @@ def _fault(one: Mined, shards: Shards) -> str:
     return ""
 
 
-def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) -> Iterator[tuple[str, Row]]:
+def mine_study(
+    study: Study, tasks: Mapping[str, float], style: str, seed: int, design: Design | None = None
+) -> Iterator[tuple[str, Row]]:
     """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are."""
     if study.given:
         yield from _given(study)
@@ -165,7 +175,8 @@ def mine_study(study: Study, tasks: Mapping[str, float], style: str, seed: int) 
         return
     mined = labels_of(findings)
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
-    for example in build_examples(Read(study, tuple(merge(findings)), mined, style, seed), tasks):
+    read = Read(study, tuple(merge(findings)), mined, style, seed, design or Design())
+    for example in build_examples(read, tasks):
         boxes = {"boxes": study.boxes} if isinstance(example, Example) and example.images == study.images else {}
         yield ("example" if isinstance(example, Example) else "rejected"), {**vars(example), **boxes}
 

@@ -20,9 +20,11 @@ from typing import Any
 from reasoner.errors import UserError
 from reasoner.layout import UNFINISHED
 from reasoner.llm import Llm, check
-from reasoner.mining.chains import STYLES
+from reasoner.mining.chains import PLANNED, STYLES
+from reasoner.mining.drafts import Design, check_design
+from reasoner.mining.pipeline.balance import Balance, check_counts
 from reasoner.mining.pipeline.merge import merge
-from reasoner.mining.pipeline.partition import MineSettings, mine_partition
+from reasoner.mining.pipeline.partition import LLM_CALLS, MineSettings, mine_partition
 from reasoner.mining.pipeline.publish import claimed, publish
 from reasoner.mining.pipeline.shards import Shards, fingerprint
 from reasoner.mining.questions import check_tasks
@@ -46,7 +48,10 @@ def mine(
     seed: int = 0,
     workers: int | None = None,
     balance: float | None = None,
+    counts: Mapping[str, int] | None = None,
+    design: Design | None = None,
     llm: Llm | None = None,
+    llm_calls: str = "reword",
 ) -> dict[str, Any]:
     """Mines a source into `output` and returns the summary that is also in `output/summary.json`.
 
@@ -60,14 +65,18 @@ def mine(
         seed: fixes the words, the questions and the letters.
         workers: CPUs of a local Ray; None for all of them, 0 for this process without Ray. Ignored with `RAY_ADDRESS`.
         balance: keep no answer more than so many times as often as the median of its group (`balance.py`).
+        counts: task -> at most so many of each class and answer, in each split (`balance.py`); needs `level` choices.
+        design: how questions and chains are made beside that.
         llm: the server that rewrites the chains (`refine.py`).
+        llm_calls: `reword` asks for other words; `three` for plan, evidence and then other words (`three_calls.py`).
 
     Raises:
-        UserError: unknown task or style, missing input, no disk space, no such server, nothing to mine, or something
-            of another making where the run would write. What was in `output` is as it was.
+        UserError: unknown task, style or other setting, missing input, no disk space, no such server, nothing to mine,
+            or something of another making where the run would write. What was in `output` is as it was.
     """
-    settings = MineSettings(dict(tasks), style, seed, llm)
-    _check(settings, balance)
+    design = design or Design()
+    settings = MineSettings(dict(tasks), style, seed, llm, design, llm_calls)
+    _check(settings, balance, counts)
     partitions = _partitions(source)
     with claimed(output, draws=source.draws) as output:
         shards = Shards(output / UNFINISHED)
@@ -75,7 +84,9 @@ def mine(
         if source.draws:
             source = source.drawing_into(shards.draft)
         _make_shards(shards, source, partitions, output, settings, workers)
-        summary = merge(shards, len(partitions), _head(source, settings, balance), balance)
+        thinned = balance is not None or counts
+        evened = Balance(balance, counts, level=design.choices == "level") if thinned else None
+        summary = merge(shards, len(partitions), _head(source, settings, balance, counts), evened)
         if not summary["studies"]["mined"]:
             reasons = ", ".join(f"{n} x {reason}" for reason, n in summary["quarantined"].items()) or "it is empty"
             where = shards.draft / "quarantine.jsonl"
@@ -85,11 +96,19 @@ def mine(
     return summary
 
 
-def _check(settings: MineSettings, balance: float | None) -> None:
+def _check(settings: MineSettings, balance: float | None, counts: Mapping[str, int] | None) -> None:
     """Raises `UserError` for a wrong setting."""
     check_tasks(settings.tasks)
+    check_design(settings.design)
+    check_counts(counts, settings.design.choices)
+    if settings.llm_calls not in LLM_CALLS:
+        raise UserError(f"llm_calls '{settings.llm_calls}' is unknown; choose among {', '.join(LLM_CALLS)}")
     if settings.style not in STYLES:
         raise UserError(f"style '{settings.style}' is unknown; choose among {', '.join(STYLES)}")
+    if settings.llm_calls == "three" and settings.style not in PLANNED:
+        raise UserError(f"data.llm_calls: three plans a chain, data.style must be {' or '.join(PLANNED)}")
+    if settings.design.steps and settings.style != "systematic":
+        raise UserError("data.steps are those of data.style: systematic; take that, or leave them out")
     if balance is not None and balance < 1:
         raise UserError(f"balance {balance}: give 1 (exact) or more, or leave it out")
 
@@ -101,13 +120,18 @@ def _partitions(source: Source) -> Sequence[Partition]:
     return partitions
 
 
-def _head(source: Source, settings: MineSettings, balance: float | None) -> Row:
+def _head(source: Source, settings: MineSettings, balance: float | None, counts: Mapping[str, int] | None) -> Row:
     """How a run was made, as its summary begins."""
     head: Row = {"source": source.name, "style": settings.style, "seed": settings.seed, "tasks": settings.tasks}
     if balance is not None:
         head["balance"] = balance
+    if counts:
+        head["counts"] = dict(counts)
+    head |= {name: value for name, value in vars(settings.design).items() if value != getattr(Design(), name)}
     if settings.llm is not None:
         head["llm"] = settings.llm.model
+        if settings.llm_calls != "reword":
+            head["llm_calls"] = settings.llm_calls
     return head
 
 

@@ -139,5 +139,8 @@ def table(summary: dict[str, Any]) -> str:
     splits = list(dict.fromkeys(split for counts in examples.values() for split in counts))
     lines.append(f"{'examples':18s}" + "".join(f"{split:>9s}" for split in splits))
     lines += [f"{task:18s}" + "".join(f"{n.get(split, 0):9d}" for split in splits) for task, n in examples.items()]
+    for task, short in summary.get("short_of_counts", {}).items():
+        missing = ", ".join(f"{sum(units.values())} in {split}" for split, units in short.items() if units)
+        lines += [f"short of counts: {task}, {missing}"] if missing else []
     lines += [f"quarantined: {n} x {reason}" for reason, n in summary["quarantined"].items()]
     return "\n".join(lines)

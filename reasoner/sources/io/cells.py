@@ -14,6 +14,11 @@ def text(value: Any) -> str:
     return "" if words.lower() in ("nan", "none", "null", "n/a", "<na>") else words
 
 
+def verbatim(value: Any) -> str:
+    """As text; what is a text stays as it stands, for an option or an answer may be `None`."""
+    return value.strip() if isinstance(value, str) else text(value)
+
+
 def texts(value: Any) -> list[str]:
     """A cell that holds one text or a list of them."""
     values = value if isinstance(value, list | tuple) else () if isinstance(value, dict) else (value,)

@@ -61,7 +61,7 @@ def read_numbered(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[in
     own. A broken line of JSON lines costs itself alone."""
     try:
         with open_lines(path) as file:
-            head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+            head = _begin(file).lstrip(b"\xef\xbb\xbf \t\r\n")
             if not _is_lines(path, head.decode("latin-1"), fields):
                 yield from enumerate(read_json(path, fields), 1)
                 return
@@ -73,15 +73,29 @@ def read_numbered(path: Path, fields: Collection[str] = ()) -> Iterator[tuple[in
         yield 0, Row(str(path), None, "undecodable", f"the rest of the file cannot be read: {error}")
 
 
-def _is_lines(path: Path, head: str, fields: Collection[str]) -> bool:
-    first, _, rest = head.partition("\n")
-    if not first.startswith("{") or _is_keyed(head, fields):
-        return False
+def _begin(file: IO[bytes]) -> bytes:
+    """The first `_HEAD` bytes or a little more; of an archive that breaks off before, the lines that can be read."""
+    lines, size = list[bytes](), 0
     try:
-        json.loads(first, strict=False)
+        while size < _HEAD and (line := file.readline(_HEAD)):
+            lines.append(line)
+            size += len(line)
+    except BROKEN:  # whoever reads on meets it again
+        pass
+    return b"".join(lines)
+
+
+def _is_lines(path: Path, head: str, fields: Collection[str]) -> bool:
+    """Whether a file is JSON lines; where its first line is broken, by its name, unless a value may go on after it."""
+    first, _, rest = head.partition("\n")
+    if _is_keyed(head, fields):
+        return False
+    named = ".jsonl" in path.name and bool(rest.strip())
+    try:
+        return isinstance(json.loads(first, strict=False), dict) or named
     except (ValueError, RecursionError):
-        return ".jsonl" in path.name and bool(first.strip(" \r{")) and bool(rest.strip())
-    return True
+        begun = first.strip()
+        return named and not begun.startswith("[") and (begun != "{" or rest.lstrip().startswith("{"))
 
 
 def _line(line: bytes, where: str) -> Row:

@@ -289,7 +289,11 @@ _WILD = st.one_of(st.none(), st.text(max_size=12), st.integers(-2, 9), st.floats
     _WILD | st.lists(st.lists(st.floats(), max_size=5), max_size=3),
 )
 def test_whatever_a_model_writes_is_scored(kind, words, gold, options, listed, boxes):
-    compared = reference(kind, gold, listed, boxes, options, "Which?")
+    try:
+        compared = reference(kind, gold, listed, boxes, options, "Which?")
+    except ValueError:
+        assert kind == DETECTION and boxes, "boxes that are none"
+        return
     found = score(kind, words, compared, options, "Which?")
     assert all(value is None or 0 <= value <= 1.0001 for value in found.values.values())
     assert all(count >= 0 for count in found.counts.values())

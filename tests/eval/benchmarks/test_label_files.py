@@ -205,7 +205,7 @@ def test_malformed_rows_are_named_with_their_line(tmp_path):
 
 def test_malformed_json_rows_are_named_with_their_line(tmp_path):
     rows = ['{"id": "a", "solution": "Edema"}', "[]", '{"id": "b"}', '{"id": "c", "solution": 3}', "{broken",
-            '{"id": "d", "solution": "Edema", "completion": null}', '{"id": "e", "solution": "Edema"}']  # fmt: skip
+            '{"id": "d", "solution": "Edema", "completion": 5}', '{"id": "e", "solution": "Edema"}']  # fmt: skip
     items, bad = read(write(tmp_path, "x.jsonl", *rows))
     assert [item.example.id for item in items] == ["a", "e"]
     assert [row.line for row in bad] == [2, 3, 4, 5, 6]

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from reasoner.compat.transformers import forbid_tokens
+from reasoner.compat.transformers import embed_patches_by_matmul, forbid_tokens
 from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor, vision_token_ids
 
@@ -26,6 +26,18 @@ def test_patches_embedded_by_a_matrix_product_are_those_of_the_convolution(check
     theirs = AutoModelForImageTextToText.from_pretrained(checkpoint).model.visual.patch_embed
     patches = torch.randn(8, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(ours(patches), theirs(patches), atol=1e-5)
+
+
+def test_so_are_those_of_a_qwen3_vl_whose_convolution_has_a_bias():
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionPatchEmbed
+
+    torch.manual_seed(0)
+    embed = Qwen3VLVisionPatchEmbed(Qwen3VLVisionConfig(hidden_size=16))
+    patches = torch.randn(4, 3 * 2 * 16 * 16)
+    theirs = embed(patches)
+    embed_patches_by_matmul(embed)
+    assert embed.proj.bias.abs().min() > 1e-6 and torch.allclose(embed(patches), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
