@@ -49,14 +49,14 @@ def stage_reward(
     options: Sequence[str] | None = None,
     task: str | None = None,
     stage: int | None = None,
-    target: Mapping[str, Any] | None = None,
+    target: Target | Mapping[str, Any] | None = None,
     form: Form = "blocks",
     weights: Mapping[int, float] | None = None,
 ) -> Score:
     """What the answer of a question in a dialogue is worth; abstains on other tasks.
 
     Args:
-        target: what it is graded by (`reasoner.schema.Target`, as a mapping); None is told from options and answer.
+        target: what it is graded by, a mapping in training; None is told from options and answer.
         form: of the prompt profile; with `plain` the whole completion is the answer, else it stands in its block.
         weights: stage -> factor of its value, 1 where none is given; a stage of weight 0 is left out.
 
@@ -70,7 +70,8 @@ def stage_reward(
     if task not in (None, STAGE) or not (answer or "").strip() or not weight:
         return Score.abstained("no question of a dialogue, no reference answer, or a stage of weight 0")
     given = read_answer(completion) if form == "plain" else parse_completion(completion).answer
-    worth = grade_turn(given, question or "", answer or "", options or (), Target.from_dict(dict(target or {})))
+    known = target if isinstance(target, Target) else Target.from_dict(dict(target or {}))
+    worth = grade_turn(given, question or "", answer or "", options or (), known)
     evidence = {"kind": worth.kind, "given": (given or "")[:200], "gold": worth.gold, "why": worth.why}
     return Score(weight * worth.value, (evidence,), {f"{STAGE}_{stage}": worth.value} if stage else {})
 
