@@ -112,6 +112,7 @@ def test_mimic_cxr(made: Any) -> None:
     assert second.views == ("frontal ap", "lateral") and [Path(i).stem for i in second.images] == ["aaa-3", "aaa-2"]
     assert (second.prior_study_id, [Path(i).stem for i in second.prior_images]) == ("50000001", ["aaa-1"])
     assert (first.prior_study_id, first.split, second.split) == (None, "val", "val")
+    assert (first.prior_report, second.prior_report) == ("", first.report)
     assert second.official_labels is not None
     assert {n: s for n, s in second.official_labels.items() if s} == {
         "Cardiomegaly": "present",
@@ -162,6 +163,7 @@ def test_chexpert_plus(made: Any) -> None:
     assert later.report == "FINDINGS: New left lower lobe consolidation.\n\nIMPRESSION: Pneumonia."
     assert later.views == ("frontal ap", "lateral") and len(later.images) == 2 and "view1_frontal" in later.images[0]
     assert later.prior_study_id == first.study_id and later.prior_images == first.images
+    assert later.prior_report == first.report and not first.prior_report
     assert first.sections == {"findings": "The heart is enlarged.", "impression": "1. Cardiomegaly."}
     assert [(item.reason, item.study_id) for item in rejected] == [("empty report", "patient00007/study3")]
 
@@ -183,6 +185,7 @@ def test_rexgradient(made: Any) -> None:
     studies, rejected = made.read("rexgradient", made.write("rexgradient", pictures=True))
     assert list(studies) == ["pG1_2", "pG1_1", "pG3_1"]
     assert studies["pG1_2"].prior_study_id == "pG1_1" and len(studies["pG1_2"].images) == 2
+    assert studies["pG1_2"].prior_report == studies["pG1_1"].report
     assert [study.split for study in studies.values()] == ["train", "train", "val"]
     assert studies["pG3_1"].views == ("frontal pa",)
     assert [(item.reason, item.study_id) for item in rejected] == [("duplicate", "pG1_2"), ("empty report", "pG2_1")]
