@@ -80,7 +80,7 @@ def grade_turn(given: str | None, question: str, answer: str, options: Sequence[
     """The answer `given` (None: unreadable) against the reference `answer`."""
     choices = target.options or tuple(options)
     kind = kind_of([target.kind], choices, answer)
-    four = [list(target.boxes[n : n + 4]) for n in range(0, len(target.boxes), 4)]
+    four = [list(target.boxes[n : n + 4]) for n in range(0, len(target.boxes) - 3, 4)]
     gold = reference(kind, answer, target.chosen, four, choices, question)
     if given is None or len(given) > LONGEST:
         return Worth(0.0, kind, gold, "no answer that can be read")
