@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from eval.claims import claims_of
 from eval.following import TASKS, read_answer
 from reasoner.prompts import parse_completion
 from reasoner.scores import BY_AGREEMENT, BY_REWARD, BY_VOTE, CHOICES
+from rewards.claims import claims_of
 from rewards.radrscore.claims import Claim
 from rewards.registry import Score
 

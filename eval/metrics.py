@@ -1,7 +1,7 @@
 """Scored predictions to metrics. Pure functions; definitions in docs/evaluation.md.
 
 Of the abnormality list (`eval.lists`) an answer that cannot be read names nothing, so it misses every class. What the
-reasoning claims is counted in `eval.claims`, whether the answer follows from it in `eval.following`.
+reasoning claims is counted in `rewards.claims`, whether the answer follows from it in `eval.following`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import Array, Statistics
-from eval.claims import CONFIDENT, DENIED, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
 from eval.following import following_statistics
 from eval.lists import f1, list_counts, list_metrics, ratio
 from eval.specificity import specificity_statistics
 from reasoner.prompts import parse_completion
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
+from rewards.claims import CONFIDENT, DENIED, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
 from rewards.radrscore import PARTS
 from rewards.registry import Score
 

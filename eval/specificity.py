@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.claims import read_reference
 from reasoner.schema import verified_labels
+from rewards.claims import read_reference
 from rewards.radrscore.skill import WHOLE_FILM
 
 Row = Mapping[str, Any]

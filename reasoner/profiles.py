@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, OUR_COMPLETION, read_answer
+from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, OUR_COMPLETION, TAGS, THINK_CLOSE, parse_completion, read_answer
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -54,9 +54,10 @@ class Profile:
     #: What a model is taught to write, from `reasoning` and `answer`; of a row without reasoning `bare`.
     completion: str = OUR_COMPLETION
     bare: str = OUR_COMPLETION
-    #: How the answer of an earlier turn stands in the conversation, from `answer`.
+    #: How the answer of an earlier turn whose reasoning is not known stands in the conversation, from `answer`.
     turn: str = f"{ANSWER_OPEN}{{answer}}{ANSWER_CLOSE}"
-    #: Whether the second image stands in the turn that asks about two, instead of beside the first.
+    #: Whether the second image stands in the last turn, instead of beside the first, where turns do not say
+    #: themselves which they show.
     images_where_asked: bool = False
     #: `tags`: the answer block, or where there is no such tag the prose after the reasoning; `first_block`: the first
     #: answer block or nothing.
@@ -69,6 +70,18 @@ class Profile:
             block = _FIRST_BLOCK.search(text)
             return block.group(1).strip() if block else None
         return read_answer(text)
+
+    def read_turn(self, completion: str) -> tuple[str, str]:
+        """The reasoning and the answer of a completion, as later turns of its conversation show them. Of one whose
+        answer cannot be read all words are the answer."""
+        answer = self.read_answer(completion)
+        words = own_words(completion)
+        if answer:
+            thought = self.form != "plain" and THINK_CLOSE in words
+            return parse_completion(words).reasoning if thought else "", answer
+        for tag in TAGS:
+            words = words.replace(tag, " ")
+        return "", words.strip()
 
     def reasons(self, reasoning: str) -> bool:
         """Whether a row with this reference reasoning is asked for reasoning."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reasoner.schema import Example, Turn
@@ -94,9 +95,10 @@ def conversation(
 ) -> list[dict[str, Any]]:
     """The messages up to the model's own: the profile's system turn, earlier turns, then the question.
 
-    The images stand in the first user turn; where the profile puts them where they are asked about, all but the first
-    stand in the last. Of an earlier turn the model sees the answer alone, as chat templates that drop past reasoning
-    show it.
+    An image stands in the first turn that shows it, where the turns say so (`Turn.images`). Where they do not, all
+    stand in the first; or, where the profile puts them where they are asked about, all but the first stand in the last.
+    An earlier turn whose reasoning is known is asked and answered as the model is taught to; of another the model sees
+    the answer alone, as chat templates that drop past reasoning show it.
 
     Args:
         task: chooses the profile's own question, if it has one.
@@ -105,15 +107,30 @@ def conversation(
     messages: list[dict[str, Any]] = []
     if profile.system:
         messages.append({"role": "system", "content": [_text(profile.system)]})
-    late = max(0, n_images - 1) if profile.images_where_asked and context else 0
-    waiting = n_images - late
-    for turn in context:
-        messages.append(user_message(turn.question, turn.options, waiting))
-        waiting = 0
-        answer = profile.turn.format(answer=turn.answer.strip())
-        messages.append({"role": "assistant", "content": [_text(answer)]})
+    *earlier, new = _new_images(context, n_images, profile)
+    for turn, images in zip(context, earlier, strict=True):
+        if turn.reasoning is None:
+            messages.append(user_message(turn.question, turn.options, images))
+            answer = profile.turn.format(answer=turn.answer.strip())
+            messages.append({"role": "assistant", "content": [_text(answer)]})
+        else:
+            suffix = profile.suffix if profile.reasons(turn.reasoning) else ""
+            messages.append(user_message(turn.question, turn.options, images, suffix))
+            messages.append(assistant_message(turn.reasoning, turn.answer, profile))
     asked = profile.questions.get(task or "", question)
-    return [*messages, user_message(asked, options, waiting + late, profile.suffix if reasoned else "")]
+    return [*messages, user_message(asked, options, new, profile.suffix if reasoned else "")]
+
+
+def _new_images(context: Sequence[Turn], n_images: int, profile: Profile) -> list[int]:
+    """How many images stand in each turn, that of the question included."""
+    if not context:
+        return [n_images]
+    shown = [turn.images for turn in context]
+    if None in shown:
+        late = max(0, n_images - 1) if profile.images_where_asked else 0
+        return [n_images - late, *[0] * (len(context) - 1), late]
+    sofar = [0, *accumulate((min(count or 0, n_images) for count in shown), max), n_images]
+    return [after - before for before, after in pairwise(sofar)]
 
 
 def ask(example: Example, profile: Profile, n_images: int) -> list[dict[str, Any]]:

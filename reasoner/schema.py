@@ -211,12 +211,55 @@ class Study(Record):
 
 
 @dataclass(frozen=True)
+class Target(Record):
+    """What the answer to a question of a dialogue is graded by, as its collection says it (`rewards/stage.py`)."""
+
+    #: `yes_no`, `single-choice`, `multi-choice`, `detection` or `captioning`; "" is told from options and answer.
+    kind: str = ""
+    #: All options, also those that the question spells out.
+    options: tuple[str, ...] = ()
+    #: The right options in their words; of a text other words that are as right as the answer.
+    chosen: tuple[str, ...] = ()
+    #: x0, y0, x1, y1 of each box in turn, in the units of the answer.
+    boxes: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Turn(Record):
-    """An earlier question of the same conversation and its answer, which the model is shown before its own."""
+    """An earlier question of the same conversation and its answer, which the model is shown before its own.
+
+    Where `reasoning` is known, "" included, the turn is shown as the model is taught to write it; where it is None
+    (data sets of one row a stage) the answer stands alone.
+    """
 
     question: str
     answer: str
     options: tuple[str, ...] = ()
+    reasoning: str | None = None
+    #: How many of the conversation's images are shown by then; None is as many as its row shows in all.
+    images: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without what is None, so that what was made of earlier data sets stays current."""
+        return {name: value for name, value in super().to_dict().items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Asked(Record):
+    """One question of a dialogue, with all that belongs to it alone (`reasoner/dialogues.py`)."""
+
+    id: str
+    question: str
+    answer: str
+    reasoning: str = ""
+    options: tuple[str, ...] = ()
+    #: How many of the dialogue's images are shown by then, from the first.
+    images: int = 0
+    steps: tuple[Step, ...] = ()
+    stage: int | None = None
+    target: Target | None = None
+
+    _nested = {"steps": Step, "target": Target}
 
 
 @dataclass(frozen=True)
@@ -244,8 +287,19 @@ class Example(Record):
     source: str = ""
     #: The turns before this one, about the same images; empty but in a dialogue.
     context: tuple[Turn, ...] = ()
+    #: How the answer is graded, where the task alone does not say.
+    target: Target | None = None
+    #: All questions of a dialogue, which is one row: then `question` and `answer` are empty (`reasoner/dialogues.py`).
+    turns: tuple[Asked, ...] = ()
 
-    _nested = {"gold_findings": Finding, "steps": Step, "context": Turn, "boxes": Box}
+    _nested = {
+        "gold_findings": Finding,
+        "steps": Step,
+        "context": Turn,
+        "boxes": Box,
+        "target": Target,
+        "turns": Asked,
+    }
 
     @classmethod
     def from_dict(cls, row: dict[str, Any]) -> Example:

@@ -33,6 +33,8 @@ from reasoner.training.weights import TokenWeights
 Pixels = Annotated[Int, Field(ge=1, le=2**28)]
 #: Tasks to train on.
 Tasks = Annotated[list[Task], Field(min_length=1)]
+#: A stage of a dialogue.
+Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
 MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage"]
 #: Those that have classes and answers to count.
@@ -193,9 +195,9 @@ class Prompts(Section):
     informative: Float = Field(0.0, ge=0, le=0.95)
     """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
     nothing any more keeps 0.2 of its chance."""
-    curriculum: Annotated[list[Literal["task", "length"]], AfterValidator(_distinct)] = []
-    """What makes a prompt easy: its task (yes and no, then one choice, several, lists) or the length of its chain, or
-    the one and within it the other; none draws from all."""
+    curriculum: Annotated[list[Literal["task", "length", "stage"]], AfterValidator(_distinct)] = []
+    """What makes a prompt easy: its task (yes and no, then one choice, several, lists), the length of its chain, its
+    stage in a dialogue (the last first), or the one and within it the other; none draws from all."""
     curriculum_steps: Count = 100
     """Optimizer steps after which the curriculum draws from all prompts."""
     refill: CountOrZero = 0
@@ -211,10 +213,15 @@ class Prompts(Section):
 class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
-    later = ("claim_weight", "edits", "prompts")
+    later = ("claim_weight", "edits", "prompts", "stages", "context")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
+    stages: Annotated[list[Stage], Field(min_length=1)] | None = None
+    """Of dialogues, the stages to train on, `[8]` say; none takes all."""
+    context: Literal["reference", "own"] = "reference"
+    """What a stage is asked after: the reference answers of the turns before it, or the policy's own, sampled just
+    before the batch."""
     rewards: Annotated[dict[str, Float], Field(min_length=1)] = {"answer": 1.0, "skill": 1.0, "format": 0.2}
     """Reward -> weight in the total."""
     reward_files: list[str] = []

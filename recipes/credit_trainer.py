@@ -4,6 +4,7 @@ and prompts that teach. Each part is off unless the recipe asks for it (docs/tra
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -16,7 +17,11 @@ import torch
 from accelerate.utils import gather_object
 
 from reasoner.compat.trl import HookedTrainer, Rollout
+from reasoner.profiles import OURS, Profile
+from reasoner.prompts import assistant_message
+from reasoner.training.lengths import message_length
 from recipes.config import Grpo
+from recipes.own_turns import Messages, earlier_turns, with_own_turns
 from recipes.prompt_sampler import PromptSampler
 from recipes.reward_bridge import Origin, RewardBridge
 from rewards.credit import claim_spans, claim_weights, normalised, step_rewards, token_credit, token_spans
@@ -43,7 +48,7 @@ Group = list[Sample]
 
 
 class CreditTrainer(HookedTrainer):
-    """TRL's GRPO trainer with what `grpo.step_credit`, `claim_weight`, `edits` and `prompts` ask for.
+    """TRL's GRPO trainer with what `grpo.step_credit`, `claim_weight`, `edits`, `prompts` and `context` ask for.
 
     Whatever fails in them (a text that cannot be corrected, a prompt that cannot be loaded) leaves that batch as plain
     GRPO has it, and is counted in `edits/failed`, `refill/failed` or `claim_weight/failed`.
@@ -52,19 +57,46 @@ class CreditTrainer(HookedTrainer):
         grpo: the recipe's section.
         bridge: what scores completions.
         prompts: the sampler of prompts; None leaves them to TRL.
+        profile: in whose words earlier turns stand.
     """
 
     def __init__(
-        self, *args: Any, grpo: Grpo, bridge: RewardBridge, prompts: PromptSampler | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        grpo: Grpo,
+        bridge: RewardBridge,
+        prompts: PromptSampler | None = None,
+        profile: Profile = OURS,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self.grpo, self.bridge, self.prompts = grpo, bridge, prompts
+        self.grpo, self.bridge, self.prompts, self.profile = grpo, bridge, prompts, profile
         self._dropped: list[tuple[int, float]] = []  # prompts that were replaced, with their spread
         self._edited: list[bool] = []
         self._failed: Counter[str] = Counter()
 
     def prompt_sampler(self) -> PromptSampler | None:
         return self.prompts if self.grpo.prompts.drawn else None
+
+    # Before the rollouts: the policy's own earlier turns.
+
+    def converse(self, prompts: list[Messages]) -> list[Messages]:
+        if self.grpo.context == "reference":
+            return prompts
+        size = self.group_size()
+        heads = prompts[::size]
+        rounds = max(gather_object([max(len(earlier_turns(prompt)) for prompt in heads)]))
+        room = self.args.vllm_max_model_length
+        longest = math.inf if room is None else room - self.max_completion_length
+        own, kept = with_own_turns(
+            heads,
+            rounds,
+            self.say,
+            fits=lambda prompt: message_length(prompt, self.processing_class) <= longest,
+            write=lambda text: assistant_message(*self.profile.read_turn(text), self.profile),
+        )
+        self.note("own_turns/reference", kept / len(heads))
+        return [own[number // size] for number in range(len(prompts))]
 
     # Before the rewards: edits and refilled groups.
 

@@ -119,10 +119,12 @@ def check(recipe: Recipe) -> GRPOConfig:
         if (value := getattr(args, name)) not in known:
             raise UserError(f"grpo.trainer.{name}: unknown '{value}'; {nearest(str(value), known)}")
     local = args.per_device_train_batch_size * args.steps_per_generation
-    if (grpo.edits.rate or grpo.prompts.refill) and args.world_size > 1 and local % args.num_generations:
+    together = grpo.edits.rate or grpo.prompts.refill or grpo.context == "own"
+    if together and args.world_size > 1 and local % args.num_generations:
         raise UserError(
-            f"grpo.edits and grpo.prompts.refill need whole groups in each process: make {local} completions a process "
-            f"(per_device_train_batch_size x steps_per_generation) a multiple of num_generations={args.num_generations}"
+            f"grpo.edits, grpo.prompts.refill and grpo.context=own need whole groups in each process: make {local} "
+            "completions a process (per_device_train_batch_size x steps_per_generation) a multiple of "
+            f"num_generations={args.num_generations}"
         )
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
@@ -142,7 +144,10 @@ def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixi
     from reasoner.models.load import load_processor
 
     model = recipe.model
-    examples = load_examples(recipe.output / "data", "train", recipe.grpo.tasks, recipe.grpo.max_examples)
+    grpo = recipe.grpo
+    examples = load_examples(recipe.output / "data", "train", grpo.tasks, grpo.max_examples, stages=grpo.stages)
+    if grpo.context == "own" and any(turn.reasoning is None for e in examples for turn in e.context):
+        raise UserError("grpo.context=own: the data was mined before there were dialogues; run `reasoner mine` anew")
     processor = load_processor(start, min_pixels=model.min_pixels, max_pixels=model.max_pixels)
     return keep_fitting(examples, processor, model, completions=False), processor
 
@@ -207,6 +212,7 @@ def build_trainer(
             grpo=recipe.grpo,
             bridge=bridge,
             prompts=prompts,
+            profile=recipe.model.prompts,
         )
     if trainer.ref_model is not None:
         forbid_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), vision_token_ids(processor))

@@ -72,6 +72,7 @@ class PromptSampler(Sampler[int]):
         self._cells = Cells(examples)
         self._variety = variety(examples, self._cells, settings.balance)
         self._difficulty = difficulty(examples, settings.curriculum, seed)
+        self._start = _last_stage(examples) if settings.curriculum[:1] == ["stage"] else START
         self._seen: dict[int, list[tuple[int, float]]] = {}
         self._forget()
 
@@ -126,11 +127,12 @@ class PromptSampler(Sampler[int]):
         self._seen[number] = [(int(index), float(spread)) for index, spread in spreads]
 
     def openness(self, number: int) -> float:
-        """The easiest share of the prompts that batch `number` draws from: grows evenly from `START` to 1."""
+        """The easiest share of the prompts that batch `number` draws from: grows evenly to 1, from `START`, or with
+        stages from the share of the last one."""
         if not self.settings.curriculum:
             return 1.0
         progress = number * self.steps_per_batch / self.settings.curriculum_steps
-        return min(1.0, START + (1 - START) * progress)
+        return min(1.0, self._start + (1 - self._start) * progress)
 
     def save(self, folder: Path) -> None:
         """Keeps what was observed in a checkpoint's folder."""
@@ -251,11 +253,18 @@ def variety(examples: Sequence[Example], held: Cells, balance: float) -> np.ndar
     return weights
 
 
+def _last_stage(examples: Sequence[Example]) -> float:
+    """The share of the prompts that ask the last stage of any."""
+    stages = [example.stage or 0 for example in examples]
+    return stages.count(max(stages, default=0)) / max(1, len(stages))
+
+
 def difficulty(examples: Sequence[Example], by: Sequence[str], seed: int) -> np.ndarray:
     """The rank of each prompt, (examples,), 0 the easiest; equals are ranked by chance."""
     keys = {
         "task": lambda e: CLOSED_TO_OPEN.index(e.task) if e.task in CLOSED_TO_OPEN else len(CLOSED_TO_OPEN),
         "length": lambda e: len(e.reasoning.split()),
+        "stage": lambda e: -(e.stage or 0),
     }
     chance = np.random.default_rng(seed).permutation(len(examples))
     columns = [chance, *(np.array([keys[name](example) for example in examples]) for name in reversed(by))]

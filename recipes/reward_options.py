@@ -22,6 +22,6 @@ def reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) ->
         (find_base_rates(given) if given else base_rates_of(examples)).write(path)
         options["skill"] = {"base_rates": str(path.resolve())}
     form = recipe.model.prompts.form
-    if "format" in recipe.grpo.rewards and form != OURS.form:
-        options["format"] = {"form": form} | options.get("format", {})
+    for name in {"format", "stage"} & recipe.grpo.rewards.keys() if form != OURS.form else ():
+        options[name] = {"form": form} | options.get(name, {})
     return options

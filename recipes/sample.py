@@ -8,6 +8,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
+from reasoner.dialogues import last_question, packed
 from reasoner.errors import UserError
 from reasoner.layout import GRPO, SFT
 from reasoner.mining.pipeline.partition import mine_study
@@ -48,11 +49,13 @@ def take(recipe: Recipe, stage: str, folder: Path, source: Source | None = None)
     tasks = {SFT: recipe.sft.tasks, GRPO: recipe.grpo.tasks, "eval": recipe.eval.tasks}.get(stage)
     data = result(recipe, "mine")
     if stage != "mine" and any((data / "examples").glob(f"{split}-*.parquet")):
-        sample = Sample(_spread(load_examples(data, split, tasks, SCANNED)), f"{data} ({split})")
+        stages = recipe.grpo.stages if stage == GRPO else None
+        found = load_examples(data, split, tasks, SCANNED, stages=stages, dialogues=stage == SFT)
+        sample = Sample(_spread([last_question(example) for example in found]), f"{data} ({split})")
     else:
         try:
             source = source or open_source(recipe.data.source, recipe.data.input, folder, recipe.data.options)
-            sample = _mined(recipe, source, split, tasks, folder)
+            sample = _mined(recipe, source, split, tasks, folder, whole=stage == SFT)
         except UserError as error:
             if stage == "mine":
                 raise
@@ -64,8 +67,11 @@ def take(recipe: Recipe, stage: str, folder: Path, source: Source | None = None)
     return sample
 
 
-def _mined(recipe: Recipe, source: Source, split: str, tasks: Collection[str] | None, folder: Path) -> Sample:
-    """Examples of some studies of a source; of the split and tasks, as far as there are any among them."""
+def _mined(
+    recipe: Recipe, source: Source, split: str, tasks: Collection[str] | None, folder: Path, *, whole: bool
+) -> Sample:
+    """Examples of some studies of a source; of the split and tasks, as far as there are any among them. `whole`: of a
+    dialogue the last question, after which it is whole."""
     if source.draws:
         source = source.drawing_into(folder)
     data, examples, rejected, studies = recipe.data, list[Example](), Counter[str](), 0
@@ -74,11 +80,13 @@ def _mined(recipe: Recipe, source: Source, split: str, tasks: Collection[str] | 
             rejected[item.reason] += 1
             continue
         studies += 1
+        own: list[Example] = []
         for kind, row in mine_study(item, rates_of(data), data.style, recipe.seed, design_of(data)):
             if kind == "example":
-                examples.append(Example(**row))
+                own.append(Example(**row))
             elif kind == "rejected":
                 rejected[row["reason"]] += 1
+        examples += map(last_question, packed(own)) if whole else own
     notes = []
     if rejected:
         notes.append("         left out: " + ", ".join(f"{n} x {reason}" for reason, n in rejected.most_common()))

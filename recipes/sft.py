@@ -1,4 +1,5 @@
-"""The SFT stage: TRL's SFTTrainer on image + question -> reasoning + answer, with loss on the assistant's words only.
+"""The SFT stage: TRL's SFTTrainer on image + question -> reasoning + answer, with loss on the assistant's words only; a
+dialogue is one conversation with loss on each answer.
 
 Writes `output/sft`: a plain checkpoint (adapters merged), `trainer_state.json` (the learning curve).
 Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, random state and data order restored.
@@ -70,12 +71,13 @@ def run(recipe: Recipe) -> Path:
     """
     from trl import SFTTrainer
 
-    from reasoner.compat.trl import WeighingCollator, WeighingTrainer
+    from reasoner.compat.trl import TurnsCollator, WeighingTrainer
     from reasoner.models.load import load_model, load_processor
 
     output = working(recipe, "sft")
     args = check(recipe)
-    examples = load_examples(recipe.output / "data", "train", recipe.sft.tasks, recipe.sft.max_examples)
+    sft = recipe.sft
+    examples = load_examples(recipe.output / "data", "train", sft.tasks, sft.max_examples, dialogues=True)
     with args.main_process_first():
         base = base_checkpoint(recipe, examples)
     examples = taught(recipe, examples)
@@ -91,12 +93,14 @@ def run(recipe: Recipe) -> Path:
     )
     if args.process_index == 0:
         start_tracking(recipe, "sft")
-    trainer_class, collator = SFTTrainer, None
+    weigh = None
     if not recipe.sft.token_weights.even:
         weigh = partial(token_weights, processor.tokenizer, weights=recipe.sft.token_weights)
-        pad = args.pad_to_multiple_of
-        collator = WeighingCollator(processor, completion_only_loss=True, pad_to_multiple_of=pad, weigh=weigh)
-        trainer_class = WeighingTrainer
+    pad = args.pad_to_multiple_of
+    collator = TurnsCollator(
+        processor, completion_only_loss=args.completion_only_loss is not False, pad_to_multiple_of=pad, weigh=weigh
+    )
+    trainer_class = SFTTrainer if weigh is None else WeighingTrainer
     trainer = trainer_class(
         model=model,
         args=args,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from transformers import ProgressCallback
 
+from reasoner.dialogues import questions
 from reasoner.errors import UserError
 from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
 from reasoner.models import TINY
@@ -43,7 +44,7 @@ def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
 
         profile = recipe.model.prompts
         texts = [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
-        for example in examples:
+        for example in (question for row in examples for question in questions(row)):
             own = assistant_message(example.reasoning, example.answer, profile)
             texts += [message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own)]
         part = folder.with_name(f"{BASE}.part")

@@ -23,7 +23,10 @@ from reasoner.errors import UserError, nearest
 from rewards.settings import declare, parse
 
 #: The modules whose import registers the built-in rewards.
-BUILT_IN = ("rewards.format", "rewards.answers", "rewards.process", "rewards.skill", "rewards.shaping")
+BUILT_IN = (
+    *("rewards.format", "rewards.answers", "rewards.process", "rewards.skill", "rewards.shaping"),
+    "rewards.stage",
+)
 FORMAT = "format"
 COMPLETION = "completion"
 #: First parameter and settings parameter of a reward that scores a chunk, or declares its settings as a data class.

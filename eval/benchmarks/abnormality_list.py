@@ -33,6 +33,7 @@ class AbnormalityList:
     profile = "nv_reason"
     #: None yet: the paper's table could not be checked against its text.
     published: Sequence[Published] = ()
+    gathers = False
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
         return read_labels(file, images)

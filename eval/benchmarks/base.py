@@ -93,6 +93,8 @@ class Benchmark(Protocol):
     #: The prompt profile of the benchmark's authors (`reasoner/profiles.py`).
     profile: str
     published: Sequence[Published]
+    #: Whether a table takes the rows of all files; else each is one file's.
+    gathers: bool
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
         """The rows of one file in their order, one at a time: files are larger than memory.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ import numpy as np
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published, writable
 from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, NAMED, TEXT, kind_of, reference, score
 from eval.bootstrap import Array
+from reasoner.dialogues import turn_of
 from reasoner.errors import UserError, one_line
 from reasoner.schema import Example, Turn
 from reasoner.sources.cxrtrek import (
@@ -52,6 +53,7 @@ class Cxrtrek:
 
     name: ClassVar[str] = "cxrtrek"
     profile: ClassVar[str] = "cxrtrek"
+    gathers: ClassVar[bool] = True
     published: Sequence[Published] = field(default=())
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
@@ -101,16 +103,18 @@ class Cxrtrek:
                 {label: words for label, keys in _ABOUT.items() if (words := text(get(entry, *keys)))},
             )
             turns: list[Turn] = []
+            pictures_shown = 0
             for number, item in enumerate(content):
                 try:
                     if problem := problem_of(item, len(named)) or study.lost(item):
                         raise ValueError(problem)
-                    found = _item(item, study, number, index, line, turns)
+                    pictures_shown = max(pictures_shown, count_of(item, len(named)))
+                    found = _item(item, study, number, index, line, turns, study.paths[:pictures_shown])
                 except ValueError as error:
                     yield Malformed(str(file), line, one_line(f"content[{number}]: {error}"))
                 else:
                     yield found
-                    turns.append(Turn(found.example.question, found.example.answer, found.example.options))
+                    turns.append(turn_of(replace(found.example, reasoning="")))
                 index += 1
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
@@ -149,7 +153,16 @@ class _Study:
         return next((f"no picture {name}" for name, path in shown if not is_file(path)), "")
 
 
-def _item(item: dict[str, Any], study: _Study, number: int, index: int, line: int, turns: Sequence[Turn]) -> Item:
+def _item(
+    item: dict[str, Any],
+    study: _Study,
+    number: int,
+    index: int,
+    line: int,
+    turns: Sequence[Turn],
+    shown: Sequence[str],
+) -> Item:
+    """`shown`: the pictures that it and the questions before it show."""
     stage, answer = stage_of(item), verbatim(item["answer"])
     options, listed = tuple(entries(item, "option_list")), entries(item, "answer_list")
     kind = kind_of([text(item.get("qtype")), text(item.get("task_type"))], options, answer)
@@ -162,7 +175,7 @@ def _item(item: dict[str, Any], study: _Study, number: int, index: int, line: in
         answer=answer,
         reasoning=answer if kind == TEXT else "",
         options=options_beside(question, item),
-        images=study.shown(item),
+        images=tuple(shown),
         report=answer if stage == LAST_STAGE else "",
         stage=stage,
         source="cxrtrek",

@@ -55,14 +55,18 @@ class Given:
         return total
 
     def _found(self, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
-        for file in with_rows(input_files(self.path), faults):
+        files = list(with_rows(input_files(self.path), faults))
+        if self.benchmark.gathers and (self.grow or not any(map(_is_plain, files))):
+            yield from self._rows(self.path, store, faults)  # counted on from file to file, as in --input
+            return
+        for file in files:
             if not self.grow and _is_plain(file):
                 yield from self._plain(file, store, faults)
             else:
                 yield from self._rows(file, store, faults)
 
-    def _rows(self, file: Path, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
-        for _, item in read_items(self.benchmark, file, self.images, faults, self.limit):
+    def _rows(self, path: Path, store: Store, faults: Faults) -> Iterator[tuple[int, Answer, Path, int]]:
+        for file, item in read_items(self.benchmark, path, self.images, faults, self.limit):
             if item.completion is None:
                 faults.add(Malformed(str(file), item.line, "no completion"))
                 continue

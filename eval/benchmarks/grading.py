@@ -14,11 +14,11 @@ from eval.benchmarks.base import Benchmark, Grade, Item
 from eval.benchmarks.judge import Judged
 from eval.benchmarks.store import Store
 from eval.best_of import agreement, majority, quality, vote
-from eval.claims import claims_of
 from reasoner.errors import one_line
 from reasoner.profiles import Profile, own_words
 from reasoner.scores import BY_AGREEMENT, BY_REWARD, BY_VOTE
 from reasoner.training.dataset import REWARD_COLUMNS
+from rewards.claims import claims_of
 from rewards.radrscore import PARTS
 from rewards.score import Scorer, Scores
 

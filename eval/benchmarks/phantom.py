@@ -1,7 +1,8 @@
 """A mined data set of ours (`reasoner mine`), drawn phantoms or not, as a benchmark: a table a split and task.
 
 `strict` is a full answer reward; where no rule grades the answer (reports, stages), that it names exactly the findings
-of the reference answer. There is no other authors' rule: `official` is None.
+of the reference answer, and of one that names none that it says the same. There is no other authors' rule: `official`
+is None.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import numpy as np
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
 from eval.benchmarks.store import json_lines
 from eval.bootstrap import Array
-from eval.claims import DETAILED, NAMED, claim_statistics, claims_of
+from reasoner.dialogues import STAGE, questions
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
-from reasoner.schema import Example
+from reasoner.schema import Example, Target
 from rewards.answers import answer_reward
+from rewards.answers.kinds import TEXT
+from rewards.claims import DETAILED, NAMED, text_counts
+from rewards.stage import grade_turn
 
 _BATCH = 1000
 
@@ -30,6 +34,7 @@ class Phantom:
     name = "phantom"
     profile = "ours"
     published: Sequence[Published] = ()
+    gathers = False
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:
         """The rows of one `examples/{split}-*.parquet`; pictures are named relative to the data set, or `images`."""
@@ -37,28 +42,26 @@ class Phantom:
         counts: dict[str, int] = {}
         for line, row in _rows(file):
             try:
-                example = Example.from_dict({**row, "images": [str(place / name) for name in row.get("images") or ()]})
-                table = f"{example.split}_{example.task}"
-                if example.task == "stage":
-                    table += f"_{example.stage}"
-                kept = example.question, example.answer, example.id
-                if not all(isinstance(text, str) for text in kept):
-                    raise TypeError("id, question and answer must be text")
+                asked, completion = list(_examples(row, place)), row.get("completion")
                 if row.get("sample"):
                     raise TypeError("a further sample; one row a question")
-                completion = row.get("completion")
                 if not isinstance(completion, str | None):
                     raise TypeError("completion must be text")
             except (TypeError, KeyError, AttributeError, ValueError) as error:
                 yield Malformed(str(file), line, f"no example: {error}")
                 continue
-            index = counts[table] = counts.get(table, -1) + 1
-            talk = f"{example.split}/{example.study_id}" if example.task == "stage" else ""
-            yield Item(table, index, example, conversation=talk, completion=completion, line=line)
+            for example in asked:
+                dialogue = example.task == STAGE
+                table = f"{example.split}_{example.task}" + (f"_{example.stage}" if dialogue else "")
+                index = counts[table] = counts.get(table, -1) + 1
+                talk = f"{example.split}/{example.study_id}" if dialogue else ""
+                yield Item(table, index, example, conversation=talk, completion=completion, line=line)
 
     def grade(self, item: Item, completion: str, reader: AnswerReader) -> Grade:
         """`values`: `answer_reward`; `counts`: of the findings that the answer of an open question names."""
         read, asked = reader(completion), item.example
+        if asked.target is not None:
+            return _grade_turn(asked, read)
         score = answer_reward(
             format_completion("-", read) if read is not None else "",
             answer=asked.answer,
@@ -80,11 +83,29 @@ class Phantom:
         return {name: _f1(totals, kind) for name, kind in kinds.items() if f"tp:{kind}" in totals}
 
 
+def _examples(row: dict[str, Any], place: Path) -> Iterator[Example]:
+    """The questions of a row: one, or those of a dialogue."""
+    example = Example.from_dict({**row, "images": [str(place / name) for name in row.get("images") or ()]})
+    for asked in questions(example):
+        if not all(isinstance(text, str) for text in (asked.question, asked.answer, asked.id)):
+            raise TypeError("id, question and answer must be text")
+        yield asked
+
+
+def _grade_turn(asked: Example, read: str | None) -> Grade:
+    """Of a question of a dialogue, `strict`: a full stage reward; of a text that names findings, that it names them
+    exactly. `values`: `stage_reward`."""
+    worth = grade_turn(read, asked.question, asked.answer, asked.options, asked.target or Target())
+    counts = _findings(asked, read or "") if worth.kind == TEXT else {}
+    right = worth.value == 1.0
+    if counts.get(f"tp:{NAMED}", 0.0) + counts.get(f"fn:{NAMED}", 0.0):
+        right = read is not None and not counts[f"fp:{NAMED}"] + counts[f"fn:{NAMED}"]
+    return Grade(None, right, read, worth.why, {"stage_reward": worth.value}, counts)
+
+
 def _findings(asked: Example, answer: str) -> dict[str, float]:
     """Counts of the findings that an answer names, against those of the reference answer."""
-    row = {"reasoning": asked.answer, "task": asked.task, "labels": None}
-    found = claim_statistics(row, claims_of({"completion": answer}))
-    return {name: count for name, count in found.items() if name.startswith(("tp:", "fp:", "fn:"))}
+    return text_counts(answer, asked.answer, asked.task)
 
 
 def _f1(totals: Mapping[str, Array], kind: str) -> Array:

@@ -60,6 +60,7 @@ class Radrbench:
 
     name: ClassVar[str] = "radrbench"
     profile: ClassVar[str] = "chestx_reasoner"
+    gathers: ClassVar[bool] = False
     published: Sequence[Published] = field(default=())
 
     def read(self, file: Path, images: Path | None) -> Iterator[Item | Malformed]:

@@ -32,7 +32,7 @@ from eval.benchmarks.tables import EVIDENCE, ITEMS, QUESTIONS, RUN, SAMPLES, sum
 from eval.predictions import Decoding
 from reasoner.errors import UserError, nearest
 from reasoner.layout import PREDICTIONS
-from reasoner.profiles import OURS, PROFILES, Profile, own_words
+from reasoner.profiles import OURS, PROFILES, Profile
 from reasoner.runtime.disk import alone, replacing, write_whole
 from reasoner.runtime.progress import progress
 from reasoner.runtime.terminal import say
@@ -272,9 +272,8 @@ def _answer_block(
         for position, item, answer in zip(positions, items, model.answer(prompts, number), strict=True):
             found[position] = answer
             if own and item.conversation:
-                text = answer.texts[0] if answer.texts else ""
-                words = profile.read_answer(text) or own_words(text).strip()
-                said.setdefault(item.conversation, []).append(Turn(item.example.question, words))
+                reasoning, words = profile.read_turn(answer.texts[0] if answer.texts else "")
+                said.setdefault(item.conversation, []).append(Turn(item.example.question, words, reasoning=reasoning))
     return found
 
 
@@ -284,7 +283,8 @@ def shown(item: Item, said: Sequence[Turn]) -> tuple[Turn, ...]:
     for turn in item.example.context:
         own = next((index for index, one in enumerate(waiting) if one.question == turn.question), None)
         if own is not None:
-            turn = replace(turn, answer=waiting[own].answer)
+            reasoning = None if turn.reasoning is None else waiting[own].reasoning
+            turn = replace(turn, answer=waiting[own].answer, reasoning=reasoning)
             del waiting[: own + 1]
         turns.append(turn)
     return tuple(turns)

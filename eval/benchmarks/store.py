@@ -153,13 +153,24 @@ def _holds_rows(file: Path) -> bool:
 def read_items(
     benchmark: Benchmark, path: Path, images: Path | None, faults: Faults, limit: int | None = None
 ) -> Iterator[tuple[Path, Item]]:
-    """The items of all files of an input with their file, at most `limit` a table; malformed rows go to `faults`."""
+    """The items of all files of an input with their file, at most `limit` a table; malformed rows go to `faults`.
+
+    Where a table takes the rows of all files, its items are counted on from file to file, in the order of their names,
+    and a conversation stays in its file.
+    """
     counts: Counter[str] = Counter()
-    for file in with_rows(input_files(path), faults):
+    before = following = 0
+    for number, file in enumerate(with_rows(input_files(path), faults)):
+        if benchmark.gathers:
+            before = following
         for row in benchmark.read(file, images):
             if isinstance(row, Malformed):
                 faults.add(row)
                 continue
+            if before:
+                talk = f"{row.conversation} [{number}]" if row.conversation else ""
+                row = replace(row, index=before + row.index, conversation=talk)
+            following = max(following, row.index + 1)
             counts[row.table] += 1
             if limit is None or counts[row.table] <= limit:
                 yield file, row

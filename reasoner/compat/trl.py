@@ -1,5 +1,6 @@
 """TRL: an SFT trainer whose tokens may weigh differently, a GRPO trainer that samples a Qwen-VL from vLLM, and one
-with hooks: for its prompts, for its completions before they are scored, and for the advantage of each token."""
+with hooks: for its prompts, for the conversation before each, for its completions before they are scored, and for the
+advantage of each token."""
 
 from __future__ import annotations
 
@@ -111,7 +112,7 @@ class Rollout:
 
 
 class HookedTrainer(GRPOTrainer):
-    """TRL's GRPO trainer with three hooks, which leave it as it is unless they are overridden.
+    """TRL's GRPO trainer with four hooks, which leave it as it is unless they are overridden.
 
     Why: TRL has no dynamic sampling (huggingface/trl#3708), no samples but its own, and one advantage a completion; its
     loss does take advantages of shape (completions, tokens), and it takes a log-probability of None as unknown.
@@ -121,6 +122,10 @@ class HookedTrainer(GRPOTrainer):
     def prompt_sampler(self) -> Sampler[int] | None:
         """The sampler of training prompts, or None for TRL's own. It repeats indices as `RepeatSampler` does."""
         return None
+
+    def converse(self, prompts: list[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+        """What is asked in the place of this process's prompts, which hold their pictures: as many, groups together."""
+        return prompts
 
     def revise(self, batch: list[Rollout]) -> list[Rollout]:
         """What is trained on in the place of this process's sampled completions: as many, groups still together. Not
@@ -154,13 +159,22 @@ class HookedTrainer(GRPOTrainer):
         """A completion for each row from the policy as it is, counted in `completions/*` like the others. All processes
         call this together, with as many rows."""
         prompts = [prepare_multimodal_messages(row["prompt"], images=row.get("images") or []) for row in rows]
+        prompts = self.converse(prompts)
         return _rollouts(rows, prompts, super()._generate(prompts))
+
+    def say(self, prompts: list[list[dict[str, Any]]]) -> list[str]:
+        """What the policy answers to each prompt, beside the batch and its metrics. All processes call this together,
+        with as many prompts."""
+        ids, images, fields = self._tokenize_prompts(prompts)
+        said, _ = self._generate_single_turn(ids, images, fields, 1)
+        return self.processing_class.batch_decode(said, skip_special_tokens=True)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         ours = self.prompt_sampler()
         return super()._get_train_sampler(dataset) if ours is None else ours
 
     def _generate(self, prompts: list) -> tuple:
+        prompts[:] = self.converse(prompts)
         output = super()._generate(prompts)
         if not self.model.training:
             return output
@@ -198,31 +212,99 @@ def _rollouts(rows: Sequence[dict[str, Any]], prompts: Sequence[list], output: t
     ]
 
 
-class WeighingCollator(DataCollatorForVisionLanguageModeling):
-    """TRL's collator for prompts with completions, which adds the weight of each token as `token_weights`.
+class TurnsCollator(DataCollatorForVisionLanguageModeling):
+    """TRL's collator for prompts with completions, of which a completion may be the rest of a conversation.
+
+    Why: TRL's completion of several messages has loss on the user's, too, and shows no images; its
+    `assistant_only_loss` needs transformers 5.18 for images and a template with generation marks, which Qwen-VL's lack.
+    Here all but the last message join the prompt, where TRL puts the images; then the tokens of each earlier answer,
+    and the end of its turn, get labels back. An answer whose tokens are not found as they stand (they ran together
+    with what is around them) has no loss.
+    Guard: tests/reasoner/training/test_turns.py.
 
     Args:
-        weigh: from the text of a completion to one weight for each of its tokens.
+        weigh: from the text of an answer to one weight for each of its tokens, which the batch then has as
+            `token_weights`; None leaves them out.
     """
 
-    def __init__(self, *args: Any, weigh: Callable[[str], list[float]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, processor: Any, *args: Any, weigh: Callable[[str], list[float]] | None = None, **kwargs: Any):
+        super().__init__(processor, *args, **kwargs)
         self.weigh = weigh
+        self._tokenizer = processor.tokenizer
+        self._opening = self._ids(_opening(processor))
 
     def torch_call(self, examples: list[Any]) -> dict[str, Any]:
-        texts = [example["completion"][0]["content"] for example in examples]
-        batch = super().torch_call(examples)
-        weights = torch.ones_like(batch["labels"], dtype=torch.float32)
-        for row, labels, text in zip(weights, batch["labels"], texts, strict=True):
-            places = (labels != IGNORED).nonzero()[:, 0]  # the completion, then the end of its turn
-            found = self.weigh(text)
-            row[places[: len(found)]] = torch.tensor(found)
-        batch["token_weights"] = weights
+        taught = [[m for m in example["completion"] if m["role"] == "assistant"] for example in examples]
+        texts = [[_words(message) for message in row] for row in taught]
+        moved = [
+            {**e, "prompt": [*e["prompt"], *e["completion"][:-1]], "completion": e["completion"][-1:]} for e in examples
+        ]
+        batch = super().torch_call(moved)
+        last = [(row != IGNORED).nonzero()[:, 0].tolist() for row in batch["labels"]]
+        places = [
+            [*self._earlier(ids.tolist(), row[:-1]), found]
+            for ids, row, found in zip(batch["input_ids"], texts, last, strict=True)
+        ]
+        for labels, ids, row in zip(batch["labels"], batch["input_ids"], places, strict=True):
+            for found in row:
+                labels[found] = ids[found]
+        if self.weigh is not None:
+            batch["token_weights"] = self._weights(batch["labels"], texts, places)
         return batch
+
+    def _earlier(self, ids: list[int], texts: Sequence[str]) -> list[list[int]]:
+        """The places of each answer and of the token that ends its turn; none where it is not found."""
+        places: list[list[int]] = []
+        start = 0
+        for text in texts:
+            wanted = [*self._opening, *self._ids(text), self._tokenizer.eos_token_id]
+            first = _find(ids, wanted, start)
+            if first is None:
+                places.append([])
+                continue
+            start = first + len(wanted)
+            places.append(list(range(first + len(self._opening), start)))
+        return places
+
+    def _weights(
+        self, labels: torch.Tensor, texts: Sequence[Sequence[str]], places: Sequence[Sequence[list[int]]]
+    ) -> torch.Tensor:
+        weights = torch.ones_like(labels, dtype=torch.float32)
+        assert self.weigh is not None
+        for row, said, there in zip(weights, texts, places, strict=True):
+            for text, found in zip(said, there, strict=True):  # the answer, then the end of its turn
+                values = self.weigh(text)[: len(found)]
+                row[found[: len(values)]] = torch.tensor(values)
+        return weights
+
+    def _ids(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _opening(processor: Any) -> str:
+    """How the template begins a turn of the model's."""
+    asked = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    without, whole = (
+        processor.apply_chat_template(asked, add_generation_prompt=more, tokenize=False) for more in (False, True)
+    )
+    return whole[len(without) :]
+
+
+def _words(message: Mapping[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(block["text"] for block in content)
+
+
+def _find(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
+    """Where `wanted` first stands in `ids[start:]`."""
+    for place in range(start, len(ids) - len(wanted) + 1):
+        if ids[place] == wanted[0] and ids[place : place + len(wanted)] == wanted:
+            return place
+    return None
 
 
 class WeighingTrainer(SFTTrainer):
-    """TRL's SFT trainer on the batches of a `WeighingCollator`: the weighted mean of the tokens' losses.
+    """TRL's SFT trainer on the batches of a weighing `TurnsCollator`: the weighted mean of the tokens' losses.
 
     Why: TRL's `compute_loss_func` sees neither the batch nor the fused log-probabilities, and costs a second forward.
     Guard: tests/reasoner/training/test_weights.py.

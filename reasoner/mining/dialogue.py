@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice, product
 
 from reasoner.findings import region
 from reasoner.mining.advice import advice
 from reasoner.mining.chains import GENERAL, build_chain, build_comparison
 from reasoner.mining.drafts import Draft, Read, make_key
-from reasoner.mining.quality import quality_steps
+from reasoner.mining.quality import quality_steps, quality_wordings
 from reasoner.mining.verify import NO_PRIOR, misread
 from reasoner.mining.wording import choose, join_words, noun, noun_phrase, stable_hash, ways
-from reasoner.schema import Chain, Evidence, Finding, Step
+from reasoner.schema import Chain, Evidence, Finding, Step, Study, Target
 
 QUESTIONS: dict[int, tuple[str, ...]] = {
     1: ("Which views are shown, and is the quality sufficient?", "What is shown here, and how good is the image?"),
@@ -50,6 +51,11 @@ NOTHING = ("There is nothing to describe.", "Nothing abnormal needs describing."
 NO_ADVICE = ("No further imaging is advised.", "Nothing further is advised.")
 NO_DIAGNOSIS = ("The image alone gives no specific diagnosis.", "No specific diagnosis can be made.")
 NORMAL = ("No acute cardiopulmonary abnormality.", "No acute abnormality.")
+#: Sentences that mean the same.
+WORDINGS = (ONE_IMAGE, UNRELATED, TOO_FEW, NOTHING, NO_ADVICE, NO_DIAGNOSIS, NORMAL, NO_PRIOR)
+_MOST_WORDINGS = 24
+#: The kind of all questions here (`Target.kind`).
+TEXT = "captioning"
 
 
 def dialogue(read: Read) -> Iterator[Draft]:
@@ -68,7 +74,19 @@ def dialogue(read: Read) -> Iterator[Draft]:
             prior=prior or number == 5,
             stage=number,
             said=tuple(said),
+            target=Target(TEXT, chosen=_as_right(study, said)),
         )
+
+
+def _as_right(study: Study, said: Sequence[Step]) -> tuple[str, ...]:
+    """The answer in all other words that it has here; none where it names findings, which are compared as such."""
+    if any(step.findings for step in said):
+        return ()
+    groups = (*WORDINGS, *quality_wordings(study))
+    choices = [next((texts for texts in groups if step.text in texts), (step.text,)) for step in said]
+    answer = " ".join(step.text for step in said)
+    others = (" ".join(words) for words in islice(product(*choices), _MOST_WORDINGS))
+    return tuple(text for text in others if text != answer)
 
 
 def _always(chain: Chain) -> Callable[[int], Chain]:

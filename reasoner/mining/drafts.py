@@ -17,6 +17,7 @@ from reasoner.schema import (
     Finding,
     Step,
     Study,
+    Target,
     Turn,
     complete_labels,
     verified_labels,
@@ -104,6 +105,8 @@ class Draft:
     stage: int | None = None
     classes: Collection[str] = CLASSES
     context: tuple[Turn, ...] = ()
+    #: How the answer is graded, where the task does not say.
+    target: Target | None = None
     #: The sentences of an answer in prose, which are verified like steps.
     said: tuple[Step, ...] = ()
 

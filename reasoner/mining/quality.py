@@ -54,16 +54,28 @@ def views_in_words(study: Study) -> str:
 def quality_steps(study: Study, key: tuple[object, ...], attempt: int = 0) -> list[Step]:
     """The views, then what limits the image, with the report's words. A silent report means good quality."""
     steps: list[Step] = []
-    if (views := views_in_words(study)) and attempt == 0:
-        verb = " are" if " and " in views or views.endswith("views") else " is"
-        text = choose(_VIEWS, *key, "views").format(v=views, V=views[0].upper() + views[1:] + verb)
-        steps.append(Step(text, "quality"))
+    if attempt == 0 and (texts := _views_texts(study)):
+        steps.append(Step(choose(texts, *key, "views"), "quality"))
     report = written(study.report)
     limits = list(_limits(report, key))
     steps += limits
     if not limits and not _DOUBT.search(report):
         steps.append(Step(choose(GOOD, *key, "quality"), "quality"))
     return steps
+
+
+def quality_wordings(study: Study) -> tuple[tuple[str, ...], ...]:
+    """The sentences of `quality_steps` that mean the same."""
+    return (_views_texts(study), GOOD, *(texts for _, texts in _LIMITS))
+
+
+def _views_texts(study: Study) -> tuple[str, ...]:
+    """All ways to say which views are shown; none where the source names none."""
+    views = views_in_words(study)
+    if not views:
+        return ()
+    verb = " are" if " and " in views or views.endswith("views") else " is"
+    return tuple(text.format(v=views, V=views[0].upper() + views[1:] + verb) for text in _VIEWS)
 
 
 def _limits(report: str, key: tuple[object, ...]) -> list[Step]:

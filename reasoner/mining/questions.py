@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from reasoner.dialogues import turn_of
 from reasoner.errors import UserError
 from reasoner.findings import concept_class, region
 from reasoner.mining.chains import GENERAL, build_chain, build_comparison
@@ -137,6 +138,7 @@ def _finish(read: Read, task: str, number: int, draft: Draft) -> Example | Rejec
                 split=study.split,
                 source=study.source,
                 context=draft.context,
+                target=draft.target,
             )
     return Rejected(study.source, study.study_id, UNFAITHFUL, found[0], study.study_id)
 
@@ -149,7 +151,7 @@ def _dialogue(read: Read) -> Iterator[Example | Rejected]:
         yield row
         if isinstance(row, Rejected):
             return  # a conversation has no holes
-        context = (*context, Turn(row.question, row.answer, row.options))
+        context = (*context, turn_of(row))
 
 
 def _abnormality_list(read: Read, number: int) -> Draft | None:

@@ -1,9 +1,9 @@
 """CXRTrek: JSON of studies whose `content` lists questions and answers in eight stages, used as they are.
 
-Each question becomes an `Example` of task `stage`, with the questions and answers of the earlier stages as its context.
-A study may stand by itself or below `data_dict.cxrtrek_data`, as in the training files for ms-swift. Its last stage-8
-answer is its report. `image` lists the current pictures, then those of the reference study; `image_input_count` says
-how many of them a question shows.
+A study is one dialogue (`reasoner/dialogues.py`) in the order of the file, in which its authors ask. It may stand by
+itself or below `data_dict.cxrtrek_data`, as in the training files for ms-swift. Its last stage-8 answer is its report.
+`image` lists the current pictures, then those of the reference study; `image_input_count` says how many of them a
+question shows; later ones see them, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reasoner.schema import Example, Rejected, Study, Turn
+from reasoner.dialogues import relinked
+from reasoner.schema import Example, Rejected, Study, Target
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text, texts, verbatim
 from reasoner.sources.io.checks import official_split, split_of
@@ -25,8 +26,10 @@ from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 BYTES = 8 * 2**20  # per partition
 FIELDS = ("content", "data_dict", "cxrtrek_data", "messages", "image", "images", "study_id", "pat_id", "source", "id")
 LAST_STAGE = 8
-#: The image order of the question texts.
-TWO_IMAGES = "The first image is the current one, the second the reference. "
+#: What names of kinds of questions contain -> the kind (`Target.kind`), in the order of trying.
+KINDS = (("yes", "yes_no"), ("single", "single-choice"), ("multi", "multi-choice"), ("detect", "detection"),
+         ("ground", "detection"), ("bbox", "detection"), ("caption", "captioning"), ("report", "captioning"),
+         ("open", "captioning"))  # fmt: skip
 _PLACEHOLDER = re.compile(r"\s*(?:[A-Z][^.:?!]*:)?\s*<image>\s*\.?\s*")
 #: A study number that counts within its patient, as CheXpert's.
 _WITHIN = re.compile(r"(?:study)?\d{1,4}", re.IGNORECASE)
@@ -85,31 +88,30 @@ class CxrtrekSource(Collection):
         named, reference = image_names(inner), text(inner.get("ref_study_id"))
         images = tuple(self._pictures().find(name) for name in named) if pictures else ()
         examples: list[Example] = []
-        turns: list[tuple[int, Turn]] = []
+        shown = 0
         for number, item in enumerate(content):
             problem = problem_of(item, len(named))
             if problem:
                 yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
                 continue
             stage, question = stage_of(item), question_of(item)
-            shown = images[: count_of(item, len(named))]
+            shown = max(shown, count_of(item, len(named)))  # what an earlier question showed is seen by later ones
             examples.append(
                 Example(
                     id=f"{study_id}-stage{stage}-{number}",
                     study_id=study_id,
                     task="stage",
-                    question=(TWO_IMAGES if reference and len(shown) == len(named) == 2 else "") + question,
+                    question=question,
                     answer=verbatim(item["answer"]),
                     options=options_beside(question, item),
-                    images=shown,
+                    images=images[:shown],
                     report=report,
                     stage=stage,
                     split=split,
                     source=self.name,
-                    context=tuple(turn for earlier, turn in turns if earlier < stage),
+                    target=target_of(item),
                 )
             )
-            turns.append((stage, Turn(question, verbatim(item["answer"]), examples[-1].options)))
         if not examples:
             yield Rejected(self.name, where, "bad row", "no usable question", study_id)
             return
@@ -119,7 +121,7 @@ class CxrtrekSource(Collection):
             report=report,
             images=images,
             prior_study_id=reference or None,
-            given=tuple(examples),
+            given=tuple(relinked(examples)),
             split=split,
             source=self.name,
         )
@@ -196,6 +198,32 @@ def options_beside(question: str, item: dict[str, Any]) -> tuple[str, ...]:
     asked = " ".join(question.split()).casefold()
     bare = (re.escape(" ".join(option.split()).rstrip(" .;,").casefold()) for option in options)
     return () if all(re.search(rf"(?<!\w){words}(?!\w)", asked) for words in bare) else options
+
+
+def target_of(item: dict[str, Any]) -> Target:
+    """What the answer to an item is graded by."""
+    return Target(
+        kind_named([text(item.get("qtype")), text(item.get("task_type"))]),
+        tuple(entries(item, "option_list")),
+        tuple(entries(item, "answer_list")),
+        tuple(number for box in box_list(item.get("bbox_list")) for number in box),
+    )
+
+
+def kind_named(names: Sequence[str]) -> str:
+    """The kind of a question by its `qtype` and `task_type`; "" where they do not tell."""
+    return next((kind for name in names for part, kind in KINDS if part in name.lower()), "")
+
+
+def box_list(value: Any) -> list[list[float]]:
+    """The boxes of `bbox_list`, or the single one that stands there; none where it holds anything else."""
+    each = [value] if _is_box(value) else value
+    boxes = isinstance(each, list) and all(map(_is_box, each))
+    return [[float(number) for number in box] for box in each] if boxes else []
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(type(n) in (int, float) and abs(n) < 1e9 for n in value)
 
 
 def question_of(item: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reasoner.dialogues import last_question, questions
 from reasoner.errors import UserError
 from reasoner.pictures import SUFFIXES, PictureError, picture_size, read_picture
 from reasoner.profiles import OURS, Profile
@@ -25,16 +26,28 @@ if TYPE_CHECKING:
 #: The columns that reward functions may ask for besides `completion`.
 REWARD_COLUMNS = (
     *("id", "study_id", "task", "question", "options", "answer", "reasoning", "report"),
-    *("labels", "label_source", "stage"),
+    *("labels", "label_source", "stage", "target"),
 )
 #: So many bad pictures are named; the others are counted.
 _NAMED = 3
+#: Rows that are read at a time: dialogues are long.
+_BATCH = 1000
 
 
 def load_examples(
-    data_dir: Path, split: str, tasks: Collection[str] | None = None, limit: int | None = None, *, decode: bool = False
+    data_dir: Path,
+    split: str,
+    tasks: Collection[str] | None = None,
+    limit: int | None = None,
+    *,
+    stages: Collection[int] | None = None,
+    dialogues: bool = False,
+    decode: bool = False,
 ) -> list[Example]:
     """The examples of one split in file order, of `tasks` only when given, with absolute image paths.
+
+    Of a dialogue each question is an example; with `stages` those of these stages alone, beside what is in no dialogue;
+    with `dialogues` it is one example, as it is stored. Only what is asked for is made, a batch of rows at a time.
 
     Rows whose pictures are missing or cannot be used are left out, counted and named on standard error. Headers alone
     are read; with `decode` also the pixels of files that have changed since they were verified: for evaluation, where
@@ -55,13 +68,17 @@ def load_examples(
             if found := next(filter(None, map(fault_of, images)), None):
                 faults.append(found)
             else:
-                examples.append(Example.from_dict({**row, "images": images}))
+                example = Example.from_dict({**row, "images": images})
+                asked = [example] if dialogues else questions(example)
+                examples += (e for e in asked if stages is None or e.turns or e.stage is None or e.stage in stages)
             if limit is not None and len(examples) >= limit:
+                del examples[limit:]
                 break
     if faults:
         _tell(faults, len(examples), filled=limit is not None and len(examples) >= limit, split=split)
     if not examples:
         wanted = f" of tasks {', '.join(sorted(tasks))}" if tasks is not None else ""
+        wanted += f" of stages {', '.join(map(str, sorted(stages)))}" if stages is not None else ""
         raise UserError(f"{data_dir / 'examples'}: split '{split}' holds no examples{wanted}; run `make mine` again")
     return examples
 
@@ -74,19 +91,22 @@ def _rows(shards: Sequence[Path], tasks: Collection[str] | None) -> Iterator[tup
                 yield row, f"{shard}:{number}"
 
 
-def _read(shard: Path) -> list[dict[str, Any]]:
+def _read(shard: Path) -> Iterator[dict[str, Any]]:
     """The rows of one Parquet file, or a `UserError` that names it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fix = "run `reasoner mine --force`"
     try:
-        rows = pq.read_table(shard).to_pylist()
+        with pq.ParquetFile(shard) as table:
+            names = table.schema_arrow.names
+            missing = [f.name for f in fields(Example) if f.default is MISSING and f.name not in names]
+            if missing and table.metadata.num_rows:
+                raise UserError(f"{shard}: column '{missing[0]}' is missing; {fix}")
+            for batch in table.iter_batches(_BATCH):
+                yield from batch.to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{shard}: damaged, cannot be read as Parquet ({error}); {fix}") from error
-    if missing := [f.name for f in fields(Example) if f.default is MISSING and rows and f.name not in rows[0]]:
-        raise UserError(f"{shard}: column '{missing[0]}' is missing; {fix}")
-    return rows
 
 
 def _faults(check: Callable[[str], object]) -> Callable[[str], PictureError | None]:
@@ -128,26 +148,32 @@ def to_dataset(
 ) -> datasets.Dataset:
     """A Hugging Face data set for TRL: `prompt` (chat), `images` (RGB, decoded on access) and the reward columns.
 
-    With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned; without (GRPO)
-    they stay columns that only rewards see. `profile` words both and sizes the pictures. `augment` varies each image in
-    one way, fixed by `seed` and its pixels: all completions of a GRPO group see the same, and so does a resumed run.
-    `_Loading` has what happens to a picture that has turned bad.
+    With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned, in a dialogue all
+    messages from the first answer on (`TurnsCollator`); without (GRPO) they stay columns that only rewards see.
+    `profile` words both and sizes the pictures. `augment` varies each image in one way, fixed by `seed` and its pixels:
+    all completions of a GRPO group see the same, and so does a resumed run. `_Loading` has what
+    happens to a picture that has turned bad.
     """
     import datasets
 
-    # Pixels are attached on access. TRL puts them into the first user turn, unless the messages keep placeholders.
+    pairs = [_messages(e, profile) for e in examples]
+    # Pixels are attached on access. TRL puts them into the first user turn, unless the messages keep placeholders; the
+    # content of all messages of a column has one type.
+    if all(_first_turn_has_all(prompt + completion) for prompt, completion in pairs):
+        pairs = [([*map(_plain, prompt)], [*map(_plain, completion)]) for prompt, completion in pairs]
     columns: dict[str, list] = {
-        "prompt": [_prompt(e, profile) for e in examples],
+        "prompt": [prompt for prompt, _ in pairs],
         "images": [list(e.images) for e in examples],
     }
     if completions:
-        columns["completion"] = [[_plain(assistant_message(e.reasoning, e.answer, profile))] for e in examples]
+        columns["completion"] = [completion for _, completion in pairs]
     else:
         for name in REWARD_COLUMNS:
             columns[name] = [list(v) if isinstance(v := getattr(e, name), tuple) else v for e in examples]
         columns["image_paths"] = [list(e.images) for e in examples]
         # Rows of different tasks may carry different label sets: JSON keeps the Arrow schema one.
         columns["labels"] = [json.dumps(e.labels) if e.labels else None for e in examples]
+        columns["target"] = [json.dumps(e.target.to_dict()) if e.target else None for e in examples]
     dataset = datasets.Dataset.from_dict(columns)
     return dataset.with_transform(_Loading(dataset, profile, augment, seed))
 
@@ -211,13 +237,28 @@ class _Loading:
         raise UserError(f"{paths[0]}: no picture of the data set can be used any more; restore them and go on")
 
 
-def _prompt(example: Example, profile: Profile) -> list[dict[str, Any]]:
-    """The messages up to the model's own, as TRL takes them."""
-    if profile.images_where_asked:
-        return ask(example, profile, len(example.images))
-    return [_plain(message) for message in ask(example, profile, 0)]
+Messages = list[dict[str, Any]]
+
+
+def _messages(example: Example, profile: Profile) -> tuple[Messages, Messages]:
+    """The messages up to the first that the model is to learn, and those from there on: the last one alone, in a
+    dialogue all after the first question."""
+    last = last_question(example)
+    prompt = ask(last, profile, len(last.images))
+    completion = assistant_message(last.reasoning, last.answer, profile)
+    if not example.turns:
+        return prompt, [completion]
+    first = next(number for number, message in enumerate(prompt) if message["role"] == "user") + 1
+    return prompt[:first], [*prompt[first:], completion]
+
+
+def _first_turn_has_all(messages: Messages) -> bool:
+    """Whether no image stands in a later turn than the first of the user's."""
+    shown = [any(block["type"] == "image" for block in m["content"]) for m in messages if m["role"] == "user"]
+    return not any(shown[1:])
 
 
 def _plain(message: dict[str, Any]) -> dict[str, str]:
     """A message with string content, which TRL turns into content blocks together with the row's images."""
-    return {"role": message["role"], "content": "".join(block["text"] for block in message["content"])}
+    words = "".join(block["text"] for block in message["content"] if block["type"] == "text")
+    return {"role": message["role"], "content": words}

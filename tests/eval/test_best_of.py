@@ -1,9 +1,9 @@
 import pytest
 
 from eval.best_of import agreement, answer_of, best_of_n, majority, quality, vote
-from eval.claims import claims_of
 from reasoner.prompts import format_completion
 from reasoner.scores import BY_AGREEMENT, BY_REWARD, BY_VOTE
+from rewards.claims import claims_of
 from rewards.registry import Score
 
 LEFT = "There is a small left pleural effusion. No pneumothorax."

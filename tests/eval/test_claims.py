@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from eval.bootstrap import evaluate
-from eval.claims import DETAILED, NAMED, claim_statistics, claims_of, findings
 from eval.metrics import metrics, statistics
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, NO_FINDING
+from rewards.claims import DETAILED, NAMED, claim_statistics, claims_of, findings
 from rewards.registry import Score
 
 CHAIN = "There is a small left pleural effusion. A nodule in the right lower lung zone is seen. No pneumothorax."

@@ -178,6 +178,19 @@ def test_how_answers_are_read(text, tags, first_block):
     assert read == {"ours": tags, "chestx_reasoner": tags, "nv_reason": first_block, "cxrtrek": tags}
 
 
+@pytest.mark.parametrize(
+    ("text", "ours", "plain"),
+    [
+        (TAGGED, ("Wide.", "Edema"), ("", "Edema")),
+        (" It is wet. ", ("", "It is wet."), ("", "It is wet.")),
+        ("<think>Wide. It is", ("", "Wide. It is"), ("", "Wide. It is")),
+        ("", ("", ""), ("", "")),
+    ],
+)
+def test_how_own_turns_are_shown(text, ours, plain):
+    assert OURS.read_turn(text) == ours and PROFILES["cxrtrek"].read_turn(text) == plain
+
+
 def test_the_word_assistant_in_a_sentence_cuts_nothing():
     assert own_words("The assistant\nis right, assistant.") == "The assistant\nis right, assistant."
 

@@ -28,6 +28,8 @@ IMAGE_TOKENS = {
     "phantom_questions": 25,  # (140 / 28)^2
     "chestx_reasoner_7b": 256,  # drawn to 448 x 448
     "nv_reason_3b": 25,  # to 128 x 128 at least: 5 x 28 = 140
+    "phantom_stages": 16,
+    "cxrtrek_stages": 144,  # to 100,352 pixels at least: 12 x 28 = 336
     "qwen3_vl_4b": 361,  # to 512 x 512 at least: 19 x 28 = 532
 }
 QUESTION = {"question": "Is it wet?", "answer": "Yes", "report": "FINDINGS: There is edema."}
@@ -93,7 +95,7 @@ def test_every_shipped_recipe_passes_on_a_small_set_in_its_own_format(name, base
             r"^rows +\d+ .*; from \d+ studies of '\w+' that were mined for this check$", told, re.MULTILINE
         )
         assert re.search(r"^pictures \d+ decoded, ", told, re.MULTILINE) and "WARNING" not in told
-        assert re.search(r"^rewards  of the references: .*answer \d\.\d\d", told, re.MULTILINE)
+        assert re.search(r"^rewards  of the references: .*(answer|stage) \d\.\d\d", told, re.MULTILINE)
         assert "format 1.00" in told and "not computed" not in told
         if "model.base" in sets or stage in ("sft", "grpo"):
             shown = f"<|vision_start|><|image_pad|> x {IMAGE_TOKENS[name]}<|vision_end|>"

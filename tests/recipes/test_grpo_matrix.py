@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from reasoner.training.dataset import load_examples
 from recipes import known_recipes
 from recipes.load import load_recipe
 from recipes.stages import result, working
@@ -43,6 +44,7 @@ SMALL = {
     "data.tasks": "{" + ", ".join(f"{task}: 1.0" for task in TASKS) + "}",
     "data.style": "concise",
     "model.options.max_position_embeddings": 4096,
+    "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
     "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
@@ -63,6 +65,7 @@ SMALL = {
     "grpo.trainer.warmup_steps": 0,
     "grpo.trainer.logging_steps": 1,
 }
+STAGES = {"grpo.rewards": "{stage: 1.0, format: 0.2, vowels: 5.0}"}
 FEATURES = {
     "lora": {"model.lora.r": 4, "grpo.trainer.learning_rate": 0.01},
     "lora and a reference": {"model.lora.r": 4, "grpo.trainer.beta": 0.1, "grpo.trainer.learning_rate": 0.01},
@@ -98,6 +101,8 @@ FEATURES = {
     "edits": {"grpo.edits.rate": 1.0},
     "refilled groups": {"grpo.prompts.refill": 2, "grpo.rewards": "{answer: 1.0}", "grpo.tasks": "[binary, single]"},
     "drawn prompts": {"grpo.prompts.balance": 1.0, "grpo.prompts.informative": 0.8, "grpo.trainer.save_steps": 1},
+    "the last stage": {"grpo.tasks": "[stage]", "grpo.stages": "[8]", **STAGES},
+    "own earlier turns": {"grpo.tasks": "[stage]", "grpo.stages": "[2, 8]", "grpo.context": "own", **STAGES},
     "a curriculum": {
         "grpo.tasks": "[abnormality_list, single, binary]",
         "grpo.prompts.curriculum": "[task, length]",
@@ -167,7 +172,7 @@ def test_every_task_trains(start, tmp_path, task):
     assert {row["task"] for row in rows} == {task} and len(rows) == 2 * 16
     shown = {len(row["images"]) for row in rows}
     assert shown == {2} if task == "temporal" else shown <= {1, 2} if task == "stage" else shown == {1}
-    answers = {row["id"]: row["answer"] for row in pq.read_table(start / "data" / "examples").to_pylist()}
+    answers = {example.id: example.answer for example in load_examples(start / "data", "train")}
     assert all(row["answer"] == answers[row["id"]] for row in rows), "the reference, not the reward of that name"
     if task != "stage":
         assert all(row["answer_reward"] is not None for row in rows)
@@ -226,8 +231,20 @@ def opened(steps, rows, output):
     assert [step["prompts/open"] for step in steps] == [0.2, 1.0]
 
 
+def last_stage(steps, rows, output):
+    assert all("-stage-8" in row["id"] for row in rows) and all("parts/stage_8" in step for step in steps)
+    assert all(0 <= row["stage_reward"] <= 1 for row in rows)
+
+
+def own(steps, rows, output):
+    assert {row["id"].rpartition("-")[2] for row in rows} <= {"2", "8"}
+    assert all(step["own_turns/reference"] < 1 for step in steps)
+
+
 #: What a feature leaves in the logs and the rollouts.
 SEEN = {
+    "the last stage": last_stage,
+    "own earlier turns": own,
     "claim weights": weighed,
     "edits": edited,
     "refilled groups": refilled,

@@ -120,6 +120,14 @@ def test_a_curriculum_by_length_within_tasks():
     assert sampler(examples, curriculum=["length"]).draw(0) != ours.draw(0)
 
 
+def test_a_curriculum_by_stage_begins_with_the_last_alone():
+    examples = [example(n, "stage", stage=1 + n % 8) for n in range(400)]
+    ours = sampler(examples, curriculum=["stage"], curriculum_steps=100)
+    stages = [{examples[index].stage for index in ours.draw(number)} for number in range(201)]
+    assert ours.openness(0) == 1 / 8 and stages[0] == {8} and set().union(*stages[1:25]) <= {6, 7, 8}
+    assert set().union(*stages[100:]) == set(range(1, 9))
+
+
 def test_batches_that_serve_several_steps_open_the_curriculum_faster():
     fast = sampler(MIXED, curriculum=["task"], curriculum_steps=100, steps_per_batch=4.0)
     assert fast.openness(10) == sampler(MIXED, curriculum=["task"], curriculum_steps=100).openness(40)

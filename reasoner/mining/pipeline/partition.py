@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from reasoner.dialogues import STAGE, packed, relinked
 from reasoner.errors import UserError
 from reasoner.findings import extract_report, extract_text, labels_of
 from reasoner.layout import UNFINISHED
@@ -121,8 +122,9 @@ def _fitting(mined: list[Mined], shards: Shards) -> tuple[list[Mined], list[Row]
 
 def _with(mined: Sequence[Mined], examples: Sequence[Example]) -> list[Mined]:
     """The same studies with these examples in the place of theirs, in order."""
-    rows = (dict(vars(example)) for example in examples)
-    return [Mined(one.study, list(islice(rows, len(one.examples)))) for one in mined]
+    rows = iter(examples)
+    new = (relinked(list(islice(rows, len(one.examples)))) for one in mined)
+    return [Mined(one.study, [dict(vars(row)) for row in own]) for one, own in zip(mined, new, strict=True)]
 
 
 def _rejected(study: Row, reason: str, detail: str) -> Row:
@@ -136,9 +138,16 @@ def _tables(mined: Sequence[Mined], shards: Shards) -> dict[str, pa.Table]:
     tables = {"studies": to_table((_relative(one.study, roots) for one in mined), PLACED_STUDY)} if mined else {}
     by_split: dict[str, list[Row]] = {}
     for one in mined:
-        for row in one.examples:
+        for row in _packed(one.examples):
             by_split.setdefault(row["split"], []).append(_relative(row, roots))
     return tables | {split: to_table(rows, EXAMPLE) for split, rows in by_split.items()}
+
+
+def _packed(rows: Sequence[Row]) -> list[Row]:
+    """The rows of one study, its dialogue as one."""
+    if not any(row["task"] == STAGE for row in rows):
+        return list(rows)
+    return [dict(vars(example)) for example in packed([Example(**row) for row in rows])]
 
 
 def _fault(one: Mined, shards: Shards) -> str:

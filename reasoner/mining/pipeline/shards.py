@@ -17,7 +17,7 @@ from reasoner.runtime.disk import replacing
 from reasoner.sources.base import Partition, Source
 
 #: Finished shards are only good for the code that made them.
-_FILES = ("schema.py", "pictures.py", "verified.py")
+_FILES = ("schema.py", "dialogues.py", "pictures.py", "verified.py")
 _CODE = ("findings", "mining", "phantom", "sources")
 
 

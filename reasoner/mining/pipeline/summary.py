@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reasoner.mining.questions import DISPUTED, LEAK, UNFAITHFUL, UNSEEABLE
 from reasoner.schema import CLASSES, NO_FINDING
@@ -64,8 +65,11 @@ class Counts:
             self._agree(record["labels"], record["verified_labels"])
 
     def add_examples(self, table: pa.Table) -> None:
-        for task, split, reasoning in zip(*(table[n].to_pylist() for n in ("task", "split", "reasoning")), strict=True):
-            self.examples.setdefault(task, Counter())[split] += 1
+        """Counts questions: of a dialogue all of them."""
+        turns = pc.list_value_length(table["turns"]).to_pylist()
+        columns = (table[name].to_pylist() for name in ("task", "split", "reasoning"))
+        for task, split, reasoning, asked in zip(*columns, turns, strict=True):
+            self.examples.setdefault(task, Counter())[split] += asked or 1
             if task == "abnormality_list":
                 self.words[len(reasoning.split())] += 1
 
@@ -118,7 +122,8 @@ tags: [medical, radiology, chest-x-ray, reasoning]
 
 Source `{summary["source"]}`, style `{summary["style"]}`, seed {summary["seed"]}. Each row of `examples/` is a question
 about the images with its reasoning, its answer and the findings behind them; each step points at the words of the
-report that support it, or at nothing when the report's silence is read as normal. `studies.parquet` has one row per
+report that support it, or at nothing when the report's silence is read as normal. A dialogue (task `stage`) is one row
+with its questions in `turns`. `studies.parquet` has one row per
 study with its findings and labels; `quarantine.jsonl` says what was left out, and why. For research, not for diagnosis.
 
 | split | studies | {" | ".join(tasks)} |

@@ -27,6 +27,21 @@ _STEP = pa.struct([("text", _TEXT), ("stage", _TEXT), ("findings", pa.list_(_FIN
 _BOX = pa.struct(
     [("label", _TEXT), *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")), ("reader", pa.int32())]
 )
+_TARGET = pa.struct([("kind", _TEXT), ("options", _TEXTS), ("chosen", _TEXTS), ("boxes", pa.list_(pa.float64()))])
+_TURN = pa.struct(
+    [*((name, _TEXT) for name in ("question", "answer", "reasoning")), ("options", _TEXTS), ("images", pa.int32())]
+)
+#: Of one question of a dialogue.
+_ASKED = pa.struct(
+    [
+        *((name, _TEXT) for name in ("id", "question", "answer", "reasoning")),
+        ("options", _TEXTS),
+        ("images", pa.int32()),
+        ("steps", pa.list_(_STEP)),
+        ("stage", pa.int32()),
+        ("target", _TARGET),
+    ]
+)
 _SECTIONS = pa.map_(_TEXT, _TEXT)
 
 EXAMPLE = pa.schema(
@@ -41,7 +56,9 @@ EXAMPLE = pa.schema(
         ("boxes", pa.list_(_BOX)),
         ("split", _TEXT),
         ("source", _TEXT),
-        ("context", pa.list_(pa.struct([("question", _TEXT), ("answer", _TEXT), ("options", _TEXTS)]))),
+        ("context", pa.list_(_TURN)),
+        ("target", _TARGET),
+        ("turns", pa.list_(_ASKED)),
     ]
 )
 STUDY = pa.schema(

@@ -1,6 +1,7 @@
 """CXRTrek: how studies become tables, and what each kind of answer is worth."""
 
 import json
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -9,10 +10,13 @@ from PIL import Image
 
 from eval.benchmarks.base import Item, Malformed
 from eval.benchmarks.cxrtrek import Cxrtrek
+from eval.benchmarks.given import Given
 from eval.benchmarks.run import Wanted, run
+from eval.benchmarks.store import Faults, Store, read_items
 from eval.benchmarks.trek_scores import DETECTION, MULTI, SINGLE, TEXT, YES_NO, kind_of, reference, score
 from reasoner.errors import UserError
 from reasoner.profiles import PROFILES
+from reasoner.prompts import conversation
 
 BENCH = Cxrtrek()
 READER = PROFILES["cxrtrek"].read_answer
@@ -140,6 +144,32 @@ def test_two_dialogues_about_a_study_are_two_conversations(tmp_path):
     items = read(tmp_path, OTHER, {**OTHER, "content": OTHER["content"][1:]})
     assert [item.conversation for item in items] == ["s12345", "s12345", "s12345 (2)"]
     assert {item.example.study_id for item in items} == {"s12345"}
+
+
+def test_several_files_of_a_folder_are_counted_on(tmp_path):
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps([STUDY, OTHER]), encoding="utf-8")
+    with closing(Store()) as store:
+        for _, item in read_items(BENCH, tmp_path, None, Faults()):
+            assert store.add(item) is not None
+        assert len(store) == 24 and store.tables["stage8-captioning"] == [9, 11, 21, 23]
+        assert len({store.conversation(position) for position in range(24)}) == 4
+        assert [store[position].index for position in range(24)] == list(range(24))
+        predictions = Given(tmp_path, BENCH, None, False, None)
+        answered = [dict(row, completion="Yes.") for row in STUDY["content"]]
+        for name in ("a.json", "b.json"):
+            (tmp_path / name).write_text(json.dumps([{**STUDY, "content": answered}, OTHER]), encoding="utf-8")
+        found = [position for position, *_ in predictions._found(store, Faults())]
+        assert found == [*range(10), *range(12, 22)]
+
+
+def test_what_was_shown_stays_in_the_conversation(tmp_path):
+    again = {**STUDY, "content": [*STUDY["content"], ask(8, "captioning", "Again.", "Normal.", 1)]}
+    *_, last = read(tmp_path, again, pictures=True)
+    assert len(last.example.images) == 2
+    prompt = conversation(last.example.context, "Again.", (), 2, PROFILES["cxrtrek"])
+    shown = [sum(b["type"] == "image" for b in m["content"]) for m in prompt if m["role"] == "user"]
+    assert shown == [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0], "where it is asked about, and once"
 
 
 def test_another_file_is_refused(tmp_path):

@@ -192,3 +192,11 @@ def test_a_conversation_shows_what_the_model_itself_said():
     item = Item("t", 0, Example("i", "s", "stage", "D?", "d", context=context), conversation="s")
     turns = shown(item, [Turn("A?", "own a"), Turn("C?", "own c")])
     assert [turn.answer for turn in turns] == ["own a", "ref b", "own c"]
+    assert [turn.reasoning for turn in turns] == [None] * 3, "as the data set shows them"
+
+
+def test_where_the_reasoning_is_shown_it_is_the_models_own_too():
+    context = (Turn("A?", "ref a", reasoning="ref"), Turn("B?", "ref b", reasoning="ref"))
+    item = Item("t", 0, Example("i", "s", "stage", "D?", "d", context=context), conversation="s")
+    turns = shown(item, [Turn("A?", "own a", reasoning="own")])
+    assert [(turn.answer, turn.reasoning) for turn in turns] == [("own a", "own"), ("ref b", "ref")]

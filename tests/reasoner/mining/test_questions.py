@@ -238,15 +238,17 @@ def test_a_trainer_can_take_the_conversation(tmp_path: Path) -> None:
     mine(open_source("jsonl", str(tmp_path / "rows.jsonl"), folder), folder, tasks={"stage": 1.0}, workers=0)
     rows = load_examples(folder, "train")
     assert [row.stage for row in rows] == [1, 2, 3, 4, 5, 6, 7, 8]
-    dataset = to_dataset(rows, completions=True)
-    prompt = prepare_multimodal_messages(dataset[7]["prompt"], images=dataset[7]["images"])
+    [taught] = to_dataset(load_examples(folder, "train", dialogues=True), completions=True)
+    asked = to_dataset(rows, completions=False)
+    prompt = prepare_multimodal_messages(asked[7]["prompt"], images=asked[7]["images"])
     assert [m["role"] for m in prompt] == ["user", "assistant"] * 7 + ["user"]
     images = [sum(block["type"] == "image" for block in m["content"]) for m in prompt]
     assert images == [2] + [0] * 14
-    assert rows[4].answer in prompt[9]["content"][0]["text"] and "<think>" not in prompt[9]["content"][0]["text"]
-    completion = dataset[7]["completion"][0]["content"]
+    said = prompt[9]["content"][0]["text"]
+    assert rows[4].answer in said and rows[4].reasoning in said, "as it is taught to be written"
+    assert [*taught["prompt"], *taught["completion"][:-1]] == asked[7]["prompt"]
+    completion = taught["completion"][-1]["content"]
     assert completion.startswith("<think>") and rows[7].answer in completion
-    assert to_dataset(rows, completions=False)["prompt"][7] == dataset["prompt"][7]
 
 
 def test_a_question_without_context_is_one_turn() -> None:

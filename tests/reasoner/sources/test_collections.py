@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from reasoner.errors import UserError
-from reasoner.schema import Box
+from reasoner.schema import Box, Target
 from reasoner.sources import open_source
 
 NAMES = ("iu_xray", "mimic_cxr", "chexpert_plus", "padchest_gr", "rexgradient", "cxrtrek", "radrbench", "jsonl")
@@ -199,6 +199,8 @@ def test_cxrtrek(made: Any) -> None:
     assert choice.options == ("A. Yes.", "B. No.") and [turn.answer for turn in choice.context] == ["Sharp."]
     assert change.question.endswith("What has changed?") and len(change.images) == 2
     assert [turn.question for turn in last.context][1:] == ["Is there an effusion?", "What has changed?"]
+    assert [len(row.images) for row in study.given] == [1, 1, 2, 2], "what was shown stays in the conversation"
+    assert choice.target == Target("captioning", ("A. Yes.", "B. No.")) and not choice.target.chosen
     assert study.report == last.answer and (last.stage, last.task) == (8, "stage")
     assert len(studies["cheXpert_patient7/study6"].given) == 2
     assert [item.reason for item in rejected] == ["bad row", "bad row"] and "'stage'" in rejected[0].detail

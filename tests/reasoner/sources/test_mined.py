@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from reasoner.dialogues import questions
 from reasoner.mining.chains import merge
 from reasoner.mining.verify import faults
 from reasoner.schema import CLASSES, Chain, Example
@@ -45,9 +46,10 @@ def test_what_is_written(made: Any, tmp_path: Path, name: str, capfd: pytest.Cap
         assert [box["label"] for box in row["boxes"]] == [box.label for box in study.boxes]
 
     examples = [
-        Example.from_dict(row)
+        example
         for path in sorted((output / "examples").glob("*.parquet"))
         for row in pq.read_table(path).to_pylist()
+        for example in questions(Example.from_dict(row))
     ]
     assert examples and len({example.id for example in examples}) == len(examples)
     for example in examples:

@@ -44,7 +44,7 @@ def test_the_loss_is_the_weighted_mean_of_the_tokens_losses(folder, tmp_path):
     import torch
     from trl import SFTConfig, SFTTrainer
 
-    from reasoner.compat.trl import WeighingCollator, WeighingTrainer
+    from reasoner.compat.trl import TurnsCollator, WeighingTrainer
 
     Image.fromarray(np.full((112, 112), 90, np.uint8)).save(tmp_path / "a.png")
     examples = [
@@ -58,7 +58,7 @@ def test_the_loss_is_the_weighted_mean_of_the_tokens_losses(folder, tmp_path):
 
     def trainer(cls, weights=None):
         weigh = weights and partial(token_weights, processor.tokenizer, weights=weights)
-        collator = weigh and WeighingCollator(processor, completion_only_loss=True, weigh=weigh)
+        collator = weigh and TurnsCollator(processor, completion_only_loss=True, weigh=weigh)
         rows = to_dataset(examples, completions=True)
         return cls(model=load_model(str(folder), dtype="float32"), args=args, train_dataset=rows,
                    processing_class=processor, data_collator=collator)  # fmt: skip

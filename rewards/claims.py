@@ -59,6 +59,13 @@ def claim_statistics(row: Mapping[str, Any], claims: Sequence[Claim]) -> dict[st
     return counts
 
 
+def text_counts(given: str, gold: str, task: str = "report") -> dict[str, float]:
+    """Counts of the findings that a text names, against those of another: `tp`, `fp` and `fn` of each kind."""
+    row = {"reasoning": gold, "task": task, "labels": None}
+    found = claim_statistics(row, claims_of({"completion": given}))
+    return {name: count for name, count in found.items() if name.startswith(("tp:", "fp:", "fn:"))}
+
+
 @lru_cache(maxsize=1 << 14)
 def read_reference(reasoning: str, labels: tuple[tuple[str, str], ...], whole_film: bool) -> Reference:
     """The findings of a reference chain; verified labels (class, status) overrule it.
