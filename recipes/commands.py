@@ -23,7 +23,7 @@ from reasoner.runtime import terminal
 from reasoner.runtime.disk import replaced
 from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
-from recipes import banner, stages
+from recipes import banner, dry_run, stages
 from recipes.config import Recipe, check_trainer_args
 from recipes.load import load_recipe, trainer_flags
 
@@ -76,10 +76,8 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     recipe = load_recipe(args.recipe, overrides)
     options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
-        from recipes.dry_run import inspect
-
         check_settings(recipe, stage, options)
-        told = inspect(recipe, stage)
+        told = dry_run.inspect(recipe, stage)
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
         print(
             yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip(), flush=True
@@ -268,9 +266,7 @@ def _mine_source(args: Namespace) -> None:
         recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
     source = open_source(args.source, args.input, args.output, recipe.data.options)
     if args.dry_run:
-        from recipes.dry_run import inspect
-
-        for line in inspect(recipe, "mine", source):
+        for line in dry_run.inspect(recipe, "mine", source):
             terminal.say(line)
         return
     with claimed(args.output, draws=source.draws):
