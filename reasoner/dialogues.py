@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from reasoner.schema import Asked, Example, Finding, Step, Turn
+from reasoner.schema import Asked, Chain, Example, Turn
 
 #: The task of a question in a dialogue.
 STAGE = "stage"
@@ -100,7 +100,7 @@ def questions(example: Example) -> Iterator[Example]:
             reasoning=turn.reasoning,
             options=turn.options,
             images=example.images[: turn.images],
-            gold_findings=_findings(turn.steps),
+            gold_findings=Chain(turn.steps).findings,
             labels=example.labels,
             label_source=example.label_source,
             report=example.report,
@@ -120,7 +120,3 @@ def last_question(example: Example) -> Example:
         return example
     *_, last = questions(example)
     return last
-
-
-def _findings(steps: Sequence[Step]) -> tuple[Finding, ...]:
-    return tuple(finding for step in steps for finding in step.findings)

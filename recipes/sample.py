@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -47,15 +47,19 @@ def take(recipe: Recipe, stage: str, folder: Path, source: Source | None = None)
     """
     split = recipe.eval.splits[0] if stage == "eval" else "train"
     tasks = {SFT: recipe.sft.tasks, GRPO: recipe.grpo.tasks, "eval": recipe.eval.tasks}.get(stage)
+    stages = recipe.grpo.stages if stage == GRPO else None
     data = result(recipe, "mine")
     if stage != "mine" and any((data / "examples").glob(f"{split}-*.parquet")):
-        stages = recipe.grpo.stages if stage == GRPO else None
         found = load_examples(data, split, tasks, SCANNED, stages=stages, dialogues=stage == SFT)
         sample = Sample(_spread([last_question(example) for example in found]), f"{data} ({split})")
     else:
         try:
             source = source or open_source(recipe.data.source, recipe.data.input, folder, recipe.data.options)
-            sample = _mined(recipe, source, split, tasks, folder, whole=stage == SFT)
+
+            def wanted(e: Example) -> bool:
+                return (tasks is None or e.task in tasks) and (stages is None or e.stage is None or e.stage in stages)
+
+            sample = _mined(recipe, source, split, wanted, folder, whole=stage == SFT)
         except UserError as error:
             if stage == "mine":
                 raise
@@ -68,10 +72,10 @@ def take(recipe: Recipe, stage: str, folder: Path, source: Source | None = None)
 
 
 def _mined(
-    recipe: Recipe, source: Source, split: str, tasks: Collection[str] | None, folder: Path, *, whole: bool
+    recipe: Recipe, source: Source, split: str, wanted: Callable[[Example], bool], folder: Path, *, whole: bool
 ) -> Sample:
-    """Examples of some studies of a source; of the split and tasks, as far as there are any among them. `whole`: of a
-    dialogue the last question, after which it is whole."""
+    """Examples of some studies of a source: those that are wanted, of the split as far as there are any among them.
+    `whole`: of a dialogue the last question, after which it is whole."""
     if source.draws:
         source = source.drawing_into(folder)
     data, examples, rejected, studies = recipe.data, list[Example](), Counter[str](), 0
@@ -90,7 +94,7 @@ def _mined(
     notes = []
     if rejected:
         notes.append("         left out: " + ", ".join(f"{n} x {reason}" for reason, n in rejected.most_common()))
-    asked = [example for example in examples if tasks is None or example.task in tasks]
+    asked = [e for e in examples if wanted(e)]
     chosen = [example for example in asked if example.split == split] or asked
     origin = f"{studies} studies of '{source.name}' that were mined for this check"
     if not chosen:

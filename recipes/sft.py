@@ -60,7 +60,13 @@ def taught(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
     def bare(example: Example) -> bool:
         return stable_hash(recipe.seed, example.id, "answer only") < recipe.sft.answer_only * 2**64
 
-    return [replace(example, reasoning="", steps=()) if bare(example) else example for example in examples]
+    return [_without_reasoning(example) if bare(example) else example for example in examples]
+
+
+def _without_reasoning(example: Example) -> Example:
+    """Of a dialogue, each of its turns."""
+    turns = tuple(replace(turn, reasoning="", steps=()) for turn in example.turns)
+    return replace(example, reasoning="", steps=(), turns=turns)
 
 
 def run(recipe: Recipe) -> Path:

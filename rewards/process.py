@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
 from reasoner.prompts import parse_completion
 from reasoner.schema import verified_labels
 from rewards.judges import Case, Judge, RulesJudge
+from rewards.radrscore import PARTS, Part
 from rewards.registry import Score, reward
 
 Labels = Mapping[str, str | None]
-Part = Literal["factuality", "completeness", "effectiveness"]
-PARTS: tuple[Part, ...] = get_args(Part)
 RULES = RulesJudge()
 _UNKNOWN = Score.abstained("the row has no reference reasoning or no report")
 #: What once lay flat beside `judge: llm` or `judge: radeval`, and its name within the judge.
@@ -31,7 +30,7 @@ class ProcessSettings:
     `parts`: those whose mean is the value; `[factuality]` is ChestX-Reasoner's in GRPO (arXiv 2504.20930)."""
 
     judge: Judge = RULES
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = get_args(Part)
 
     @model_validator(mode="after")
     def _parts_are_judged(self) -> ProcessSettings:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published, writable
 from eval.benchmarks.trek_scores import BOXES, CLOSED, DETAILED, NAMED, TEXT, kind_of, reference, score
 from eval.bootstrap import Array
+from eval.lists import f1
 from reasoner.dialogues import turn_of
 from reasoner.errors import UserError, one_line
 from reasoner.schema import Example, Turn
@@ -131,7 +130,7 @@ class Cxrtrek:
 
     def metrics(self, totals: Mapping[str, Array]) -> dict[str, Array]:
         """`detection_f1` at an intersection over union of 0.5; `claim_f1` and `claim_f1_names` of texts."""
-        return {name: _f1(totals, kind) for name, kind in _F1.items() if f"tp:{kind}" in totals}
+        return {name: f1(totals, [kind]) for name, kind in _F1.items() if f"tp:{kind}" in totals}
 
 
 @dataclass(frozen=True)
@@ -199,9 +198,3 @@ def _completion_of(item: Mapping[str, Any]) -> str | None:
     found = ["" if item[name] is None else item[name] for name in COMPLETION if name in item]
     texts = [words for words in found if isinstance(words, str)]
     return writable(next(filter(None, texts), "")) if texts else None
-
-
-def _f1(totals: Mapping[str, Array], kind: str) -> Array:
-    twice = 2 * totals[f"tp:{kind}"]
-    whole = twice + totals[f"fp:{kind}"] + totals[f"fn:{kind}"]
-    return np.divide(twice, whole, out=np.full_like(twice, np.nan), where=whole > 0)

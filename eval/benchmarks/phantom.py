@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eval.benchmarks.base import AnswerReader, Grade, Item, Malformed, Published
 from eval.benchmarks.store import json_lines
 from eval.bootstrap import Array
+from eval.lists import f1
 from reasoner.dialogues import STAGE, questions
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
@@ -73,14 +72,14 @@ class Phantom:
         )
         if score.value is not None:
             return Grade(None, score.value == 1.0, read, values={"answer_reward": score.value})
-        counts = _findings(asked, read or "")
+        counts = text_counts(read or "", asked.answer, asked.task)
         wrong = counts.get(f"fp:{NAMED}", 0.0) + counts.get(f"fn:{NAMED}", 0.0)
         return Grade(None, read is not None and not wrong, read, counts=counts)
 
     def metrics(self, totals: Mapping[str, Array]) -> dict[str, Array]:
         """`answer_claim_f1` and, by name alone, `answer_claim_f1_names`: of findings in open answers."""
         kinds = {"answer_claim_f1": DETAILED, "answer_claim_f1_names": NAMED}
-        return {name: _f1(totals, kind) for name, kind in kinds.items() if f"tp:{kind}" in totals}
+        return {name: f1(totals, [kind]) for name, kind in kinds.items() if f"tp:{kind}" in totals}
 
 
 def _examples(row: dict[str, Any], place: Path) -> Iterator[Example]:
@@ -96,22 +95,11 @@ def _grade_turn(asked: Example, read: str | None) -> Grade:
     """Of a question of a dialogue, `strict`: a full stage reward; of a text that names findings, that it names them
     exactly. `values`: `stage_reward`."""
     worth = grade_turn(read, asked.question, asked.answer, asked.options, asked.target or Target())
-    counts = _findings(asked, read or "") if worth.kind == TEXT else {}
+    counts = text_counts(read or "", asked.answer, asked.task) if worth.kind == TEXT else {}
     right = worth.value == 1.0
     if counts.get(f"tp:{NAMED}", 0.0) + counts.get(f"fn:{NAMED}", 0.0):
         right = read is not None and not counts[f"fp:{NAMED}"] + counts[f"fn:{NAMED}"]
     return Grade(None, right, read, worth.why, {"stage_reward": worth.value}, counts)
-
-
-def _findings(asked: Example, answer: str) -> dict[str, float]:
-    """Counts of the findings that an answer names, against those of the reference answer."""
-    return text_counts(answer, asked.answer, asked.task)
-
-
-def _f1(totals: Mapping[str, Array], kind: str) -> Array:
-    hits = 2 * totals[f"tp:{kind}"]
-    whole = hits + totals[f"fp:{kind}"] + totals[f"fn:{kind}"]
-    return np.divide(hits, whole, out=np.full_like(hits, np.nan), where=whole > 0)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -32,7 +32,7 @@ Read on in `parts` (the formula), `gold` (how a claim fares against a row), `ver
 """
 
 from rewards.radrscore.gold import Gold, Judgement, read_gold
-from rewards.radrscore.parts import PARTS, Entry, radrscore
+from rewards.radrscore.parts import PARTS, Entry, Part, radrscore
 from rewards.radrscore.verdicts import Verdict
 
-__all__ = ["PARTS", "Entry", "Gold", "Judgement", "Verdict", "radrscore", "read_gold"]
+__all__ = ["PARTS", "Entry", "Gold", "Judgement", "Part", "Verdict", "radrscore", "read_gold"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
 
 from rewards.radrscore.claims import Claim
 from rewards.radrscore.gold import Gold, read_gold
@@ -15,7 +15,8 @@ from rewards.radrscore.verdicts import Match, Verdict
 from rewards.registry import Deferred, Score
 
 COMPLETENESS = "completeness"
-PARTS = ("factuality", COMPLETENESS, "effectiveness")
+Part = Literal["factuality", "completeness", "effectiveness"]
+PARTS: tuple[str, ...] = get_args(Part)
 
 
 class Entry(TypedDict):

@@ -14,10 +14,11 @@ import yaml
 from PIL import Image
 
 from reasoner.errors import UserError
-from reasoner.schema import Example
+from reasoner.schema import Asked, Example
 from recipes import RECIPES, known_recipes
 from recipes.cli import main
 from recipes.load import load_recipe
+from recipes.sample import take
 from recipes.sft import check, taught
 from tests.reasoner.sources.conftest import LAYOUTS
 
@@ -201,6 +202,19 @@ def test_a_share_of_the_rows_is_taught_without_reasoning_the_same_one_each_time(
     assert not any(example.reasoning for example in taught(recipe(1.0), examples))
 
 
+def test_a_dialogue_without_reasoning_has_none_in_any_turn():
+    turns = tuple(Asked(f"d-{n}", "Is it wet?", "Yes", reasoning="There is edema.") for n in range(3))
+    dialogue = Example("d", "s", "stage", question="", answer="", turns=turns)
+    [bare] = taught(load_recipe("chestx_reasoner_7b", ["sft.answer_only=1"]), [dialogue])
+    assert [turn.answer for turn in bare.turns] == ["Yes"] * 3 and not any(turn.reasoning for turn in bare.turns)
+
+
+@pytest.mark.parametrize("stages", [[8], [2, 5]])
+def test_of_a_dialogue_the_stages_of_grpo_are_looked_at(stages, tmp_path):
+    recipe = load_recipe("phantom_stages", [f"output={tmp_path / 'out'}", f"grpo.stages={stages}"])
+    assert {example.stage for example in take(recipe, "grpo", tmp_path).examples} == set(stages)
+
+
 def test_a_share_without_reasoning_needs_a_profile_that_tells_them_apart():
     assert check(load_recipe("chestx_reasoner_7b")).num_train_epochs == 5
     with pytest.raises(UserError, match=r"sft\.answer_only: the profile 'ours' asks all rows alike"):
@@ -226,8 +240,7 @@ def commands(readme: Path) -> list[list[str]]:
 def test_the_commands_of_a_recipe_s_readme_are_right(readme, base, tmp_path, capsys):
     name = readme.parent.name
     known = commands(readme)
-    assert {words[0] for words in known} >= {"mine", "sft", "grpo"}
-    assert re.search(rf"(reasoner|make) eval .*{name}", readme.read_text("utf-8").replace("\\\n", " "))
+    assert {words[0] for words in known} >= {"mine", "sft", "grpo", "eval"}
     sets = [f"--set={key}={value}" for key, value in collection(name, tmp_path / "in").items()]
     for words in known:
         assert words[words.index("--recipe") + 1] == name
