@@ -58,6 +58,8 @@ class RewardBridge:
     ):
         self.pool, self.weights, self.rollouts, self.log_every = pool, weights, rollouts, log_every
         self.credits = credits
+        self.training = True
+        """Whether what is scored is trained on; held-out completions are not written down."""
         self._completions: Any = None
         self._scores: list[dict[str, Score]] = []
         self._origins: list[Origin] = []
@@ -112,8 +114,9 @@ class RewardBridge:
             for number, (text, ids) in enumerate(zip(self.texts(), columns["completion_ids"], strict=True))
         ]
         step = columns["trainer_state"].global_step
-        self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
-        written = bool(self.log_every) and step % self.log_every == 0
+        if self.training:
+            self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
+        written = self.training and bool(self.log_every) and step % self.log_every == 0
         known, self._scores, self._origins = self._kept
         if len(known) != len(completions) or not all(map(is_, known, completions)):
             self._scores = self._score_for_all(rows, evidence=written or self.credits)
