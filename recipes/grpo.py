@@ -226,5 +226,5 @@ def build_trainer(
         )
     if trainer.ref_model is not None:
         forbid_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), vision_token_ids(processor))
-    show_progress(trainer)
+    show_progress(trainer, recipe, GRPO)
     return trainer

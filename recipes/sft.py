@@ -118,7 +118,7 @@ def run(recipe: Recipe) -> Path:
         peft_config=lora_config(recipe),
         data_collator=collator,
     )
-    show_progress(trainer)
+    show_progress(trainer, recipe, SFT)
     train(trainer, output, "sft.trainer", resume)
     finish(trainer, output)
     return output

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transformers import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from reasoner.dialogues import questions
 from reasoner.errors import UserError
@@ -17,6 +17,7 @@ from reasoner.layout import BASE, CHECKPOINTS, GRPO, SFT, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap, write_whole
+from reasoner.runtime.metrics_log import MetricsLog
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
@@ -235,7 +236,23 @@ class Progress(ProgressCallback):
             self.training_bar.set_postfix(numbers, refresh=False)
 
 
-def show_progress(trainer: Any) -> None:
-    """Replaces the trainer's own bar, which prints every metric of every step."""
+class KeepMetrics(TrainerCallback):
+    """Keeps what the trainer logs in `output/logs`, also while it goes on."""
+
+    def __init__(self, kept: MetricsLog):
+        self.kept = kept
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.kept.start(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            self.kept.add(state.global_step, {"max_steps": state.max_steps, **logs})
+
+
+def show_progress(trainer: Any, recipe: Recipe, stage: str) -> None:
+    """Replaces the trainer's own bar, which prints every metric of every step; these are kept for `reasoner watch`."""
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress())
+    trainer.add_callback(KeepMetrics(MetricsLog(recipe.output, stage)))

@@ -67,7 +67,7 @@ def warm_up(recipe: Recipe, base: str, examples: Sequence[Example], processor: P
         train_dataset=train_dataset(recipe, SFT, studies, completions=False),
         data_collator=StudyCollator(processor),
     )
-    show_progress(trainer)
+    show_progress(trainer, recipe, WARM)
     train(trainer, _part(recipe), "sft.vision_warmup", last_checkpoint(_part(recipe)))
     if args.process_index == 0:
         _write(recipe, model, processor, trainer)

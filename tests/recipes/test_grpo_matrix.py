@@ -37,7 +37,7 @@ def odd(completion: str) -> Score:
 """
 SMALL = {
     "data.options.train": 120,
-    "data.options.val": 0,
+    "data.options.val": 12,
     "data.options.test": 0,
     "data.options.site_b": 0,
     "data.options.prior_rate": 0.5,
@@ -46,6 +46,7 @@ SMALL = {
     "model.options.max_position_embeddings": 4096,
     "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
+    "sft.held_out": "{every: 50, examples: 8}",
     "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
@@ -101,6 +102,7 @@ FEATURES = {
     "edits": {"grpo.edits.rate": 1.0},
     "refilled groups": {"grpo.prompts.refill": 2, "grpo.rewards": "{answer: 1.0}", "grpo.tasks": "[binary, single]"},
     "drawn prompts": {"grpo.prompts.balance": 1.0, "grpo.prompts.informative": 0.8, "grpo.trainer.save_steps": 1},
+    "held-out scores": {"grpo.held_out": "{every: 1, examples: 6}", "grpo.step_credit": 0.5, "grpo.stop": "{}"},
     "the last stage": {"grpo.tasks": "[stage]", "grpo.stages": "[8]", **STAGES},
     "own earlier turns": {"grpo.tasks": "[stage]", "grpo.stages": "[2, 8]", "grpo.context": "own", **STAGES},
     "a curriculum": {
@@ -236,6 +238,18 @@ def last_stage(steps, rows, output):
     assert all(0 <= row["stage_reward"] <= 1 for row in rows)
 
 
+def scored(steps, rows, output, stage="grpo", metric="eval_reward"):
+    from safetensors.torch import load_file
+
+    state = json.loads((output / stage / "trainer_state.json").read_text(encoding="utf-8"))
+    scores = {row["step"]: row[metric] for row in state["log_history"] if metric in row}
+    best = (max if metric == "eval_reward" else min)(scores, key=scores.get)
+    assert len(scores) == (2 if stage == "grpo" else 3) and state["best_global_step"] == best
+    kept = output / stage / "checkpoints" / f"checkpoint-{best}" / "model.safetensors"
+    kept, taken = (load_file(file) for file in (kept, output / stage / "model.safetensors"))
+    assert kept.keys() == taken.keys() and all(kept[name].equal(taken[name]) for name in kept)
+
+
 def own(steps, rows, output):
     assert {row["id"].rpartition("-")[2] for row in rows} <= {"2", "8"}
     assert all(step["own_turns/reference"] < 1 for step in steps)
@@ -243,6 +257,7 @@ def own(steps, rows, output):
 
 #: What a feature leaves in the logs and the rollouts.
 SEEN = {
+    "held-out scores": scored,
     "the last stage": last_stage,
     "own earlier turns": own,
     "claim weights": weighed,
@@ -253,8 +268,14 @@ SEEN = {
 }
 
 
-def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
+def test_sft_keeps_the_weights_with_the_best_held_out_loss(start):
+    scored([], [], start, "sft", "eval_loss")
+
+
+def test_a_resumed_run_draws_the_prompts_of_the_whole_one_and_ends_in_its_weights(start, tmp_path):
     import shutil
+
+    from safetensors.torch import load_file
 
     feature = {**FEATURES["drawn prompts"], "grpo.trainer.max_steps": 3}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
@@ -267,6 +288,8 @@ def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
         for folder in (whole, resumed)
     ]
     assert asked[0] == asked[1] and len(set(asked[0])) == 4
+    ended = [load_file(folder / "grpo" / "model.safetensors") for folder in (whole, resumed)]
+    assert all(ended[0][name].equal(ended[1][name]) for name in ended[0])
 
 
 def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, monkeypatch):

@@ -15,7 +15,9 @@ from transformers import Trainer, TrainingArguments
 from reasoner.errors import UserError
 from recipes.health import SaveBetweenBatches, StopOnCollapse
 from recipes.resume import last_checkpoint, last_good
+from recipes.reward_bridge import RewardBridge
 from recipes.training import train
+from rewards.registry import Score
 
 
 class Line(torch.nn.Module):
@@ -145,3 +147,33 @@ def test_a_collapse_names_the_checkpoint_from_before_it(tmp_path):
     assert words.startswith("step 5: collapsed: the share of groups whose completions earn the same is 1 over 2 steps")
     assert f"last good checkpoint: {tmp_path / 'checkpoints' / 'checkpoint-2'};" in words
     assert json.loads((tmp_path / "checkpoints/checkpoint-4/trainer_state.json").read_text())["global_step"] == 4
+
+
+class Pool:
+    """Scores of `fails` of the rows are failures."""
+
+    def __init__(self) -> None:
+        self.fails = 0
+
+    def score(self, rows: list[dict], *, evidence: bool) -> list[dict[str, Score]]:
+        failed = Score.failed("reward 'answer', row 'r1': OSError: no route")
+        return [{"answer": failed if number < self.fails else Score(1.0)} for number in range(len(rows))]
+
+    def metrics(self) -> dict[str, float]:
+        return {}
+
+
+def test_a_reward_that_fails_is_told_once_and_one_that_always_does_ends_the_run(tmp_path, capsys):
+    pool = Pool()
+    bridge = RewardBridge(pool, {"answer": 1.0}, tmp_path, 0)  # type: ignore[arg-type]
+
+    def batch(fails: int) -> None:
+        pool.fails = fails
+        bridge.score([{"id": f"r{n}"} for n in range(4)], ["text"] * 4, [1] * 4)
+
+    for fails in (0, 1, 4, 4, 3, 4, 4):  # away for two batches, twice
+        batch(fails)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and told.startswith("WARNING: reward 'answer', row 'r1': OSError: no route; such rows")
+    with pytest.raises(UserError, match=r"^the reward 'answer' failed on every row of 3 batches in a row, .*no route"):
+        batch(4)
