@@ -93,7 +93,7 @@ hooks: setup ## Let git run ruff and mypy before each commit
 
 bench: setup ## Speed measurements
 	@$(REASONER) mine --recipe phantom --if-needed
-	@for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in $(basename $(notdir $(filter-out %/kills.py,$(wildcard benchmarks/[a-z]*.py)))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 doctor: setup ## What this machine has and what to fix
 	@$(REASONER) doctor

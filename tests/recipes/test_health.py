@@ -146,7 +146,12 @@ def test_a_collapse_names_the_checkpoint_from_before_it(tmp_path):
     words = str(told.value)
     assert words.startswith("step 5: collapsed: the share of groups whose completions earn the same is 1 over 2 steps")
     assert f"last good checkpoint: {tmp_path / 'checkpoints' / 'checkpoint-2'};" in words
-    assert json.loads((tmp_path / "checkpoints/checkpoint-4/trainer_state.json").read_text())["global_step"] == 4
+    assert (
+        json.loads((tmp_path / "checkpoints/checkpoint-4/trainer_state.json").read_text(encoding="utf-8"))[
+            "global_step"
+        ]
+        == 4
+    )
 
 
 class Pool:
