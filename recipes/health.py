@@ -90,7 +90,7 @@ class SaveBetweenBatches(TrainerCallback):
 
 @contextmanager
 def checkpoints_fit(output: Path) -> Iterator[None]:
-    """Turns what torch and safetensors say of a full disk, or one that may not be written, into one line.
+    """Turns what Python, torch and safetensors say of a full disk, or one that may not be written, into one line.
 
     Raises:
         UserError: in the place of their errors.
@@ -98,13 +98,12 @@ def checkpoints_fit(output: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = _disk_error(error)
-        if number is None:
+        number, place = _disk_error(error), Path(getattr(error, "filename", None) or output)
+        if number is None or not place.absolute().is_relative_to(output.absolute()):
             raise
-        good = last_good(output)
         raise UserError(
-            f"{output}: a checkpoint cannot be written ({os.strerror(number)}); {MENDABLE[number]}; {told(good)}, from "
-            "which the same command goes on"
+            f"{place}: cannot be written ({os.strerror(number)}); {MENDABLE[number]}; {told(last_good(output))}; the "
+            "same command goes on"
         ) from error
 
 

@@ -24,7 +24,8 @@ def ensure_ray(workers: int | None) -> bool:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if not _home_keeps_a_token():
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))  # for this run alone
-        ray.init(num_cpus=workers, include_dashboard=False, **quiet)
+        # Not whichever cluster somebody has started on this machine, or has left the address of.
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     return True
 
 

@@ -130,7 +130,7 @@ def start(tmp_path_factory):
     mine.run(recipe)
     sft.run(recipe)
     working(recipe, "sft").rename(result(recipe, "sft"))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield folder
     ray.shutdown()
 

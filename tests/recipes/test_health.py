@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import resource
 from pathlib import Path
 
@@ -104,14 +106,47 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(padding, size, tmp
     with pytest.raises(UserError) as told:
         train(first, tmp_path, "sft.trainer", None)
     good = tmp_path / "checkpoints" / "checkpoint-2"
-    assert str(told.value).startswith(f"{tmp_path}: a checkpoint cannot be written (")
-    assert f"free some space or choose another output; last good checkpoint: {good}, from which" in str(told.value)
+    assert str(told.value).startswith(f"{tmp_path}: cannot be written (")
+    assert str(told.value).endswith(
+        f"free some space or choose another output; last good checkpoint: {good}; the same command goes on"
+    )
     assert last_checkpoint(tmp_path) == str(good)  # what is half there is passed over
     again = trainer(tmp_path, model=Line(padding))
     train(again, tmp_path, "sft.trainer", str(good))
     whole = trainer(tmp_path / "whole", model=Line(padding))
     train(whole, tmp_path / "whole", "sft.trainer", None)
     assert torch.equal(again.model.w, whole.model.w)
+
+
+def in_the_way(place: Path) -> None:
+    (place / "checkpoint-4").touch()
+
+
+def without_rights(place: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    place.chmod(0o555)
+
+
+@pytest.mark.parametrize("fault", [in_the_way, without_rights])
+def test_a_place_that_cannot_be_written_is_one_line(fault, tmp_path):
+    ours = trainer(tmp_path)
+    save = ours._save_checkpoint
+
+    def spoilt(*args, **more):
+        if ours.state.global_step == 4:
+            fault(tmp_path / "checkpoints")
+        save(*args, **more)
+
+    ours._save_checkpoint = spoilt
+    with pytest.raises(UserError) as told:
+        train(ours, tmp_path, "sft.trainer", None)
+    (tmp_path / "checkpoints").chmod(0o755)
+    place = tmp_path / "checkpoints" / "checkpoint-4"
+    assert re.match(
+        rf"{re.escape(str(place))}: cannot be written \((File exists|Permission denied)\); ", str(told.value)
+    )
+    assert f"last good checkpoint: {tmp_path / 'checkpoints' / 'checkpoint-2'}; " in str(told.value)
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
