@@ -130,6 +130,12 @@ def check(recipe: Recipe) -> GRPOConfig:
             "completions a process (per_device_train_batch_size x steps_per_generation) a multiple of "
             f"num_generations={args.num_generations}"
         )
+    uses = args.steps_per_generation * args.num_iterations  # of a batch of completions
+    if grpo.held_out and grpo.held_out.keep_best and grpo.held_out.every * args.gradient_accumulation_steps % uses:
+        raise UserError(
+            f"grpo.held_out.every: a batch of completions serves {uses / args.gradient_accumulation_steps:g} optimizer "
+            "steps, and a checkpoint is written between two batches; make it a multiple of that"
+        )
     if grpo.stop is not None and args.save_total_limit:  # one from before the collapse must still be there
         args.save_total_limit = max(args.save_total_limit, 2 + math.ceil(grpo.stop.steps / max(1, args.save_steps)))
     if args.use_vllm and args.vllm_max_model_length is None:

@@ -17,7 +17,7 @@ function show(told) {
   const now = told.trainings.reduce((a, b) => (b.time >= a.time ? b : a), { time: 0, name: "", step: 0, steps: 0 });
   document.getElementById("state").textContent = state(now);
   const text = JSON.stringify(told.trainings);
-  document.documentElement.dataset.ready = "yes";
+  document.documentElement.dataset.ready ||= performance.now();
   if (text === last) return; // nothing new: what the pointer is on stays
   last = text;
   const main = document.getElementById("trainings"), folded = {};
