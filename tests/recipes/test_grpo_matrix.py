@@ -37,7 +37,7 @@ def odd(completion: str) -> Score:
 """
 SMALL = {
     "data.options.train": 120,
-    "data.options.val": 0,
+    "data.options.val": 12,
     "data.options.test": 0,
     "data.options.site_b": 0,
     "data.options.prior_rate": 0.5,
@@ -46,6 +46,7 @@ SMALL = {
     "model.options.max_position_embeddings": 4096,
     "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
+    "sft.held_out": "{every: 50, examples: 8}",
     "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
@@ -256,13 +257,34 @@ SEEN = {
 }
 
 
-def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
+def check_best(folder: Path, metric: str, best_of) -> None:
+    """The result has the weights of the checkpoint with the best score, which was scored three times."""
+    from safetensors.torch import load_file
+
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    scores = {row["step"]: row[metric] for row in state["log_history"] if metric in row}
+    best = best_of(scores, key=scores.get)
+    assert len(scores) == 3 and state["best_global_step"] == best
+    kept = folder / "checkpoints" / f"checkpoint-{best}" / "model.safetensors"
+    kept, taken = (load_file(file) for file in (kept, folder / "model.safetensors"))
+    assert kept.keys() == taken.keys() and all(kept[name].equal(taken[name]) for name in kept)
+
+
+def test_sft_keeps_the_weights_with_the_best_held_out_loss(start):
+    check_best(start / "sft", "eval_loss", min)
+
+
+def test_a_resumed_run_draws_the_prompts_of_the_whole_one_and_comes_to_its_weights(start, tmp_path):
     import shutil
+
+    from safetensors.torch import load_file
 
     feature = {
         "grpo.prompts.balance": 1.0,
         "grpo.prompts.informative": 0.8,
-        "grpo.trainer.save_steps": 1,
+        "grpo.step_credit": 0.5,
+        "grpo.held_out": "{every: 1, examples: 6}",
+        "grpo.stop": "{}",
         "grpo.trainer.max_steps": 3,
     }
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
@@ -278,6 +300,11 @@ def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
         for folder in (whole, resumed)
     ]
     assert asked[0] == asked[1] and len(set(asked[0])) == 4
+    last = [folder / "grpo" / "checkpoints" / "checkpoint-3" / "model.safetensors" for folder in (whole, resumed)]
+    ours, theirs = map(load_file, last)
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+    check_best(whole / "grpo", "eval_reward", max)
+    assert not list((whole / "grpo" / "rollouts").glob("step-*-*.parquet")), "what is scored is not trained on"
 
 
 def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, monkeypatch):
