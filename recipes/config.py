@@ -36,7 +36,9 @@ Tasks = Annotated[list[Task], Field(min_length=1)]
 #: A stage of a dialogue.
 Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
-MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage"]
+MinedTask = Literal[
+    *("abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "detection", "grounding", "stage")
+]
 #: Those that have classes and answers to count.
 CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]

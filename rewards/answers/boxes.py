@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import re
 
+from reasoner.boxes import BRACKETED, FOUR, NAMED
+
 Box = tuple[float, float, float, float]
 #: Boxes beyond these are not looked at, though counted: naming many must not take long, and does not pay.
 _MOST_BOXES = 50
-_NUMBER = r"(-?\d{1,6}(?:\.\d{1,6})?)"
-_GAP = r"(?:\s{0,3},\s{0,3}|\s{1,3})"
-#: [x1, y1, x2, y2] in any brackets, with blanks or commas; (x1, y1), (x2, y2); x1=.., y1: .., x2 .., y2 ..
-_FORMS = (
-    r"[\[(<{]\s{0,3}" + _GAP.join([_NUMBER] * 4) + r"\s{0,3}[\])>}]",
-    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]\s{0,3}(?:,|;|-|–)?[a-z :-]{0,24}"
-    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]",
-    r"[\"']?,?\s{0,3}[\"']?".join(
-        rf"\b{name}[\"']?\s{{0,3}}[=:]?\s{{0,3}}{_NUMBER}"
-        for name in ("x_?(?:1|min)", "y_?(?:1|min)", "x_?(?:2|max)", "y_?(?:2|max)")
-    ),
-)
-_BOX = re.compile("|".join(_FORMS), re.IGNORECASE)
+_BOX = re.compile("|".join((*BRACKETED, NAMED)), re.IGNORECASE)
 #: What stands right before a box that is denied.
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|without|except|but not|rather than|instead of)\b[^.;\n\[\](<]{0,30}$", re.IGNORECASE
 )
-_BARE = re.compile(r"\s*" + _GAP.join([_NUMBER] * 4) + r"\s*\.?\s*")
+_BARE = re.compile(r"\s*" + FOUR + r"\s*\.?\s*")
 _OR = re.compile(r"\s*,?\s*(?:or|vs\.?|versus)\b\s*", re.IGNORECASE)
 
 
