@@ -7,7 +7,7 @@ patient's left. Other ways to write a box are read, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from reasoner.schema import Box
 
@@ -49,13 +49,13 @@ def _steps(low: float, high: float) -> tuple[int, int]:
     return (first, last) if first < last else (min(first, GRID - 1), min(first, GRID - 1) + 1)
 
 
-def write(boxes: Iterable[Corners]) -> str:
+def write(boxes: Iterable[Sequence[float]]) -> str:
     """The boxes as models write them.
 
     >>> write([(62, 70, 88, 92), (12, 71, 40, 93)])
     '[62, 70, 88, 92], [12, 71, 40, 93]'
     """
-    return ", ".join(str(list(corners)) for corners in boxes)
+    return ", ".join(f"[{', '.join(f'{value:g}' for value in corners)}]" for corners in boxes)
 
 
 def without_boxes(text: str) -> str:
