@@ -293,6 +293,16 @@ class Recipe(Section):
     export: Export = Export()
     """Export."""
 
+    @model_validator(mode="after")
+    def _boxes_stay(self) -> Recipe:
+        for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
+            placed = [task for task in stage.tasks or self.data.tasks if task in ("detection", "grounding")]
+            if placed and stage.augment.geometry:
+                raise ValueError(
+                    f"{name}.augment.geometry moves pictures but not the boxes of task '{placed[0]}'; set it to 0"
+                )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_profile(cls, content: Any) -> Any:
