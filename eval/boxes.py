@@ -1,4 +1,4 @@
-"""Boxes against the reference's: those of an answer, and those that a reasoning text gives its findings. Pure functions.
+"""Boxes against the reference's: of an answer, and those that a reasoning text gives its findings. Pure functions.
 
 Of each question the mean intersection over union of the boxes, paired one to one and best first, over the larger number
 of boxes; and `tp`, `fp`, `fn` of boxes with at least half. In a reasoning text only boxes of one finding are paired. An

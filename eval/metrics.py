@@ -63,7 +63,12 @@ def metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
         for name, count in totals.items()
         if name.startswith("n:")
     }
-    return means | _claim_metrics(totals) | box_metrics(totals) | (list_metrics(totals) if "n:exact_match" in totals else {})
+    return (
+        means
+        | _claim_metrics(totals)
+        | box_metrics(totals)
+        | (list_metrics(totals) if "n:exact_match" in totals else {})
+    )
 
 
 def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[str, float]:

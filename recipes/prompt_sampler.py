@@ -214,8 +214,8 @@ class KeepPrompts(TrainerCallback):
 
 def cells(example: Example) -> tuple[Hashable, ...]:
     """What a prompt is about, by which the drawing is balanced: its task with each name of its answer (the words of an
-    option, not its letter) and with the finding that is asked about; of prose only the stage, of a place what is sought.
-    """
+    option, not its letter) and with the finding that is asked about; of prose only the stage, of a place what is
+    sought."""
     if example.task in PROSE:
         return ((example.task, example.stage),)
     if example.task == DETECTION:

@@ -103,7 +103,9 @@ class CxrtrekSource(Collection):
             stage, question, target = stage_of(item), question_of(item), target_of(item)
             own = boxes_of(question, target) if target.kind in ("detection", "") else []
             if None in own:
-                yield Rejected(self.name, f"{where}#content[{number}]", OFF_GRID, f"{item['bbox_list']!r}"[:80], study_id)
+                yield Rejected(
+                    self.name, f"{where}#content[{number}]", OFF_GRID, f"{item['bbox_list']!r}"[:80], study_id
+                )
             boxes += filter(None, own)
             shown = max(shown, count_of(item, len(named)))  # what an earlier question showed is seen by later ones
             examples.append(

@@ -44,8 +44,8 @@ def boxes_of(text: str) -> tuple[list[Box], int]:
 
 
 def worth(named: Sequence[Box], count: int, wanted: Sequence[Box]) -> float:
-    """What an answer's boxes are worth, 0 to 1: the intersections over union of the pairs that have `LEAST` or more, over
-    the larger number of boxes. Off the grid that all the wanted ones are on, a box pays nothing.
+    """What an answer's boxes are worth, 0 to 1: the intersections over union of the pairs that have `LEAST` or more,
+    over the larger number of boxes. Off the grid that all the wanted ones are on, a box pays nothing.
 
     Args:
         named: the boxes that have an area.

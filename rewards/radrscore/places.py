@@ -64,8 +64,8 @@ def _in_sentence(text: str, sentence: Sentence) -> Iterator[Place]:
 
 
 def placement(claim: Claim, said: Sequence[Place], reference: Sequence[Place]) -> Placement | None:
-    """How the boxes of a text place what a claim asserts; None where it asserts nothing, or the reference has no box for
-    it."""
+    """How the boxes of a text place what a claim asserts; None where it asserts nothing, or the reference has no box
+    for it."""
     if claim.status == "absent":
         return None
     return placed(claim.facts[0], said, reference)
@@ -96,8 +96,8 @@ def alike(a: Fact, b: Fact) -> bool:
 
 
 def place_counts(said: Sequence[Place], reference: Sequence[Place], found: float) -> tuple[float, dict[str, float]]:
-    """Of all boxes in the steps of a text, paired with those of the reference of the same finding: the mean intersection
-    over union, over the larger number of boxes, and `tp`, `fp` and `fn` of those that have `found` or more."""
+    """Of all boxes in the steps of a text, paired with those of the reference of the same finding: the mean
+    intersection over union, over the larger number of boxes, and `tp`, `fp` and `fn` of those that have `found` or more."""
     given, wanted = ([(place.fact, box) for place in places for box in place.boxes] for places in (said, reference))
     values = matched(
         [box for _, box in given], [box for _, box in wanted], lambda i, j: alike(given[i][0], wanted[j][0])

@@ -131,8 +131,8 @@ def skill(text: str, truth: Truth, rates: Rates) -> Score:
     """The skill of a reasoning text: about 1 for a reference chain, at most about 0 for what ignores the image.
 
     `parts` are the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight`
-    (one over the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`, and `box`
-    where boxes are asked for.
+    (one over the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`, and
+    `box` where boxes are asked for.
     """
     bets = place_bets(text, truth, rates)
     unit = truth.share / rates.scale
