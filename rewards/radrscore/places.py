@@ -97,7 +97,7 @@ def alike(a: Fact, b: Fact) -> bool:
 
 def place_counts(said: Sequence[Place], reference: Sequence[Place], found: float) -> tuple[float, dict[str, float]]:
     """Of all boxes in the steps of a text, paired with those of the reference of the same finding: the mean
-    intersection over union, over the larger number of boxes, and `tp`, `fp` and `fn` of those that have `found` or more."""
+    intersection over union, over the larger number of boxes, and `tp`, `fp`, `fn` of those with `found` or more."""
     given, wanted = ([(place.fact, box) for place in places for box in place.boxes] for places in (said, reference))
     values = matched(
         [box for _, box in given], [box for _, box in wanted], lambda i, j: alike(given[i][0], wanted[j][0])
