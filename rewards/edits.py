@@ -119,7 +119,7 @@ def _at_fault(sentences: Sequence[Sentence], evidence: Sequence[Mapping[str, Any
         (entry["start"], entry["end"])
         for entry in evidence
         if (entry.get("verdict") in WRONG and entry["part"] != "completeness")
-        or entry["part"] == "denied"  # of `skill`: there is something, if only perhaps
+        or entry.get("part") == "denied"  # of `skill`: there is something, if only perhaps
     ]
     wrong = {
         fact

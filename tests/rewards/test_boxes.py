@@ -160,6 +160,7 @@ def test_where_the_question_says_what_is_there_finding_it_is_no_skill():
     row = {"completion": format_completion(CHAIN, GOLD), "reasoning": CHAIN, "report": REPORT, "answer": GOLD}
     scores = RewardSet.build({"answer": 1.0, "skill": 1.0, "process": 1.0}).score({**row, "task": "detection"})
     assert scores["skill"].value is None and scores["answer"].value == scores["process"].value == 1.0
+    assert corrections(row["completion"], CHAIN, GOLD, scores["skill"].evidence) == [], "nothing is known to be wrong"
 
 
 @cache
