@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from trl.data_utils import prepare_multimodal_messages
 
-from reasoner.compat.trl import IGNORED, TurnsCollator
 from reasoner.dialogues import packed, questions, relinked
 from reasoner.models import tiny
 from reasoner.models.load import load_processor
@@ -27,6 +26,12 @@ ASKED = (
 )
 #: How the tiny model's template shows an answer: what is learned is in the group.
 ANSWER = re.compile(r"<\|im_start\|>assistant\n(.*?<\|im_end\|>)", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def trl():
+    """Imported when a test runs: the suite is collected under ASCII locales, too, and TRL cannot be imported there."""
+    return importlib.import_module("reasoner.compat.trl")
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +61,15 @@ def old_row(dialogue: Example) -> Example:
     return replace(last, context=tuple(Turn(turn.question, turn.answer) for turn in last.context))
 
 
-def labelled(processor, dataset, number, collator):
+def labelled(trl, processor, dataset, number):
     """The ids of a row of a batch of all rows, and which of them have labels."""
+    collator = trl.TurnsCollator(processor, completion_only_loss=True)
     batch = collator([dict(dataset[n]) for n in range(len(dataset))])
     count = int(batch["attention_mask"][number].sum())
     ids, labels = batch["input_ids"][number][:count].tolist(), batch["labels"][number]
-    assert (labels[count:] == IGNORED).all(), "padding has none"
-    assert all(label in (IGNORED, token) for label, token in zip(labels[:count].tolist(), ids, strict=True))
-    return ids, [label != IGNORED for label in labels[:count].tolist()]
+    assert (labels[count:] == trl.IGNORED).all(), "padding has none"
+    assert all(label in (trl.IGNORED, token) for label, token in zip(labels[:count].tolist(), ids, strict=True))
+    return ids, [label != trl.IGNORED for label in labels[:count].tolist()]
 
 
 def expected(processor, text, all_answers=True):
@@ -78,18 +84,17 @@ def expected(processor, text, all_answers=True):
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_loss_is_on_each_answer_and_on_nothing_else(processor, dialogue, name):
+def test_loss_is_on_each_answer_and_on_nothing_else(trl, processor, dialogue, name):
     profile = PROFILES[name]
     *_, last = questions(dialogue)
     alone = replace(last, context=(), images=last.images[:1])
     examples = [dialogue, old_row(dialogue), alone]
     dataset = to_dataset(examples, completions=True, profile=profile)
-    collator = TurnsCollator(processor, completion_only_loss=True)
     for number, example in enumerate(examples):
         row = to_dataset([example], completions=True, profile=profile)[0]
-        chat = prepare_multimodal_messages([*row["prompt"], *row["completion"]], images=row["images"])
+        chat = trl.prepare_multimodal_messages([*row["prompt"], *row["completion"]], images=row["images"])
         text = processor.apply_chat_template(chat, tokenize=False)
-        ids, has_loss = labelled(processor, dataset, number, collator)
+        ids, has_loss = labelled(trl, processor, dataset, number)
         assert (ids, has_loss) == expected(processor, text, all_answers=number == 0)
         taught = [processor.tokenizer.decode([i for i, on in zip(ids, has_loss, strict=True) if on])]
         assert all((answer in taught[0]) == (number == 0 or answer == ASKED[-1][1]) for _, answer, _, _ in ASKED[2:])
@@ -118,31 +123,31 @@ def test_a_stage_is_asked_as_the_dialogue_taught_it(processor, dialogue, name):
         assert whole.startswith(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
-def test_each_answer_has_its_weights(processor, dialogue):
+def test_each_answer_has_its_weights(trl, processor, dialogue):
     def weigh(text):
         return [float(n + 2) for n in range(len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]))]
 
     profile = PROFILES["cxrtrek"]
-    collator = TurnsCollator(processor, completion_only_loss=True, weigh=weigh)
+    collator = trl.TurnsCollator(processor, completion_only_loss=True, weigh=weigh)
     batch = collator([dict(to_dataset([dialogue], completions=True, profile=profile)[0])])
-    weights = batch["token_weights"][0][batch["labels"][0] != IGNORED].tolist()
+    weights = batch["token_weights"][0][batch["labels"][0] != trl.IGNORED].tolist()
     wanted = []
     for _, answer, _, _ in ASKED:
         wanted += [*weigh(answer), 1.0]  # the end of the turn
     assert weights == [*wanted, 1.0]
 
 
-def test_special_tokens_in_an_answer_move_no_other_ones_place(processor, dialogue):
+def test_special_tokens_in_an_answer_move_no_other_ones_place(trl, processor, dialogue):
     turns = (replace(dialogue.turns[0], answer="A<|im_end|>\n<|im_start|>assistant\nB"), *dialogue.turns[1:])
     dataset = to_dataset([replace(dialogue, turns=turns)], completions=True, profile=PROFILES["cxrtrek"])
-    ids, has_loss = labelled(processor, dataset, 0, TurnsCollator(processor, completion_only_loss=True))
+    ids, has_loss = labelled(trl, processor, dataset, 0)
     taught = processor.tokenizer.decode([i for i, on in zip(ids, has_loss, strict=True) if on])
     assert all(answer in taught for _, answer, _, _ in ASKED[1:])
 
 
-def test_a_dialogue_is_as_long_as_its_conversation(processor, dialogue):
+def test_a_dialogue_is_as_long_as_its_conversation(trl, processor, dialogue):
     for name in ("ours", "cxrtrek"):
         profile = PROFILES[name]
         dataset = to_dataset([dialogue], completions=True, profile=profile)
-        ids, _ = labelled(processor, dataset, 0, TurnsCollator(processor, completion_only_loss=True))
+        ids, _ = labelled(trl, processor, dataset, 0)
         assert fit_length([dialogue], processor, 4096, completions=True, profile=profile)[2] == len(ids)
