@@ -37,7 +37,7 @@ Tasks = Annotated[list[Task], Field(min_length=1)]
 Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
 MinedTask = Literal[
-    *("abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "detection", "grounding", "stage")
+    "abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "detection", "grounding", "stage"
 ]
 #: Those that have classes and answers to count.
 CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]

@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
     fact: Fact
     boxes: tuple[Box, ...]
-    count: int
+    total: int
 
 
 class Placement(NamedTuple):
@@ -79,7 +79,7 @@ def placed(fact: Fact, said: Sequence[Place], reference: Sequence[Place]) -> Pla
     own = [place for place in said if alike(place.fact, fact)]
     given = tuple(dict.fromkeys(box for place in own for box in place.boxes))
     repeated = sum(len(place.boxes) for place in own) - len(given)  # a finding that is named again has the same box
-    return Placement(given, wanted, worth(given, sum(place.count for place in own) - repeated, wanted))
+    return Placement(given, wanted, worth(given, sum(place.total for place in own) - repeated, wanted))
 
 
 def _boxes(fact: Fact, places: Sequence[Place]) -> tuple[Box, ...]:
@@ -102,6 +102,6 @@ def place_counts(said: Sequence[Place], reference: Sequence[Place], found: float
     values = matched(
         [box for _, box in given], [box for _, box in wanted], lambda i, j: alike(given[i][0], wanted[j][0])
     )
-    count = sum(place.count for place in said)
+    count = sum(place.total for place in said)
     most, right = max(count, len(wanted)), sum(value >= found for value in values)
     return sum(values) / most if most else 1.0, {"tp": right, "fp": count - right, "fn": len(wanted) - right}
