@@ -102,9 +102,12 @@ def trainer_arguments(
         "save_total_limit": 2,
     }
     try:
-        return cls(**{**defaults, **device, **ours, **chosen})
+        args = cls(**{**defaults, **device, **ours, **chosen})
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{where}: {error}") from error
+    if args.n_gpu > 1:  # else one process would spread each batch over all of them (DataParallel), which TRL cannot
+        args._n_gpu = 1
+    return args
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:
