@@ -111,13 +111,13 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
 
 def _run_processes(args: Namespace, words: Sequence[str]) -> int:
     """Trains in several processes, each of which runs the same command. Returns the exit code."""
-    from recipes.launch import launch
+    from recipes.launch import REASONER, launch
 
     load_recipe(args.recipe, [*args.set, *_overrides(args)])  # what is misspelt is told before they start
-    line, code = launch(words, args.processes)
-    if line:
-        print(line, file=sys.stderr)
-    return code
+    ended = launch([*REASONER, *words], args.processes)
+    if ended.line:
+        print(ended.line, file=sys.stderr)
+    return ended.code
 
 
 def _check_processes(args: Namespace) -> bool:

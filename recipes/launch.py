@@ -25,8 +25,12 @@ _LOOK_S, _FIND_OUT_S, _TERMINATE_S = 0.1, 5.0, 20.0
 Processes = Sequence[subprocess.Popen[bytes]]
 
 
-def launch(words: Sequence[str], processes: int) -> Ended:
-    """Runs `reasoner WORDS` in so many processes until all have ended well, or one has not and the others are stopped.
+#: What runs `reasoner`, wherever it is called from.
+REASONER = ("-P", "-m", "recipes.cli")
+
+
+def launch(command: Sequence[str], processes: int) -> Ended:
+    """Runs `python COMMAND` in so many processes until all have ended well, or one has not and the others are stopped.
 
     Returns:
         How the first that failed ended; an empty line and code 0 where none did.
@@ -37,11 +41,14 @@ def launch(words: Sequence[str], processes: int) -> Ended:
         running: list[subprocess.Popen[bytes]] = []
         try:
             for rank in range(processes):
-                running.append(_start(words, rank, processes, port, folder))
-            while not (failed := _has_failed(running, folder)) and any(one.poll() is None for one in running):
+                running.append(_start(command, rank, processes, port, folder))
+            while True:
+                ended = all(one.poll() is not None for one in running)
+                if _has_failed(running, folder):
+                    break
+                if ended:
+                    return Ended("", 0)
                 time.sleep(_LOOK_S)
-            if not failed:
-                return Ended("", 0)
             _wait(running, _FIND_OUT_S)
             return _first_end(running, folder)
         except KeyboardInterrupt:  # which the terminal has sent to all of them
@@ -51,17 +58,17 @@ def launch(words: Sequence[str], processes: int) -> Ended:
             _stop(running)
 
 
-def _start(words: Sequence[str], rank: int, processes: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], rank: int, processes: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     root = str(Path(__file__).parents[1])
     more = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), LAST_WORDS: str(folder)}
     more |= {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-P", "-m", "recipes.cli", *words]
     environment = {**os.environ, **{name: str(value) for name, value in place.items()}, **more}
     if rank == 0:
-        return subprocess.Popen(command, env=environment)
+        return subprocess.Popen([sys.executable, *command], env=environment)
     with _printed(folder, rank).open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+        return subprocess.Popen([sys.executable, *command], env=environment, **quiet)
 
 
 def _printed(folder: Path, rank: int) -> Path:
@@ -75,22 +82,26 @@ def _has_failed(running: Processes, folder: Path) -> bool:
 
 def _first_end(running: Processes, folder: Path) -> Ended:
     """How the first one ended: one that was killed, whose end makes the others fail; else the first that has told."""
+
+    def of(rank: int) -> str:
+        return f"error: process {rank} of {len(running)}"
+
     for rank, one in enumerate(running):
         if (code := one.poll()) is not None and code < 0:
-            name = signal.Signals(-code).name
             out = "; out of memory, perhaps (`dmesg` tells)" if code == -signal.SIGKILL else ""
-            return Ended(f"process {rank} of {len(running)} was killed ({name}){out}", 1)
-    told = [(path.stat().st_mtime_ns, rank) for rank in range(len(running)) if (path := folder / str(rank)).exists()]
-    if told:
-        _, rank = min(told)
-        ended = last_words(folder, rank)
-        assert ended is not None
-        return ended._replace(line=f"process {rank} of {len(running)}: {ended.line}") if rank else ended
+            return Ended(f"{of(rank)} was killed ({signal.Signals(-code).name}){out}", 1)
+    words = {rank: ended for rank in range(len(running)) if (ended := last_words(folder, rank))}
+    if words:
+        first = min(words, key=lambda rank: words[rank].when)
+        ended = words[first]
+        if 0 in words and words[0].line == ended.line:
+            return ended
+        return ended._replace(line=f"{of(first)}: {ended.line.removeprefix('error: ')}")
     rank, code = next((rank, code) for rank, one in enumerate(running) if (code := one.poll()))
     printed = _printed(folder, rank)
     lines = printed.read_text(encoding="utf-8", errors="replace").split("\n") if printed.exists() else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    return Ended(f"process {rank} of {len(running)} ended with code {code}: {last}", code)
+    return Ended(f"{of(rank)} ended with code {code}: {last}", code)
 
 
 def _wait(running: Processes, seconds: float) -> None:

@@ -107,6 +107,10 @@ def trainer_arguments(
         raise UserError(f"{where}: {error}") from error
     if args.n_gpu > 1:  # else one process would spread each batch over all of them (DataParallel), which TRL cannot
         args._n_gpu = 1
+    if args.use_cpu:
+        from reasoner.compat.accelerate import shard_on_cpus
+
+        shard_on_cpus()
     return args
 
 

@@ -25,10 +25,11 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class Ended(NamedTuple):
-    """How a process ended: the line for people, and its exit code."""
+    """How a process ended: the line for people, its exit code, and when it left them (ns since the epoch)."""
 
     line: str
     code: int
+    when: int = 0
 
 
 class MainEnded(Exception):
@@ -111,7 +112,7 @@ def last_words(folder: Path, number: int) -> Ended | None:
     if not path.exists():
         return None
     code, _, line = path.read_text(encoding="utf-8").partition(" ")
-    return Ended(line, int(code))
+    return Ended(line, int(code), path.stat().st_mtime_ns)
 
 
 def end_with_parent() -> None:
