@@ -66,7 +66,7 @@ def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
             _mine_source(args)
         case _:
             if _check_processes(args):
-                return _run_processes(args, words)
+                return _run_processes(args, rest, words)
             _run_stage(args, rest)
     return 0
 
@@ -76,7 +76,7 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     stage = args.command
     share_cores()
     keep_freed_memory()
-    overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
+    overrides = _all_overrides(args, rest)
     recipe = load_recipe(args.recipe, overrides)
     options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
@@ -109,11 +109,14 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         _print_evaluation(stages.result(recipe, stage), args.evaluate)
 
 
-def _run_processes(args: Namespace, words: Sequence[str]) -> int:
+def _run_processes(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
     """Trains in several processes, each of which runs the same command. Returns the exit code."""
     from recipes.launch import REASONER, launch
 
-    load_recipe(args.recipe, [*args.set, *_overrides(args)])  # what is misspelt is told before they start
+    overrides = _all_overrides(args, rest)
+    recipe = load_recipe(args.recipe, overrides)  # what is misspelt is told before they start
+    if args.if_needed and not args.force and _reused(args, recipe, overrides):
+        return 0
     ended = launch([*REASONER, *words], args.processes)
     if ended.line:
         print(ended.line, file=sys.stderr)
@@ -181,6 +184,10 @@ def _require_earlier(recipe: Recipe, stage: str) -> None:
             f"WARNING: {later} was trained from another {earlier} than the one that is there; "
             f"`reasoner {later}` trains it again"
         )
+
+
+def _all_overrides(args: Namespace, rest: Sequence[str]) -> list[str]:
+    return [*args.set, *_overrides(args), *(trainer_flags(rest, args.command) if rest else [])]
 
 
 def _overrides(args: Namespace) -> list[str]:
