@@ -84,8 +84,8 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
         if ranks.is_main():
             _tell_dry_run(recipe, stage)
         return
-    wait_s = getattr(recipe, stage).trainer.get("ddp_timeout", ranks.TIMEOUT_S) if stage in TRAINED else 0.0
-    by_main = partial(ranks.by_main, code_of=_code_of, timeout_s=wait_s)
+    wait_s = getattr(recipe, stage).trainer.get("ddp_timeout") if stage in TRAINED else None
+    by_main = partial(ranks.by_main, code_of=_code_of, timeout_s=wait_s if isinstance(wait_s, int) else ranks.TIMEOUT_S)
     if by_main(lambda: _reused(args, recipe, overrides)):
         pass
     elif stage == "export" and args.output:

@@ -100,7 +100,9 @@ def _first_end(running: Processes, folder: Path) -> Ended:
     rank, code = next((rank, code) for rank, one in enumerate(running) if (code := one.poll()))
     printed = _printed(folder, rank)
     lines = printed.read_text(encoding="utf-8", errors="replace").split("\n") if printed.exists() else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    last = next(
+        (line.strip() for line in reversed(lines) if line.strip()), "see above" if rank == 0 else "it said nothing"
+    )
     return Ended(f"{of(rank)} ended with code {code}: {last}", code)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from recipes.cli import main
 from recipes.load import load_recipe
 from recipes.stages import read_records, result, working
 
@@ -47,6 +48,7 @@ SMALL = {
     "grpo.trainer.max_steps": 2,
     "grpo.trainer.num_generations": 4,
     "grpo.trainer.max_completion_length": 12,
+    "grpo.trainer.mask_truncated_completions": "false",
     "grpo.trainer.warmup_steps": 0,
     "grpo.trainer.save_steps": 100,
 }
@@ -62,13 +64,6 @@ LOGGED = {
 def settings(output: Path) -> list[str]:
     files = f"grpo.reward_files=['{output.parent / 'vowels.py'}']"
     return [files, *(f"{key}={value}" for key, value in {**SMALL, "output": output}.items())]
-
-
-def reasoner(*words: str) -> int:
-    from recipes.launch import REASONER, launch
-
-    ended = launch([*REASONER, *words], RANKS)
-    return print(ended.line) or ended.code
 
 
 def here(output: Path, stage: str) -> Path:
@@ -137,7 +132,7 @@ def test_sft_in_two_processes_is_sft_in_one_with_the_same_batch(start, sharded, 
     output = folder(start, f"two-{sharded}")
     more = ["--set", "sft.trainer.fsdp='full_shard'"] if sharded else []
     words = [word for setting in (*settings(output), HALF["sft"]) for word in ("--set", setting)]
-    assert reasoner("sft", "--recipe", "phantom", *words, *more) == 0
+    assert main(["sft", "--recipe", "phantom", "--processes", str(RANKS), *words, *more]) == 0
     same(output, start, "sft")
     record = read_records(output)["sft"]
     assert record.processes == RANKS and record.peak_gib > 0.3
@@ -146,6 +141,14 @@ def test_sft_in_two_processes_is_sft_in_one_with_the_same_batch(start, sharded, 
     if sharded:
         return
     assert not [path for path in output.iterdir() if path.name.endswith((".part", ".interrupted", ".finished"))]
+
+
+def test_what_the_main_process_finds_wrong_is_told_once(tmp_path):
+    from recipes.launch import REASONER, launch
+
+    ended = launch([*REASONER, "sft", "--recipe", "phantom", "--set", f"output={tmp_path / 'new'}"], RANKS)
+    assert ended.code == 2 and ended.line.startswith("error: no mined training examples in")
+    assert not (tmp_path / "new" / "logs").exists()
 
 
 def test_grpo_in_two_processes_is_grpo_in_one_that_is_given_their_completions(start, monkeypatch):
@@ -202,7 +205,7 @@ def _one_process(output: Path) -> None:
 
     def noted(self: Any, logs: dict[str, float], *args: Any) -> None:
         gaps = self._metrics["train"]["sampling/sampling_logp_difference/mean"]
-        told["gap"] = max(told["gap"], *gaps)
+        told["gap"] = max([told["gap"], *gaps])
         log(self, logs, *args)
 
     GRPOTrainer._generate_single_turn, RewardPool.score, GRPOTrainer.log = sampled, scored, noted
