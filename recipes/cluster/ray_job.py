@@ -11,6 +11,7 @@ the others, with its line. The repository and the outputs lie on a file system t
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -43,7 +44,7 @@ class Node:
     """What runs on a node, as an actor that holds its GPUs."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[str] | None = None
+        self.running: list[subprocess.Popen[str]] = []
 
     def place(self) -> tuple[str, list[int]]:
         """The node's address and three of its free ports."""
@@ -55,22 +56,23 @@ class Node:
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
         """The exit code, and the last line that begins with `error`, else the last. All lines go to the job's log."""
-        import os
-
         last: deque[str] = deque(maxlen=_REMEMBERED)
         both: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         env = {**os.environ, **environment}
-        self.process = subprocess.Popen(command, env=env, text=True, encoding="utf-8", errors="replace", **both)
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        process = subprocess.Popen(command, env=env, text=True, encoding="utf-8", errors="replace", **both)
+        self.running.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
             print(line, end="", flush=True)
             last.append(line.strip())
         told = [line for line in last if line.startswith("error")] or [line for line in last if line] or ["no output"]
-        return self.process.wait(), told[-1]
+        return process.wait(), told[-1]
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+        """Ends all that runs."""
+        for process in self.running:
+            if process.poll() is None:
+                process.terminate()
 
 
 def steps(
@@ -137,7 +139,8 @@ def run(planned: Sequence[Step], nodes: Sequence[Any]) -> tuple[int, str]:
     finally:
         for node in nodes:
             node.stop.remote()
-        ray.wait(list(working), num_returns=len(working), timeout=30) if working else None
+        if working:
+            ray.wait(list(working), num_returns=len(working), timeout=30)
 
 
 def _result(done: Any) -> tuple[int, str]:
@@ -187,7 +190,7 @@ def hold(count: int, gpus: int) -> list[Any]:
         .options(
             num_cpus=1,
             num_gpus=gpus,
-            max_concurrency=2,
+            max_concurrency=4,  # `stop` beside what runs
             scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index),
         )
         .remote()
