@@ -308,7 +308,7 @@ class WeighingTrainer(SFTTrainer):
         """What the sum of losses is divided by: the sum of the weights, where TRL has the number of tokens."""
         if not batch_samples:
             return None
-        total = sum(_counted_weights(batch).sum() for batch in batch_samples).to(device)
+        total = torch.stack([_counted_weights(batch).sum() for batch in batch_samples]).sum().to(device)
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             total = self.accelerator.gather(total).sum()
         return total

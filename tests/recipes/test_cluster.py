@@ -212,7 +212,7 @@ def slurm(tmp_path: Path, *words: str, **settings: str) -> tuple[subprocess.Comp
     done = subprocess.run(
         ["bash", str(SCRIPT), *words],
         env={**os.environ, **place, "SLURM_JOB_NODELIST": "[a-c]", "GPUS": "4", **settings},
-        cwd=SCRIPT.parents[2], capture_output=True, text=True, timeout=60,
+        cwd=SCRIPT.parents[2], capture_output=True, encoding="utf-8", timeout=60,
     )  # fmt: skip
     return done, notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
 
@@ -247,5 +247,5 @@ def test_the_slurm_script_mines_on_all_nodes_and_ends_as_its_step_does(tmp_path)
 def test_the_slurm_script_is_clean():
     assert subprocess.run(["bash", "-n", str(SCRIPT)]).returncode == 0
     if checker := shutil.which("shellcheck"):
-        found = subprocess.run([checker, str(SCRIPT)], capture_output=True, text=True)
+        found = subprocess.run([checker, str(SCRIPT)], capture_output=True, encoding="utf-8")
         assert found.returncode == 0, found.stdout
