@@ -7,7 +7,7 @@ Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,15 @@ from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
 from reasoner.layout import GRPO, SFT
-from reasoner.runtime.terminal import say
+from reasoner.runtime.terminal import log_path, say
 from reasoner.schema import Example
+from reasoner.serving.servers import Servers
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.reward_options import reward_options
+from recipes.servers import check_servers, rollout_servers, served
 from recipes.stages import working
 from recipes.training import (
     finish,
@@ -79,10 +81,15 @@ def run(recipe: Recipe) -> Path:
         raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
-    with reward_pool(recipe, args, examples, output) as pool:
+    what = served(recipe, start, args.vllm_max_model_length, most_images(examples))
+    with (
+        reward_pool(recipe, args, examples, output) as pool,
+        rollout_servers(recipe, args, what, log_path(recipe.output, GRPO).parent) as servers,
+    ):
         needs_evidence = bool(grpo.step_credit or grpo.edits.rate or grpo.prompts.refill)
         bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, needs_evidence)
-        trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
+        weights = starting_weights(recipe, resume, start)
+        trainer = build_trainer(recipe, args, weights, examples, processor, bridge, servers)
         if resume is not None and trainer.prompts is not None:
             trainer.prompts.load(Path(resume))
         trainer.train(resume_from_checkpoint=resume)
@@ -126,6 +133,7 @@ def check(recipe: Recipe) -> GRPOConfig:
             "completions a process (per_device_train_batch_size x steps_per_generation) a multiple of "
             f"num_generations={args.num_generations}"
         )
+    check_servers(recipe, args)
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
     return args
@@ -174,6 +182,24 @@ def reward_pool(
         yield pool
 
 
+def most_images(examples: Sequence[Example]) -> int:
+    """The images of the example that has most."""
+    return max(len(example.images) for example in examples)
+
+
+def rollouts(
+    recipe: Recipe, args: GRPOConfig, processor: ProcessorMixin, dtype: str, images: int, servers: Servers | None
+) -> AbstractContextManager[None]:
+    """While this is active, TRL trainers that are built sample from the servers, or from an engine of theirs."""
+    from reasoner.models.engine import trl_rollouts, vision_logit_bias
+
+    if args.vllm_mode == "colocate":
+        return trl_rollouts(processor, dtype=dtype, max_images=images)
+    from reasoner.compat.trl_server import served_rollouts
+
+    return served_rollouts(servers, vision_logit_bias(processor), recipe.seed if recipe.grpo.server.seeded else None)
+
+
 def build_trainer(
     recipe: Recipe,
     args: GRPOConfig,
@@ -181,10 +207,10 @@ def build_trainer(
     examples: Sequence[Example],
     processor: ProcessorMixin,
     bridge: RewardBridge,
+    servers: Servers | None = None,
 ) -> Any:
-    """The trainer with its policy (from `weights`), its vLLM engine and its rewards."""
+    """The trainer with its policy (from `weights`), its vLLM engine or servers, and its rewards."""
     from reasoner.compat.transformers import forbid_tokens, set_origin
-    from reasoner.models.engine import trl_rollouts
     from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
     from recipes.credit_trainer import CreditTrainer
     from recipes.prompt_sampler import KeepPrompts, PromptSampler
@@ -200,7 +226,7 @@ def build_trainer(
     set_origin(model, str(recipe.output / "sft"))
     settings = recipe.grpo.prompts
     prompts = PromptSampler.of(examples, settings, args) if settings.drawn or settings.refill else None
-    with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
+    with rollouts(recipe, args, processor, dtype, most_images(examples), servers):
         trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),
