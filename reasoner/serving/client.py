@@ -57,7 +57,7 @@ class Client:
             trust_env=False,
         )
 
-    def call(self, method: str, path: str, *, timeout_s: float | None = None, **body: Any) -> Any:
+    def call(self, method: str, path: str, /, *, timeout_s: float | None = None, **body: Any) -> Any:
         """What the server answers, as JSON.
 
         Raises:

@@ -4,7 +4,7 @@ or hangs is brought back while what the others did is kept."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -189,12 +189,11 @@ class Servers:
         say(f"the vLLM server at {server.client.url} is back after {time.monotonic() - started:.0f} s")
 
     def _wait(self, server: Server) -> None:
-        ready: Callable[[], bool] = lambda: server.client.well(timeout_s=5.0)  # noqa: E731
         if server.process is not None:
-            server.process.wait(ready, self.start_timeout_s)
+            server.process.wait(server.client.well, self.start_timeout_s)
             return
         end = time.monotonic() + self.start_timeout_s
-        while not ready():
+        while not server.client.well():
             if time.monotonic() > end:
                 raise UserError(
                     f"no vLLM server answers at {server.client.url}; start it (docs/training.md, Servers), or leave "
