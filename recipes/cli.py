@@ -175,7 +175,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     serve = _command(commands, "serve", "start a vLLM server that GRPO can join, on another machine say")
     _add_recipe_arguments(serve)
-    serve.add_argument("--host", default="0.0.0.0", help="address to listen at; default all")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all: anyone there can use it"
+    )
     serve.add_argument("--port", type=int, default=8000, help="default 8000")
     serve.add_argument("--print", dest="show", action="store_true", help="only print its command line")
 

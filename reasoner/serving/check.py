@@ -18,7 +18,7 @@ def lacks(client: Client, wanted: Served | None) -> list[str]:
     `wanted`: what the trainer needs; None asks only for what any trainer does.
     """
     if not client.well():
-        return [f"no vLLM server answers at {client.url}: start it, or mend the address"]
+        return ["does not answer: start it, or mend the address"]
     try:
         client.version()
     except RuntimeError:

@@ -127,7 +127,13 @@ class Servers:
         for server in self.servers:
             if not server.client.well():
                 self._revive(server)
-        return all(server.client.version() == self.version for server in self.servers)
+        return all(self._has_weights(server.client) for server in self.servers)
+
+    def _has_weights(self, client: Client) -> bool:
+        try:
+            return client.version() == self.version
+        except Lost:
+            return False
 
     def _ask(self, server: Server, share: Mapping[int, Request], sampling: Mapping[str, Any]) -> Lost | None:
         """Puts the answers of one server into `_done`; returns why some are missing."""

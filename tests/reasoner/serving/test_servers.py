@@ -17,6 +17,7 @@ import torch
 
 from reasoner.errors import UserError
 from reasoner.serving import servers as module
+from reasoner.serving.check import lacks
 from reasoner.serving.client import Client, Lost, Request
 from reasoner.serving.servers import Server, Servers
 from reasoner.serving.transfer import Files
@@ -28,12 +29,17 @@ ASKED = [Request([1, number], [], 2, 100 + number) for number in range(7)]
 
 
 class Played:
-    """A server that answers each prompt with its last token and seed. `broken`: paths that get a 500, so many times;
-    `hangs_at`: the path from which on it takes requests and says nothing, until it is `awake`."""
+    """A server that answers each prompt with its last token and seed.
+
+    `broken`: paths that get a 500, so many times. `missing`: paths that it does not have. `served`: what our extension
+    says, if it is loaded. `hangs_at`: the path from which on it takes requests and says nothing, while it is `silent`.
+    """
 
     def __init__(self):
         self.version, self.received, self.answered = "default", {}, []
         self.broken: dict[str, int] = {}
+        self.missing: set[str] = set()
+        self.served: dict | None = None
         self.updating = False
         self.hangs_at = ""
         self.silent = threading.Event()
@@ -55,12 +61,16 @@ class Played:
             self.silent.set()
         if self.silent.is_set():
             self.awake.wait(20)
+        if path in self.missing or (path == "/collective_rpc" and self.served is None):
+            return 404, {"error": "no such path"}
         if self.broken.get(path, 0):
             self.broken[path] -= 1
             return 500, {"error": "broken"}
         match path:
             case "/weight_info":
                 return 200, {"weight_version": self.version}
+            case "/collective_rpc":
+                return 200, {"results": [self.served]}
             case "/start_weight_update":
                 if self.updating:
                     return 500, {"error": "an update is open"}
@@ -71,7 +81,7 @@ class Played:
                 self.received |= load_file(body["update_info"]["path"])
             case "/finish_weight_update":
                 self.updating, self.version = False, body.get("weight_version", self.version)
-            case "/inference/v1/generate":
+            case "/inference/v1/generate" if body:
                 ids, sampling = body["token_ids"], body["sampling_params"]
                 if ids[-1] < 0:
                     return 400, {"error": "no such token"}
@@ -230,6 +240,39 @@ def test_a_server_that_hangs_is_noticed_and_its_share_done_when_it_is_back(two, 
     threading.Thread(target=come_back, daemon=True).start()
     assert [one.tokens for one in generated(pool)] == expected()
     assert pool.lost == 1
+
+
+WELL = {
+    "config": {"text_config": {"hidden_size": 96}, "vocab_size": 320, "name": "x"},
+    "dtype": "float32",
+    "max_model_len": 256,
+    "images": 1,
+    "logprobs": "processed_logprobs",
+    "transfer": "files",
+    "ban": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ({}, None),
+        ({"missing": {"/health"}}, "does not answer"),
+        ({"missing": {"/weight_info"}}, "takes no weights: set VLLM_SERVER_DEV_MODE=1"),
+        ({"missing": {"/inference/v1/generate"}}, "takes no images with token ids"),
+        ({"served": None}, "loads nothing of ours"),
+        ({"served": {**WELL, "transfer": None}}, "has no transfer backend"),
+        ({"served": {**WELL, "ban": False}}, "does not ban vision tokens"),
+        ({"served": {**WELL, "logprobs": "raw_logprobs"}}, "gives log-probabilities of another distribution"),
+    ],
+)
+def test_what_any_trainer_would_miss_is_told(two, server, told):
+    played = two[0][0]
+    played.served = WELL
+    for name, value in server.items():
+        setattr(played, name, value)
+    found = lacks(Client(played.url, 30.0), None)
+    assert not found if told is None else len(found) == 1 and told in found[0] and ": " in found[0]
 
 
 def test_a_call_ends_whatever_the_server_does():
