@@ -44,9 +44,9 @@ def start(tmp_path_factory):
 
     from recipes import grpo, servers
 
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     start = Start(tmp_path_factory.mktemp("servers"))
     recipe = load_recipe("phantom", [*start.settings, f"output={start.folder}"])
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     args = grpo.check(recipe)
     start.what = servers.served(recipe, start.folder / "sft", args.vllm_max_model_length, 1)
     try:
