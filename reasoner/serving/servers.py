@@ -17,7 +17,7 @@ from reasoner.serving.transfer import Described, Weights
 
 #: How often servers at work are asked whether they are well, in seconds.
 PROBE_S = 5.0
-#: Times in a row that a server at work may be silent (`SILENCE_S` each) before it counts as hung.
+#: Times in a row that a server may be silent (`SILENCE_S` each) before it counts as hung.
 SILENCES = 2
 
 
@@ -125,7 +125,7 @@ class Servers:
     def _current(self) -> bool:
         """Brings back what is gone; whether all have the trainer's weights."""
         for server in self.servers:
-            if not server.client.well():
+            if _silent(server.client):
                 self._revive(server)
         return all(self._has_weights(server.client) for server in self.servers)
 
@@ -181,7 +181,7 @@ class Servers:
                 where = f"; see {server.process.log}" if server.process else ""
                 raise UserError(f"a vLLM server failed {self._failures} times on one batch: {error}{where}")
             say(f"WARNING {error}; the batch goes on when the vLLM server is back")
-            if not server.client.well():
+            if _silent(server.client):
                 self._revive(server)
 
     def _revive(self, server: Server) -> None:
@@ -206,3 +206,7 @@ class Servers:
                     "grpo.server.addresses out to have them started"
                 )
             time.sleep(1)
+
+
+def _silent(client: Client) -> bool:
+    return not any(client.well() for _ in range(SILENCES))
