@@ -16,6 +16,7 @@ import pytest
 from recipes.load import load_recipe
 
 pytestmark = pytest.mark.slow
+SERVED = ("grpo.trainer.vllm_mode=server", "grpo.server.start_timeout_s=1800")  # on a busy machine
 GAP = "sampling/sampling_logp_difference/max"
 
 
@@ -25,7 +26,7 @@ class Start:
     def __init__(self, folder: Path):
         from benchmarks.server_faults import small_start
 
-        self.folder, self.settings = folder, [*small_start(folder), "grpo.trainer.vllm_mode=server"]
+        self.folder, self.settings = folder, [*small_start(folder), *SERVED]
 
     def train(self, output: Path, steps: int, *more: str) -> list[dict]:
         """GRPO on the server; returns what was logged at each step."""
