@@ -9,6 +9,8 @@ from reasoner.serving import BAN, EXTENSION, LOGPROBS
 from reasoner.serving.client import Client, Lost
 from reasoner.serving.process import Served
 
+#: Numbers that training changes, and a server is told with each request.
+BESIDES = {"bos_token_id", "eos_token_id", "pad_token_id"}
 ANEW = "start it anew as `reasoner serve --print` shows"
 
 
@@ -74,10 +76,10 @@ def _config(wanted: Served) -> dict[str, Any]:
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], inside: str = "") -> list[str]:
     """The sizes in which two models' configurations differ: whole numbers that both state."""
     found = []
-    for name in sorted(theirs.keys() & ours.keys()):
+    for name in sorted((theirs.keys() & ours.keys()) - BESIDES):
         one, other = theirs[name], ours[name]
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += _differences(one, other, f"{inside}{name}.")
-        elif isinstance(one, int) and isinstance(other, int) and one != other:
+        elif type(one) is type(other) is int and one != other:
             found.append(f"{inside}{name} {one}, not {other}")
     return found

@@ -114,10 +114,10 @@ def test_what_a_server_lacks_is_told(start):
     other = start.folder / "other"
     other.mkdir()
     config = json.loads((start.folder / "sft" / "config.json").read_text(encoding="utf-8"))
-    config["text_config"]["num_hidden_layers"] += 1
+    config["text_config"]["intermediate_size"] += 32
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
     for change, told in (
-        ({"checkpoint": other}, "serves another model (text_config.num_hidden_layers"),
+        ({"checkpoint": other}, "serves another model (text_config.intermediate_size"),
         ({"dtype": "bfloat16"}, "computes in float32"),
         ({"max_model_len": start.what.max_model_len + 1}, "tokens"),
         ({"max_images": 2}, "takes 1 images"),
