@@ -32,6 +32,9 @@ class ServedGeneration(VLLMGeneration):
     servers: Servers | None = None
     seed: int | None = None
     logit_bias: Mapping[int, float] = {}
+    # TRL's own.
+    generation_kwargs: dict[str, Any]
+    _weight_metadata: list[tuple[str, str, list[int]]] | None
 
     def _init_vllm(self) -> None:
         self.generation_kwargs = {

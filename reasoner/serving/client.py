@@ -23,11 +23,11 @@ class Lost(Exception):
 
 
 class Request(NamedTuple):
-    """A prompt with one token per image, its images as PNG in base64, how many completions it wants and their seed."""
+    """A prompt with one token per image, its images as PNG in base64, the number of its completions and their seed."""
 
     ids: Sequence[int]
     images: Sequence[str]
-    count: int
+    n: int
     seed: int | None
 
 
@@ -95,13 +95,15 @@ class Client:
         """Completions of one prompt; `sampling` are fields of vLLM's `SamplingParams`."""
         seed = {} if request.seed is None else {"seed": request.seed}
         # FINAL_ONLY: else only the sequences that end last come back (vllm#52399).
-        wanted = {**sampling, **seed, "n": request.count, "logprobs": 0, "output_kind": 2}
+        wanted = {**sampling, **seed, "n": request.n, "logprobs": 0, "output_kind": 2}
         parts = [{"type": "image_url", "url": f"data:image/png;base64,{image}"} for image in request.images]
-        body = {"token_ids": list(request.ids), "sampling_params": wanted, "return_token_ids": True}
-        answer = self.call("POST", "/inference/v1/generate", **body, **({"content_parts": parts} if parts else {}))
+        body: dict[str, Any] = {"token_ids": list(request.ids), "sampling_params": wanted, "return_token_ids": True}
+        if parts:
+            body["content_parts"] = parts
+        answer = self.call("POST", "/inference/v1/generate", **body)
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
-        if len(choices) != request.count:
-            raise Lost(f"{self.url}: {len(choices)} of {request.count} completions came back")
+        if len(choices) != request.n:
+            raise Lost(f"{self.url}: {len(choices)} of {request.n} completions came back")
         return Answer(
             answer["prompt_token_ids"],
             [choice["token_ids"] for choice in choices],

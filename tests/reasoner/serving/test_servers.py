@@ -137,7 +137,7 @@ def generated(pool: Servers, asked=ASKED) -> list:
 
 
 def expected(asked=ASKED) -> list:
-    return [[[one.ids[-1], one.seed + n] for n in range(one.count)] for one in asked]
+    return [[[one.ids[-1], one.seed + n] for n in range(one.n)] for one in asked]
 
 
 def test_the_prompts_are_shared_and_the_answers_come_in_their_order(two):
