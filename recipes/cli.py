@@ -73,7 +73,11 @@ EXAMPLES = {
        skill (numbers or null) and evidence. A JSON summary goes to standard output.""",
     "doctor": """\
   reasoner doctor
-  reasoner doctor --quick""",
+  reasoner doctor --quick
+  reasoner doctor --quick --server http://node2:8000 --recipe qwen3_vl_4b""",
+    "serve": """\
+  reasoner serve --recipe qwen3_vl_4b --port 8000
+  reasoner serve --recipe qwen3_vl_4b --print""",
 }
 
 
@@ -149,7 +153,7 @@ def run(argv: Sequence[str] | None) -> int:
     if args.command == "doctor":
         from recipes import doctor
 
-        return doctor.run(quick=args.quick)
+        return doctor.run(quick=args.quick, servers=args.server, recipe=args.recipe)
     try:
         from recipes import commands
     except (Exception, SystemExit) as error:  # whatever a broken package does
@@ -176,6 +180,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = _command(commands, "doctor", "check this machine and say what to fix")
     doctor.add_argument("--quick", action="store_true", help="skip starting Ray and a vLLM engine")
+    doctor.add_argument(
+        "--server", action="append", default=[], metavar="URL", help="a vLLM server that GRPO is to join; repeatable"
+    )
+    doctor.add_argument("--recipe", default=DEFAULT, help=f"for which the server is checked; default {DEFAULT}")
+
+    serve = _command(commands, "serve", "start a vLLM server that GRPO can join, on another machine say")
+    _add_recipe_arguments(serve)
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all: anyone there can use it"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="default 8000")
+    serve.add_argument("--print", dest="show", action="store_true", help="only print its command line")
 
     for name, text in HELP.items():
         command = _command(commands, name, text)

@@ -54,6 +54,10 @@ def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
             else:
                 benchmark.refuse_without(args)
                 _run_stage(args, rest)
+        case "serve":
+            from recipes.servers import serve
+
+            serve(load_recipe(args.recipe, args.set), args.host, args.port, args.show)
         case "compare":
             from recipes import benchmark
 

@@ -43,6 +43,8 @@ MinedTask = Literal[
 ]
 #: Those that have classes and answers to count.
 CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]
+#: Address of a server.
+Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
@@ -95,7 +97,7 @@ class Data(Growing):
     """Change as the report's own words tell it, or as two reports do: the study's and its prior's."""
     steps: Annotated[list[Literal["differential", "recommendation"]], AfterValidator(_distinct)] = []
     """What closes a `systematic` read, where the report gives it."""
-    llm: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    llm: Url | None = None
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
     llm_model: str | None = None
     """Name of the model there."""
@@ -216,10 +218,36 @@ class Prompts(Section):
         return bool(self.balance or self.informative or self.curriculum)
 
 
+class Servers(Section):
+    """vLLM servers that sample the rollouts, with `trainer.vllm_mode: server` (docs/training.md)."""
+
+    addresses: Annotated[list[Url], AfterValidator(_distinct)] = []
+    """Those that run already; with none they are started on this machine, and ended with the stage."""
+    count: Int = Field(1, ge=1, le=1000)
+    """How many are started."""
+    tensor_parallel: Int = Field(1, ge=1, le=1000)
+    """GPUs of each that is started; they are the last of the machine, the trainer has the first."""
+    options: Options = {}
+    """Further flags of `vllm serve` for those that are started, by name: gpu_memory_utilization, max_num_seqs, ..."""
+    transfer: Literal["auto", "files", "nccl"] = "auto"
+    """How weights get there: files in a folder that trainer and servers share, or NCCL between GPUs; auto is NCCL where
+    the trainer has one."""
+    folder: str | None = None
+    """That folder; none is the machine's shared memory, which serves servers of this machine alone."""
+    seeded: bool = True
+    """Whether each completion has a seed of its own, so that a batch that is done again comes out the same."""
+    start_timeout_s: Float = Field(600.0, gt=0, le=86400)
+    """Time limit for a server to be ready, in seconds."""
+    answer_timeout_s: Float = Field(1800.0, gt=0, le=86400)
+    """Time limit for the completions of one prompt, in seconds; a server that takes longer is started again."""
+    restarts: CountOrZero = 3
+    """How often a batch may lose a server before the stage ends."""
+
+
 class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
-    later = ("claim_weight", "edits", "prompts", "stages", "context", "held_out", "stop")
+    later = ("claim_weight", "edits", "prompts", "stages", "context", "held_out", "stop", "server")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
@@ -252,6 +280,8 @@ class Grpo(Growing):
     """Ray's scheduling strategy for the workers: over all nodes, or packed."""
     reward_options: Options = {}
     """Reward -> its options."""
+    server: Servers = Servers()
+    """Servers that sample the rollouts."""
     max_examples: Count | None = None
     """Use at most so many prompts."""
     log_rollouts_every: CountOrZero = 10

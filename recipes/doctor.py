@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -47,11 +48,12 @@ class Libraries(NamedTuple):
     hub: str = ""
 
 
-def run(quick: bool = False) -> int:
-    """Prints the checks; returns 1 if something must be fixed, else 0. `quick` starts neither Ray nor vLLM."""
+def run(quick: bool = False, servers: Sequence[str] = (), recipe: str = "") -> int:
+    """Prints the checks; returns 1 if something must be fixed, else 0. `quick` starts neither Ray nor vLLM. `servers`:
+    addresses of vLLM servers that are to serve the recipe's GRPO."""
     print("reasoner doctor", flush=True)
     worst = 0
-    for check in checks(quick):
+    for check in chain(checks(quick), asked(servers, recipe)):
         told = f"{check.status:5} {check.name:22} {check.found}"
         print(f"{told}\n{'':6}-> {check.fix}" if check.fix else told, flush=True)
         worst |= check.status == "fix"
@@ -316,6 +318,37 @@ def starts(name: str, start: Callable[[], None], found: str) -> Check:
         return Check(name, "ok", found)
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
     return Check(name, "fix", lines[-1][:LONGEST], "make setup; if it persists, the line on the left is where to look")
+
+
+def asked(servers: Sequence[str], recipe: str) -> Iterator[Check]:
+    """What each vLLM server lacks, looked at in a process of its own."""
+    for url in servers:
+        command = [
+            sys.executable,
+            "-c",
+            "from recipes.doctor import _ask; import sys; _ask(*sys.argv[1:])",
+            url,
+            recipe,
+        ]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
+        told = [line[len(_SEEN) :] for line in done.stdout.splitlines() if line.startswith(_SEEN)]
+        if not told:
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+            yield Check("vLLM server", "?", f"{url} not looked at: {lines[-1][:LONGEST]}")
+            continue
+        lacking = json.loads(told[-1])
+        for lack in lacking:
+            found, _, fix = lack.partition(": ")
+            yield Check("vLLM server", "fix", f"{url} {found}", fix)
+        if not lacking:
+            yield Check("vLLM server", "ok", f"{url} serves {recipe}")
+
+
+def _ask(url: str, recipe: str) -> None:
+    from recipes.load import load_recipe
+    from recipes.servers import tell
+
+    print(f"\n{_SEEN}{json.dumps(tell([url], load_recipe(recipe))[url])}")
 
 
 def _start_ray() -> None:

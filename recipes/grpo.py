@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,16 @@ from transformers import TrainerCallback
 
 from reasoner.errors import UserError, nearest
 from reasoner.layout import GRPO, SFT
-from reasoner.runtime.terminal import say
+from reasoner.runtime.terminal import log_path, say
 from reasoner.schema import Example
+from reasoner.serving.servers import Servers
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
 from recipes.health import SaveBetweenBatches, StopOnCollapse
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.reward_options import reward_options
+from recipes.servers import check_servers, rollout_servers, served
 from recipes.stages import working
 from recipes.training import (
     finish,
@@ -83,10 +85,15 @@ def run(recipe: Recipe) -> Path:
         raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
-    with reward_pool(recipe, args, examples, output) as pool:
+    what = served(recipe, start, args.vllm_max_model_length, most_images(examples))
+    with (
+        reward_pool(recipe, args, examples, output) as pool,
+        rollout_servers(recipe, args, what, log_path(recipe.output, GRPO).parent) as servers,
+    ):
         needs_evidence = bool(grpo.step_credit or grpo.edits.rate or grpo.prompts.refill)
         bridge = RewardBridge(pool, grpo.rewards, output / "rollouts", grpo.log_rollouts_every, needs_evidence)
-        trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
+        weights = starting_weights(recipe, resume, start)
+        trainer = build_trainer(recipe, args, weights, examples, processor, bridge, servers)
         if resume is not None and trainer.prompts is not None:
             trainer.prompts.load(Path(resume))
         train(trainer, output, "grpo.trainer", resume)
@@ -130,6 +137,7 @@ def check(recipe: Recipe) -> GRPOConfig:
             "completions a process (per_device_train_batch_size x steps_per_generation) a multiple of "
             f"num_generations={args.num_generations}"
         )
+    check_servers(recipe, args)
     uses = args.steps_per_generation * args.num_iterations  # of a batch of completions
     if grpo.held_out and grpo.held_out.keep_best and grpo.held_out.every * args.gradient_accumulation_steps % uses:
         raise UserError(
@@ -186,6 +194,24 @@ def reward_pool(
         yield pool
 
 
+def most_images(examples: Sequence[Example]) -> int:
+    """The images of the example that has most."""
+    return max(len(example.images) for example in examples)
+
+
+def rollouts(
+    recipe: Recipe, args: GRPOConfig, processor: ProcessorMixin, dtype: str, images: int, servers: Servers | None
+) -> AbstractContextManager[None]:
+    """While this is active, TRL trainers that are built sample from the servers, or from an engine of theirs."""
+    from reasoner.models.engine import trl_rollouts, vision_logit_bias
+
+    if args.vllm_mode == "colocate":
+        return trl_rollouts(processor, dtype=dtype, max_images=images)
+    from reasoner.compat.trl_server import served_rollouts
+
+    return served_rollouts(servers, vision_logit_bias(processor), recipe.seed if recipe.grpo.server.seeded else None)
+
+
 def build_trainer(
     recipe: Recipe,
     args: GRPOConfig,
@@ -193,10 +219,10 @@ def build_trainer(
     examples: Sequence[Example],
     processor: ProcessorMixin,
     bridge: RewardBridge,
+    servers: Servers | None = None,
 ) -> Any:
-    """The trainer with its policy (from `weights`), its vLLM engine and its rewards."""
+    """The trainer with its policy (from `weights`), its vLLM engine or servers, and its rewards."""
     from reasoner.compat.transformers import forbid_tokens, set_origin
-    from reasoner.models.engine import trl_rollouts
     from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
     from recipes.credit_trainer import CreditTrainer
     from recipes.prompt_sampler import PromptSampler
@@ -215,7 +241,7 @@ def build_trainer(
     callbacks: list[TrainerCallback] = [GapAlarm(), SaveBetweenBatches(args.steps_per_generation * args.num_iterations)]
     if recipe.grpo.stop is not None:
         callbacks.append(StopOnCollapse(working(recipe, GRPO), recipe.grpo.stop))
-    with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
+    with rollouts(recipe, args, processor, dtype, most_images(examples), servers):
         trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),

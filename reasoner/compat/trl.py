@@ -19,6 +19,7 @@ from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from reasoner.compat.trl_server import ServedGeneration
 from reasoner.compat.vllm import collapse_runs, forget_images
 from reasoner.runtime.ranks import free_port
 
@@ -29,7 +30,8 @@ IGNORED = -100
 
 @contextmanager
 def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float]) -> Iterator[None]:
-    """While this is active, TRL trainers that are built sample through a generation that differs from TRL's own:
+    """While this is active, TRL trainers that are built sample from an engine of theirs through a generation that
+    differs from TRL's own:
 
     1. The engine is built with `engine_options` (dtype, eager mode, image limit, logits processors), for which TRL has
        no arguments, and every request carries `logit_bias`, which a recipe's own may add to but not lift.
@@ -59,15 +61,9 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
 
         def sync_weights(self) -> None:
             super().sync_weights()
-            if self.mode == "colocate":
-                forget_images(self.llm)
-            elif self.accelerator.is_main_process:
-                client = self.vllm_client  # the server's development endpoints, which TRL's sync needs anyway
-                client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
+            forget_images(self.llm)
 
         def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None) -> tuple:
-            if self.mode == "server":  # the server is given features, and expands nothing
-                return super().generate(prompts, images, num_generations, profiler)
             collapsed = [collapse_runs(ids, self._image_token_id) for ids in prompts]
             seen, *rest = super().generate(collapsed, images, num_generations, profiler)
             for ours, theirs in zip(prompts, seen, strict=True):
@@ -188,6 +184,8 @@ class HookedTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rows = inputs
+        if isinstance(self.vllm_generation, ServedGeneration):
+            self.vllm_generation.begin(self.batch_number())
         output = super()._generate_and_score_completions(inputs)
         output["advantages"] = self.token_advantages(output)
         return output

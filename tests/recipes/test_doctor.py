@@ -136,3 +136,8 @@ def test_a_library_that_training_needs_and_does_not_load_is_one_line(stage, modu
     done = reasoner({module: "raise RuntimeError('broken\\nsecond line')"}, tmp_path, stage, "--dry-run")
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and done.stderr.endswith("; `reasoner doctor` says what to fix\n")
+
+
+def test_a_server_that_does_not_answer_is_named_with_the_fix():
+    [check] = doctor.asked(["http://127.0.0.1:9"], "phantom")
+    assert check.status == "fix" and "http://127.0.0.1:9" in check.found and "start it" in check.fix
