@@ -1,0 +1,123 @@
+"""Formulas of memory against what autograd saves in the real models: small ones of each family, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reasoner.errors import UserError
+from reasoner.models.footprint import Batch, Training, adapters_of, parts
+from reasoner.models.shape import BASES, Shape, shape_of
+
+TEXT = {
+    "vocab_size": 512, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 1, "eos_token_id": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 4, 4]},
+}  # fmt: skip
+TOWERS: dict[str, dict[str, Any]] = {
+    "qwen2_vl": {"depth": 2, "embed_dim": 64, "hidden_size": 96, "num_heads": 4, "mlp_ratio": 2, "patch_size": 14},
+    "qwen2_5_vl": {"depth": 2, "hidden_size": 64, "intermediate_size": 160, "num_heads": 4, "patch_size": 14,
+                   "window_size": 56, "fullatt_block_indexes": [1], "out_hidden_size": 96},
+    "qwen3_vl": {"depth": 2, "hidden_size": 64, "intermediate_size": 160, "num_heads": 4, "patch_size": 14,
+                 "out_hidden_size": 96, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]},
+}  # fmt: skip
+IDS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 7, "vision_end_token_id": 8}
+#: Two rows of 64 tokens, each with an image of 8 x 8 patches.
+BATCH = Batch(rows=2, length=64, patches=64, scored=40, image_patches=64)
+
+
+def content(kind: str, tied: bool = True) -> dict[str, Any]:
+    text = TEXT | ({"head_dim": 24} if kind == "qwen3_vl" else {})
+    return {"model_type": kind, "text_config": text, "vision_config": TOWERS[kind], "tie_word_embeddings": tied} | IDS
+
+
+def shape(folder: Path, kind: str, tied: bool = True) -> Shape:
+    (folder / "config.json").write_text(json.dumps(content(kind, tied)), encoding="utf-8")
+    return shape_of(str(folder))
+
+
+def saved(kind: str, number: int, prepare: Any = None, batch: Batch = BATCH) -> int:
+    """Bytes that autograd saves in TRL's forward pass, each storage once, weights and the patches as given left out."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from trl.trainer.utils import add_fused_lm_head
+
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(**content(kind)))
+    model = model.to({4: torch.float32, 2: torch.bfloat16}[number]).train()
+    add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    model = prepare(model) if prepare else model
+    ids = torch.randint(10, TEXT["vocab_size"], (batch.rows, batch.length))
+    ids[:, 4:20] = IDS["image_token_id"]
+    mask = torch.ones_like(ids)
+    mask[0, 0] = 0
+    pixels = torch.randn(batch.rows * batch.patches, 3 * 2 * 14 * 14)
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), pixels)}
+    found: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if (place := tensor.untyped_storage().data_ptr()) not in known:
+            found[place] = tensor
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=number == 2),
+    ):
+        model(
+            input_ids=ids,
+            attention_mask=mask,
+            labels=ids.masked_fill(mask == 0, -100),
+            fused_lm_head=True,
+            pixel_values=pixels,
+            image_grid_thw=torch.tensor([[1, 8, 8]] * batch.rows),
+            mm_token_type_ids=(ids == IDS["image_token_id"]).long(),
+        )
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+def kept(sizes: Shape, training: Training, batch: Batch = BATCH) -> float:
+    return sum(part.kept for part, _ in parts(sizes, batch, training))
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_activations_are_what_autograd_saves(kind, tmp_path):
+    sizes = shape(tmp_path, kind)
+    for number in (4, 2):
+        training = Training(number, checkpointing=False, gpu=False)
+        assert kept(sizes, training) == pytest.approx(saved(kind, number), rel=0.02), number
+
+
+def frozen(model: Any) -> Any:
+    model.model.visual.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("number", [4, 2])
+@pytest.mark.parametrize("dropout", [0.0, 0.05])
+def test_frozen_towers_and_adapters_save_less(number, dropout, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    sizes = shape(tmp_path, "qwen2_5_vl")
+
+    def adapt(model: Any) -> Any:
+        return get_peft_model(model, LoraConfig(r=8, lora_dropout=dropout, target_modules=targets)).train()
+
+    adapters = adapters_of(sizes, targets, rank=8, dropout=dropout)
+    training = Training(number, checkpointing=False, freeze_vision=True, adapters=adapters, gpu=False)
+    assert kept(sizes, training) == pytest.approx(saved("qwen2_5_vl", number, adapt), rel=0.05)
+    training = replace(training, adapters=None)
+    assert kept(sizes, training) == pytest.approx(saved("qwen2_5_vl", number, frozen), rel=0.02)
+    counted = sum(p.numel() for p in adapt(_built("qwen2_5_vl")).parameters() if p.requires_grad)
+    assert counted == adapters.parameters
+
+
+def _built(kind: str) -> Any:
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_config(AutoConfig.for_model(**content(kind)))
