@@ -179,10 +179,8 @@ def head(shape: Shape, batch: Batch, training: Training) -> Part:
     scored = batch.rows * (batch.scored if training.gpu else batch.length - 1)
     kept = batch.tokens * (F32 * text.width + F32 + c * text.width * whole) + scored * (c * text.width + 10 * F32)
     tile = min(scored, TILE_TOKENS)
-    if training.gpu:
-        work = c * tile * TILE_WORDS
-    else:
-        work = F32 * _TILE_COPIES * tile * min(text.vocabulary, TILE_WORDS)
+    words = min(text.vocabulary, TILE_WORDS)
+    work = c * tile * TILE_WORDS if training.gpu else F32 * _TILE_COPIES * tile * words
     work += F32 * scored * text.width
     parameters = shape.parameters.head if whole else 0
     if whole:  # accumulated in float32, then given back in the weights' precision
