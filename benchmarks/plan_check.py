@@ -25,7 +25,7 @@ from typing import Any
 
 #: Millions of parameters -> sizes of the tiny model, rows a step of SFT and completions a step of GRPO.
 SIZES: dict[str, tuple[dict[str, int], int, int]] = {
-    "0.9": ({}, 32, 128),
+    "0.9": ({}, 64, 128),
     "10": (
         {"hidden_size": 320, "num_hidden_layers": 6, "num_attention_heads": 5, "num_key_value_heads": 5,
          "intermediate_size": 864, "vision_hidden_size": 256, "vision_intermediate_size": 512, "vision_depth": 4},
@@ -43,6 +43,8 @@ SENTENCES = (
     "There is a small left pleural effusion.", "The heart is moderately enlarged.", "No pneumothorax is seen.",
     "The mediastinum is not widened.", "There is no consolidation in either lung.", "Both hila look normal.",
 )  # fmt: skip
+#: Of an image, which becomes a token for each 28 x 28.
+PIXELS = 112 * 112
 MIB = 2**20
 
 
@@ -171,19 +173,22 @@ def child(stage: str, sizes: Sequence[str], work: Path, checkpointing: bool) -> 
             print(json.dumps({**seen, "size": size, "peak": peak, "baseline": before, "config": config}), flush=True)
 
 
-def predicted(found: dict[str, Any], checkpointing: bool, folder: Path) -> tuple[float, int]:
+def predicted(stage: str, found: dict[str, Any], checkpointing: bool, folder: Path) -> tuple[float, int]:
     """Bytes that the planner expects for what the child has seen, and the model's parameters."""
-    from reasoner.models.footprint import Batch, Training, given, step
-    from reasoner.models.shape import shape_of
+    from reasoner.models.cost import DEVICES
+    from reasoner.models.sharding import Sharding
+    from recipes.load import load_recipe
+    from recipes.plan import Machine, Plan
+    from recipes.workload import Given
 
     (folder / "config.json").write_text(json.dumps(found["config"]), encoding="utf-8")
-    shape = shape_of(str(folder))
-    patches = (112 // shape.tower.patch) ** 2
-    batch = Batch(found["rows"], found["length"], patches, found["scored"], True, patches)
-    training = Training(4, checkpointing, gpu=False)
-    total = shape.parameters.total
-    taken = step(shape, batch, training, gradient=4, accumulated=False)
-    return total * 12 + given(shape, batch.rows, batch.length, patches) + taken.peak, total
+    settings = overrides(stage, folder, {}, found["rows"], checkpointing)
+    settings += [f"model.base={json.dumps(str(folder))}", f"model.max_pixels={PIXELS}"]
+    written = COMPLETION if stage == "grpo" else found["length"] // 2
+    given = Given(asked=found["length"] - written - PIXELS // 28**2, written=written)
+    plan = Plan(load_recipe("phantom", settings), Machine(DEVICES["cpu"], 1, 8, 1, Sharding("none", 1)), given)
+    memory = getattr(plan, stage).usual
+    return memory.total - memory.vllm - memory.overhead, plan.shape.parameters.total
 
 
 def measured(stage: str, sizes: Sequence[str], work: Path, checkpointing: bool) -> Iterator[dict[str, Any]]:
@@ -246,7 +251,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
         for stage in args.stages:
             for found in measured(stage, args.sizes, work, args.checkpointing):
-                expected, parameters = predicted(found, args.checkpointing, Path(place))
+                expected, parameters = predicted(stage, found, args.checkpointing, Path(place))
                 print(
                     f"| {stage} | {parameters / 1e6:.1f} M | {found['rows']} x {found['length']} | "
                     f"{expected / MIB:.0f} | {found['peak'] / MIB:.0f} | {expected / found['peak']:.2f} |",

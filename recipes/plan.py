@@ -249,7 +249,8 @@ class Plan:
         taken = step(shape, batch, training, gradient=bytes_each, accumulated=accumulation > 1)
         gradients = max(taken.gradients, states.gradients if sharded else 0.0)
         work = taken.peak - taken.gradients - taken.activations
-        rows = self._generated(accumulation) if stage == "grpo" else batch.rows
+        # A device without memory of its own also holds the batch that is loaded ahead.
+        rows = self._generated(accumulation) if stage == "grpo" else batch.rows * (1 if machine.gpu else 2)
         pixels = given(shape, rows, batch.length, batch.patches)
         reference = self._reference() if stage == "grpo" else 0.0
         slack = _SLACK * (taken.peak - taken.gradients) if machine.gpu else 0.0

@@ -29,7 +29,8 @@ _NODE = 8
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the plan of a recipe, or of all that come with the project (`--recipe all`).
+    """Prints the plan of a recipe, or of all as they come with the project (`--recipe all`): what was mined here is not
+    looked at.
 
     Raises:
         UserError: an unknown recipe, a config that is not here, numbers that cannot be, an accelerate config that
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 
 def planned(name: str, args: argparse.Namespace) -> tuple[Plan, Changes]:
     """The plan of a recipe, and for each stage that does not fit what to change and the plan after that."""
-    given = Given(args.rows, args.prompts, args.asked_tokens, args.written_tokens, args.images)
+    given = Given(args.rows, args.prompts, args.asked_tokens, args.written_tokens, args.images, args.recipe != ALL)
 
     def planner(overrides: Sequence[str], machine: Machine) -> Plan:
         return Plan(load_recipe(name, [*args.set, *overrides]), machine, given)

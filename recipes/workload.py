@@ -76,6 +76,8 @@ class Given(NamedTuple):
     asked: int | None = None
     written: int | None = None
     images: int | None = None
+    #: Whether mined data are looked at.
+    mined: bool = True
 
 
 def workload_of(recipe: Recipe, tower: Tower, largest: int, given: Given) -> Workload:
@@ -91,7 +93,7 @@ def workload_of(recipe: Recipe, tower: Tower, largest: int, given: Given) -> Wor
             f"{images} images of {tokens} tokens do not fit model.max_length={recipe.model.max_length}; "
             "lower model.max_pixels or raise model.max_length"
         )
-    mined = _mined(recipe)
+    mined = _mined(recipe) if given.mined else None
     sft, grpo, source = mined or _assumed(recipe)
     sft = _with(sft, recipe.sft.max_examples, given.rows, given)
     grpo = _with(grpo, recipe.grpo.max_examples, given.prompts, given)

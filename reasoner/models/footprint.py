@@ -28,9 +28,11 @@ F32 = 4
 _BATCH_INTEGERS = 4 * 8
 #: Tokens and vocabulary of a tile of TRL's fused output layer.
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-#: Float32 tensors of a tile's size that the backward pass of a tile holds at once without Triton: logits, scaled twice,
+#: Float32 tensors of a tile's size that its backward pass holds beside it without Triton: logits scaled twice,
 #: log-probabilities, probabilities, gradient, three of the expression that adds to it (one of them of booleans).
-_TILE_COPIES = 8.25
+TILE_COPIES = 7.25
+#: Bytes that a CPU maps at a time: of a tile's rows, which are as long as `TILE_WORDS`, only what is touched.
+_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -179,10 +181,10 @@ def head(shape: Shape, batch: Batch, training: Training) -> Part:
     scored = batch.rows * (batch.scored if training.gpu else batch.length - 1)
     kept = batch.tokens * (F32 * text.width + F32 + c * text.width * whole) + scored * (c * text.width + 10 * F32)
     tile = min(scored, TILE_TOKENS)
-    words = min(text.vocabulary, TILE_WORDS)
-    work = c * tile * TILE_WORDS if training.gpu else F32 * _TILE_COPIES * tile * words
+    words = F32 * min(text.vocabulary, TILE_WORDS)
+    work = c * tile * TILE_WORDS if training.gpu else tile * (TILE_COPIES * words + max(words, _PAGE))
     work += F32 * scored * text.width
-    parameters = shape.parameters.head if whole else 0
+    parameters = shape.parameters.head + shape.parameters.final_norm if whole else 0
     if whole:  # accumulated in float32, then given back in the weights' precision
         work += F32 * text.vocabulary * text.width + c * text.vocabulary * text.width * (c < F32)
     return Part(kept, work, kept, parameters)
