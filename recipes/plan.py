@@ -113,14 +113,20 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Engine:
-    """vLLM on a GPU of the trainer's: bytes of its share, weights and cache; `at_once` completions of the longest."""
+    """vLLM on a GPU of the trainer's: bytes of its share, of the weights and the cache in it, and of a longest
+    row there."""
 
     share: float
     weights: float
     cache: float
-    at_once: int
+    longest: float
     sleeps: bool
     colocated: bool
+
+    @property
+    def at_once(self) -> int:
+        """How many of the longest rows it can write at once."""
+        return int(max(0.0, self.cache) // self.longest)
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,10 @@ class Plan:
         else:
             share = self.setting("grpo", "vllm_gpu_memory_utilization") * ours.memory * GIB
             cache = share - weights - _ENGINE
-        longest = self.recipe.model.max_length + self.setting("grpo", "max_completion_length")
-        at_once = int(max(0.0, cache) // (cache_bytes(self.shape.text, number) * longest))
+        tokens = self.recipe.model.max_length + self.setting("grpo", "max_completion_length")
+        longest = cache_bytes(self.shape.text, number) * tokens
         sleeps = bool(self.setting("grpo", "vllm_enable_sleep_mode"))
-        return Engine(share, weights, cache, at_once, sleeps, self.setting("grpo", "vllm_mode") == "colocate")
+        return Engine(share, weights, cache, longest, sleeps, self.setting("grpo", "vllm_mode") == "colocate")
 
     @property
     def disk(self) -> float:

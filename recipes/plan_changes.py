@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from recipes.plan import GIB, Machine, Plan
 #: From a recipe with overrides, and a machine, to a plan.
 Planner = Callable[[Sequence[str], Machine], Plan]
 _ACCELERATE = "recipes/accelerate/"
+#: Of the longest rows, how many vLLM should hold at once: then some tens of usual ones.
+_AT_ONCE = 8
 
 
 class Change(NamedTuple):
@@ -22,6 +25,11 @@ class Change(NamedTuple):
     accelerate: str = ""
     sharding: Sharding | None = None
 
+    @property
+    def keys(self) -> set[str]:
+        """What it sets; a later change of the same takes its place."""
+        return {override.partition("=")[0] for override in self.overrides} | ({"sharding"} if self.sharding else set())
+
     def machine(self, machine: Machine) -> Machine:
         if self.sharding is None:
             return machine
@@ -30,13 +38,13 @@ class Change(NamedTuple):
 
 def changes_for(plan: Plan, stage: str, planner: Planner) -> tuple[list[Change], Plan]:
     """The changes after which the stage fits, without those that turn out not to be needed, and the plan with them; all
-    there are where none is enough."""
+    there are where they are not enough."""
     made: list[Change] = []
     tried = plan
     for change in _ladder(plan, stage):
         if tried.fits(stage):
             break
-        made.append(change)
+        made = [*(earlier for earlier in made if not earlier.keys <= change.keys), change]
         tried = _with(made, plan, planner)
     if not tried.fits(stage):
         return made, tried
@@ -63,7 +71,7 @@ def _ladder(plan: Plan, stage: str) -> Iterator[Change]:
     if stage == "grpo" and engine.colocated and plan.machine.gpu:
         if not engine.sleeps:
             yield Change("vLLM asleep while the trainer updates", (f"{trainer}.vllm_enable_sleep_mode=true",))
-        yield from _share(plan)
+        yield from _share(plan, _AT_ONCE)
     yield from _smaller_batches(plan, stage)
     yield from _more_sharding(plan)
     model = plan.recipe.model
@@ -75,17 +83,18 @@ def _ladder(plan: Plan, stage: str) -> Iterator[Change]:
         yield Change(words, ("model.lora.r=64", "model.lora.alpha=128", f"{trainer}.learning_rate={rate}"))
     if (length := model.max_length) > 1024:
         yield Change("shorter rows; longer ones are left out", (f"model.max_length={max(1024, length // 2)}",))
+    if stage == "grpo" and engine.colocated and plan.machine.gpu:
+        yield from _share(plan, 1)
 
 
-def _share(plan: Plan) -> Iterator[Change]:
-    """The share of vLLM that holds its weights and eight of the longest completions, where it is another."""
+def _share(plan: Plan, rows: int) -> Iterator[Change]:
+    """The share of vLLM that holds its weights and so many of the longest rows, where it is another."""
     engine, whole = plan.engine, plan.machine.memory * GIB
     now = engine.share / whole
-    one = engine.cache / engine.at_once if engine.at_once else 0.0
-    needed = engine.share - engine.cache + 8 * max(one, 0.25 * GIB)
-    share = min(0.9, round(needed / whole + 0.005, 2))
+    share = min(0.9, math.ceil(100 * (engine.share - engine.cache + rows * engine.longest) / whole) / 100)
     if (engine.at_once < 1 and share > now) or share < now - 0.02:
-        yield Change("another share for vLLM", (f"grpo.trainer.vllm_gpu_memory_utilization={share}",))
+        words = f"a share for vLLM that holds {rows} of the longest rows at once"
+        yield Change(words, (f"grpo.trainer.vllm_gpu_memory_utilization={share}",))
 
 
 def _smaller_batches(plan: Plan, stage: str) -> Iterator[Change]:
@@ -106,6 +115,8 @@ def _more_sharding(plan: Plan) -> Iterator[Change]:
     if gpus == 1 or not plan.machine.gpu:
         return
     if kind in ("none", "data"):
-        yield Change("", (), f"{_ACCELERATE}deepspeed_zero2.yaml", Sharding("zero2", gpus))
+        yield Change(
+            "optimizer and gradients sharded", (), f"{_ACCELERATE}deepspeed_zero2.yaml", Sharding("zero2", gpus)
+        )
     if kind != "zero3":
         yield Change("weights sharded, too", (), f"{_ACCELERATE}deepspeed_zero3.yaml", Sharding("zero3", gpus))

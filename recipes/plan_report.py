@@ -133,7 +133,7 @@ def as_json(plan: Plan, changes: Changes) -> dict[str, Any]:
             "sharding": machine.sharding.kind, "accelerate": machine.accelerate or None,
         },
         "workload": asdict(plan.workload),
-        "engine": asdict(plan.engine) | {"bytes_a_token": cache_bytes(shape.text, plan.number)},
+        "engine": asdict(plan.engine) | {"at_once": plan.engine.at_once},
         "disk": plan.disk,
         "stages": stages,
         "verdict": verdict(plan),
