@@ -20,7 +20,7 @@ from recipes.config import TEXT_LAYERS, Recipe
 from recipes.workload import Given, Rows, Workload, workload_of
 
 GIB = 2**30
-#: Trainer settings of TRL where a recipe has none.
+#: Trainer settings where a recipe has none: TRL's, but for rollouts with vLLM, which are ours.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sft": {
         "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "max_steps": -1,
@@ -29,8 +29,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "grpo": {
         "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "max_steps": -1,
         "gradient_checkpointing": True, "num_generations": 8, "num_iterations": 1, "steps_per_generation": None,
-        "max_completion_length": 512, "beta": 0.0, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.3,
-        "vllm_enable_sleep_mode": False, "vllm_tensor_parallel_size": 1,
+        "max_completion_length": 512, "beta": 0.0, "use_vllm": True, "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": 0.3, "vllm_enable_sleep_mode": False, "vllm_tensor_parallel_size": 1,
     },
 }  # fmt: skip
 #: Checkpoints on the disk at once: two are kept, and the next is written before the oldest goes.
@@ -176,16 +176,18 @@ class Plan:
     def engine(self) -> Engine:
         """The engine of GRPO's rollouts."""
         ours, number, total = self.machine, self.number, self.shape.parameters.total
-        weights = number * total / self.setting("grpo", "vllm_tensor_parallel_size")
+        spread = self.setting("grpo", "vllm_tensor_parallel_size")
+        weights = number * total / spread
         if not ours.gpu:
             share, cache = weights + _CPU_CACHE, _CPU_CACHE
         else:
             share = self.setting("grpo", "vllm_gpu_memory_utilization") * ours.memory * GIB
             cache = share - weights - _ENGINE
         tokens = self.recipe.model.max_length + self.setting("grpo", "max_completion_length")
-        longest = cache_bytes(self.shape.text, number) * tokens
+        longest = cache_bytes(self.shape.text, number) * tokens / spread
         sleeps = bool(self.setting("grpo", "vllm_enable_sleep_mode"))
-        return Engine(share, weights, cache, longest, sleeps, self.setting("grpo", "vllm_mode") == "colocate")
+        colocated = self.setting("grpo", "vllm_mode") == "colocate" and self.setting("grpo", "use_vllm")
+        return Engine(share, weights, cache, longest, sleeps, colocated)
 
     @property
     def disk(self) -> float:

@@ -176,11 +176,11 @@ def _time_rows(plan: Plan) -> list[list[str]]:
 
 def _engine(plan: Plan) -> str:
     engine = plan.engine
+    if not engine.colocated:
+        return "vLLM         not on the trainer's GPUs"
     each = cache_bytes(plan.shape.text, plan.number)
     sizes = f"weights {_gib(engine.weights)}, cache {_gib(max(0.0, engine.cache))} GiB of {each / 1024:.0f} KiB a token"
     where = "asleep while training" if engine.sleeps else "beside the trainer"
-    if not engine.colocated:
-        where = "on GPUs of its own"
     return f"vLLM         {_gib(engine.share)} GiB {where}: {sizes}, {engine.at_once} longest rows at once"
 
 

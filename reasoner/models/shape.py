@@ -6,6 +6,7 @@ Parameters are counted on the model itself, built on torch's `meta` device. Conf
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from reasoner.models.positions import config_path
 from reasoner.runtime.disk import read_object
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedConfig
 
 BASES = Path(__file__).parent / "bases"
@@ -28,6 +30,8 @@ _KEPT_INNER = {"gelu": 2, "gelu_pytorch_tanh": 2, "quick_gelu": 3}
 _GATED = 4
 #: What the tiny model's vocabulary holds when a recipe does not say (`reasoner.models.tiny.build`).
 _TINY_VOCABULARY = 1024
+#: Of Qwen2-VL's processor, for checkpoints that have none beside their config.
+_MAX_PIXELS = 12_845_056
 
 
 @dataclass(frozen=True)
@@ -135,21 +139,37 @@ def shape_of(base: str, options: Mapping[str, Any] | None = None) -> Shape:
         sizes = {"vocab_size": _TINY_VOCABULARY, "image_size": 112} | dict(options or {})
         return _measure(TINY, _tiny(sizes), sizes["image_size"] ** 2)
     shipped = {facts["hub"]: facts for facts in (read_object(p, "restore it") for p in sorted(BASES.glob("*.json")))}
+    facts = shipped.get(base, {"max_pixels": _MAX_PIXELS})
     if (path := config_path(base)) is not None:
         content = read_object(path, "restore the checkpoint or make it again")
-        return _measure(base, _config(content, str(path)), _max_pixels(path.parent, shipped.get(base)))
+        return _measure(str(base), json.dumps(content), _max_pixels(path.parent, facts["max_pixels"]))
     if base in shipped:
-        return _shipped(base)
+        return _measure(base, json.dumps(facts["config"]), facts["max_pixels"])
     raise UserError(
         f"{base}: its config is not here; fetch it with `hf download {base} config.json`, or set model.base to "
         f"a folder or one of {', '.join(shipped)}"
     )
 
 
-@cache
-def _shipped(base: str) -> Shape:
-    facts = next(f for f in (read_object(p, "restore it") for p in BASES.glob("*.json")) if f["hub"] == base)
-    return _measure(base, _config(facts["config"], base), facts["max_pixels"])
+def _tiny(sizes: Mapping[str, Any]) -> str:
+    from reasoner.models import tiny
+
+    others = {name: value for name, value in sizes.items() if name != "vocab_size"}
+    try:
+        ids = {token: number for number, token in enumerate(tiny.SPECIAL_TOKENS)}
+        return tiny.make_config(ids, sizes["vocab_size"], **others).to_json_string(use_diff=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.options: {error}") from error
+
+
+def _max_pixels(folder: Path, otherwise: int) -> int:
+    """Of the checkpoint's processor, where its file is there."""
+    path = folder / "preprocessor_config.json"
+    content = read_object(path, "restore the checkpoint or make it again") if path.is_file() else {}
+    size = content.get("size")
+    found = size.get("longest_edge", size.get("max_pixels")) if isinstance(size, dict) else None
+    found = found if found is not None else content.get("max_pixels")
+    return found if isinstance(found, int) and found > 0 else otherwise
 
 
 def _config(content: Mapping[str, Any], where: str) -> PreTrainedConfig:
@@ -164,33 +184,13 @@ def _config(content: Mapping[str, Any], where: str) -> PreTrainedConfig:
         raise UserError(f"{where}: not a config that transformers reads ({error})") from error
 
 
-def _tiny(sizes: Mapping[str, Any]) -> PreTrainedConfig:
-    from reasoner.models import tiny
-
-    others = {name: value for name, value in sizes.items() if name != "vocab_size"}
-    try:
-        ids = {token: number for number, token in enumerate(tiny.SPECIAL_TOKENS)}
-        return tiny.make_config(ids, sizes["vocab_size"], **others)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"model.options: {error}") from error
-
-
-def _max_pixels(folder: Path, shipped: Mapping[str, Any] | None) -> int:
-    """Of the checkpoint's processor; without its file the shipped facts', else the value of Qwen2-VL."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return shipped["max_pixels"] if shipped else 12845056
-    content = read_object(path, "restore the checkpoint or make it again")
-    size = content.get("size")
-    found = size.get("longest_edge", size.get("max_pixels")) if isinstance(size, dict) else None
-    found = found if found is not None else content.get("max_pixels")
-    return found if isinstance(found, int) and found > 0 else 12845056
-
-
-def _measure(name: str, config: Any, max_pixels: int) -> Shape:
+@cache
+def _measure(name: str, content: str, max_pixels: int) -> Shape:
+    """Builds the model of a config (JSON) without its weights and counts."""
     import torch
     from transformers import AutoModelForImageTextToText
 
+    config: Any = _config(json.loads(content), name)
     try:
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
@@ -199,25 +199,27 @@ def _measure(name: str, config: Any, max_pixels: int) -> Shape:
     text, vision = config.text_config, config.vision_config
     tower, language = model.model.visual, model.model.language_model
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    count = lambda part: sum(p.numel() for p in part.parameters())  # noqa: E731
-    tied = head is embeddings
-    blocks = count(tower.blocks)
+    blocks = _count(tower.blocks)
     parameters = Parameters(
         embeddings=embeddings.numel(),
-        layer=count(language.layers) // text.num_hidden_layers,
-        final_norm=count(language.norm),
-        head=0 if tied else head.numel(),
+        layer=_count(language.layers) // text.num_hidden_layers,
+        final_norm=_count(language.norm),
+        head=0 if head is embeddings else head.numel(),
         tower_block=blocks // vision.depth,
-        tower_rest=count(tower) - blocks,
-        text=count(language) - embeddings.numel(),
-        tower=count(tower),
+        tower_rest=_count(tower) - blocks,
+        text=_count(language) - embeddings.numel(),
+        tower=_count(tower),
     )
     linears = {
-        name: (part.in_features, part.out_features)
-        for name, part in model.named_modules()
+        part_name: (part.in_features, part.out_features)
+        for part_name, part in model.named_modules()
         if isinstance(part, torch.nn.Linear) and part.weight is not head
     }
     return Shape(name, _text(text), _tower(config.model_type, vision), parameters, linears, max_pixels)
+
+
+def _count(part: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
 
 
 def _text(config: Any) -> Text:

@@ -53,7 +53,7 @@ def test_the_defaults_are_trls():
 
     for stage, config in (("sft", SFTConfig), ("grpo", GRPOConfig)):
         theirs = {name: config.__dataclass_fields__[name].default for name in DEFAULTS[stage]}
-        assert theirs == DEFAULTS[stage]
+        assert theirs == DEFAULTS[stage] | ({"use_vllm": False} if stage == "grpo" else {})
 
 
 def test_json_has_what_the_table_says(capsys):
@@ -123,8 +123,8 @@ def test_settings_move_memory_as_they_should():
     assert reference.grpo.longest.reference == pytest.approx(2 * 3_754_622_976)
     asleep = plan("nv_reason_3b", "--set", "grpo.trainer.vllm_enable_sleep_mode=true")
     assert asleep.grpo.longest.total < base.grpo.longest.total
-    server = plan("nv_reason_3b", "--set", "grpo.trainer.vllm_mode=server")
-    assert server.grpo.longest.vllm == 0
+    for elsewhere in ("vllm_mode=server", "use_vllm=false"):
+        assert plan("nv_reason_3b", "--set", f"grpo.trainer.{elsewhere}").grpo.longest.vllm == 0
     fsdp = plan("nv_reason_3b", "--accelerate", str(RECIPES / "accelerate" / "fsdp2.yaml"))
     assert fsdp.machine.sharding.kind == "fsdp2" and fsdp.fits("sft")
 
