@@ -12,8 +12,8 @@ TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE)
 EARLIER = --recipe $(RECIPE) --if-needed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup mine sft grpo eval export demo complete ablation check test test-anywhere lint format hooks bench \
-	doctor clean clean-venv
+.PHONY: help setup mine sft grpo eval export watch demo complete ablation check test test-anywhere lint format hooks \
+	bench doctor clean clean-venv
 
 help: ## This list
 	@echo "Two commands do everything: make demo, make test. While you edit: make check. Targets:"
@@ -46,6 +46,9 @@ export: setup ## A Hugging Face folder with its card
 	@$(TRAIN) sft $(EARLIER)
 	@$(TRAIN) grpo $(EARLIER)
 	@$(REASONER) export --recipe $(RECIPE) $(ARGS)
+
+watch: setup ## A page of a training that goes on, kept up to date until Ctrl-C
+	@$(REASONER) watch outputs/$(RECIPE)
 
 demo: setup ## All of it in order, then a summary
 	@$(REASONER) mine $(EARLIER)
@@ -90,7 +93,7 @@ hooks: setup ## Let git run ruff and mypy before each commit
 
 bench: setup ## Speed measurements
 	@$(REASONER) mine --recipe phantom --if-needed
-	@for name in $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in $(basename $(notdir $(filter-out %/kills.py,$(wildcard benchmarks/[a-z]*.py)))); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 doctor: setup ## What this machine has and what to fix
 	@$(REASONER) doctor

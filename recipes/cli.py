@@ -58,6 +58,8 @@ EXAMPLES = {
     "report": """\
   reasoner report outputs/benchmarks/radrbench
   reasoner report outputs/phantom/grpo""",
+    "watch": """\
+  reasoner watch outputs/phantom""",
     "export": """\
   reasoner export --recipe phantom
   reasoner export --recipe phantom --source sft --output my-model --push-to-hub me/my-model""",
@@ -220,6 +222,10 @@ def build_parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", "say what SFT and GRPO take on given GPUs, before any is used")
     _add_recipe(plan)
     _add_plan_arguments(plan)
+
+    watch = _command(commands, "watch", "draw what a training logs, while it goes on, as a page of this machine")
+    watch.add_argument("folder", type=Path, metavar="OUTPUT", help="a recipe's output, outputs/phantom say")
+    watch.add_argument("--once", action="store_true", help="write the page as things stand, and end")
 
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)

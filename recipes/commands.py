@@ -64,6 +64,10 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
             from eval.page import report
 
             print(report(args.folder))
+        case "watch":
+            from eval.watch import watch
+
+            watch(args.folder, once=args.once)
         case "mine" if args.source or args.input or args.output:
             _mine_source(args)
         case _:

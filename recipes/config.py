@@ -28,6 +28,8 @@ from reasoner.profiles import PROFILES, Profile, ProfileName
 from reasoner.schema import Task
 from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section
 from reasoner.training.weights import TokenWeights
+from recipes.collapse import Stop
+from recipes.held_out import HeldOut
 
 #: Pixels of an image, up to 16k x 16k.
 Pixels = Annotated[Int, Field(ge=1, le=2**28)]
@@ -161,7 +163,7 @@ class Augmentation(Section):
 class Sft(Growing):
     """Supervised warm-up (`sft`)."""
 
-    later = ("answer_only",)
+    later = ("answer_only", "held_out")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
@@ -177,6 +179,8 @@ class Sft(Growing):
     vision_warmup: Options | None = None
     """Train the vision tower alone first, to find what reports find: any field of transformers.TrainingArguments; none
     is off. For towers that start from nothing, or have not seen radiographs."""
+    held_out: HeldOut | None = None
+    """Scores on held-out studies while training goes on; none takes the last weights."""
     trainer: Options = {}
     """Any field of trl.SFTConfig."""
 
@@ -217,7 +221,7 @@ class Prompts(Section):
 class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
-    later = ("claim_weight", "edits", "prompts", "stages", "context")
+    later = ("claim_weight", "edits", "prompts", "stages", "context", "held_out", "stop")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
@@ -256,6 +260,10 @@ class Grpo(Growing):
     """Write rollouts with their evidence every so many steps; 0 is never."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
+    held_out: HeldOut | None = None
+    """Scores on held-out studies while training goes on; none takes the last weights."""
+    stop: Stop | None = None
+    """When the run ends by itself because it has collapsed; `{}` takes lenient thresholds, none never ends it."""
     trainer: Options = {}
     """Any field of trl.GRPOConfig."""
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,6 +78,16 @@ class CreditTrainer(HookedTrainer):
 
     def prompt_sampler(self) -> PromptSampler | None:
         return self.prompts if self.grpo.prompts.drawn else None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Keeps the sampler's state first: the checkpoint counts as whole by what is written last."""
+        if self.prompts is not None and self.accelerator.is_main_process:
+            self.prompts.save(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        super()._save_checkpoint(model, trial)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.bridge.training = self.model.training
+        return super()._generate_and_score_completions(inputs)
 
     # Before the rollouts: the policy's own earlier turns.
 
@@ -218,6 +229,8 @@ class CreditTrainer(HookedTrainer):
 
     def token_advantages(self, output: dict[str, Any]) -> torch.Tensor:
         """TRL's advantages, (completions,), or with step credit and claim weights (completions, tokens)."""
+        if not self.model.training:
+            return output["advantages"]
         self._observe()
         advantages, ids, mask = output["advantages"], output["completion_ids"], output["completion_mask"]
         if any(self._edited) and (old := output.get("old_per_token_logps")) is not None:
@@ -259,7 +272,7 @@ class CreditTrainer(HookedTrainer):
 
     def _observe(self) -> None:
         """Tells the sampler how far the rewards of each prompt spread; every process has all of them."""
-        if self.prompts is None or not self.model.training:
+        if self.prompts is None:
             return
         ids = [row["id"] for row in self._rows]
         earned = [(gated_total(s, self.bridge.weights), self._judged(s)) for s in self.bridge.scores()]

@@ -322,7 +322,7 @@ def _start_ray() -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    ray.init(address=address, num_cpus=None if address else 1, include_dashboard=False, log_to_driver=False)
+    ray.init(address=address or "local", num_cpus=None if address else 1, include_dashboard=False, log_to_driver=False)
     assert ray.get(ray.remote(lambda: 42).remote()) == 42
     ray.shutdown()
 

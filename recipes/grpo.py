@@ -6,6 +6,7 @@ Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +20,19 @@ from reasoner.runtime.terminal import say
 from reasoner.schema import Example
 from reasoner.training.dataset import REWARD_COLUMNS, load_examples
 from recipes.config import Recipe
+from recipes.health import SaveBetweenBatches, StopOnCollapse
 from recipes.resume import last_checkpoint, starting_weights
 from recipes.reward_bridge import RewardBridge
 from recipes.reward_options import reward_options
 from recipes.stages import working
 from recipes.training import (
     finish,
+    held_out_dataset,
     keep_fitting,
     lora_config,
     show_progress,
     start_tracking,
+    train,
     train_dataset,
     trainer_arguments,
 )
@@ -85,7 +89,7 @@ def run(recipe: Recipe) -> Path:
         trainer = build_trainer(recipe, args, starting_weights(recipe, resume, start), examples, processor, bridge)
         if resume is not None and trainer.prompts is not None:
             trainer.prompts.load(Path(resume))
-        trainer.train(resume_from_checkpoint=resume)
+        train(trainer, output, "grpo.trainer", resume)
     finish(trainer, output)
     return output
 
@@ -126,6 +130,14 @@ def check(recipe: Recipe) -> GRPOConfig:
             "completions a process (per_device_train_batch_size x steps_per_generation) a multiple of "
             f"num_generations={args.num_generations}"
         )
+    uses = args.steps_per_generation * args.num_iterations  # of a batch of completions
+    if grpo.held_out and grpo.held_out.keep_best and grpo.held_out.every * args.gradient_accumulation_steps % uses:
+        raise UserError(
+            f"grpo.held_out.every: a batch of completions serves {uses / args.gradient_accumulation_steps:g} optimizer "
+            "steps, and a checkpoint is written between two batches; make it a multiple of that"
+        )
+    if grpo.stop is not None and args.save_total_limit:  # one from before the collapse must still be there
+        args.save_total_limit = max(args.save_total_limit, 2 + math.ceil(grpo.stop.steps / max(1, args.save_steps)))
     if args.use_vllm and args.vllm_max_model_length is None:
         args.vllm_max_model_length = recipe.model.max_length + args.max_completion_length
     return args
@@ -170,7 +182,7 @@ def reward_pool(
         placement=grpo.reward_placement,
         options=reward_options(recipe, examples, folder),
     ) as pool:
-        start_tracking(recipe, "grpo")
+        start_tracking(recipe, GRPO, args.output_dir)
         yield pool
 
 
@@ -187,7 +199,7 @@ def build_trainer(
     from reasoner.models.engine import trl_rollouts
     from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
     from recipes.credit_trainer import CreditTrainer
-    from recipes.prompt_sampler import KeepPrompts, PromptSampler
+    from recipes.prompt_sampler import PromptSampler
 
     dtype = resolve_dtype(recipe.model.dtype)
     model = load_model(
@@ -200,15 +212,19 @@ def build_trainer(
     set_origin(model, str(recipe.output / "sft"))
     settings = recipe.grpo.prompts
     prompts = PromptSampler.of(examples, settings, args) if settings.drawn or settings.refill else None
+    callbacks: list[TrainerCallback] = [GapAlarm(), SaveBetweenBatches(args.steps_per_generation * args.num_iterations)]
+    if recipe.grpo.stop is not None:
+        callbacks.append(StopOnCollapse(working(recipe, GRPO), recipe.grpo.stop))
     with trl_rollouts(processor, dtype=dtype, max_images=max(len(example.images) for example in examples)):
         trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),
             args=args,
             train_dataset=train_dataset(recipe, GRPO, examples, completions=False),
+            eval_dataset=held_out_dataset(recipe, GRPO, processor, completions=False),
             processing_class=processor,
             peft_config=lora_config(recipe),
-            callbacks=[GapAlarm(), *([] if prompts is None else [KeepPrompts(prompts)])],
+            callbacks=callbacks,
             grpo=recipe.grpo,
             bridge=bridge,
             prompts=prompts,
@@ -216,5 +232,5 @@ def build_trainer(
         )
     if trainer.ref_model is not None:
         forbid_tokens(trainer.accelerator.unwrap_model(trainer.ref_model), vision_token_ids(processor))
-    show_progress(trainer)
+    show_progress(trainer, recipe, GRPO)
     return trainer

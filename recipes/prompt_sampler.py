@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch.utils.data import Sampler
-from transformers import TrainerCallback
 
 from reasoner.errors import UserError
 from reasoner.runtime.disk import read_object, replacing
@@ -195,17 +194,6 @@ def _draw(key: list[int], weights: np.ndarray, count: int) -> list[int]:
         return []
     chances = weights / weights.sum()
     return np.random.default_rng(key).choice(len(weights), size=count, replace=False, p=chances).tolist()
-
-
-class KeepPrompts(TrainerCallback):
-    """Keeps the sampler's state beside each checkpoint."""
-
-    def __init__(self, sampler: PromptSampler):
-        self.sampler = sampler
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.sampler.save(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 def cells(example: Example) -> tuple[Hashable, ...]:

@@ -33,10 +33,8 @@ def last_checkpoint(output: Path) -> str | None:
     Raises:
         UserError: when there is none but one of weights only, which cannot be gone on from exactly.
     """
-    numbered = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in (output / CHECKPOINTS).glob("*"))
-    found = [path for _, path in sorted(((int(match[1]), path) for match, path in numbered if match), reverse=True)]
     weights_only = None
-    for folder in found:
+    for _, folder in _newest_first(output):
         lacks = missing(folder)
         if not lacks:
             say(f"resuming from {folder}")
@@ -50,6 +48,30 @@ def last_checkpoint(output: Path) -> str | None:
             "start over with --force (and save_only_model: false)"
         )
     return None
+
+
+def last_good(output: Path, step: int | None = None) -> Path | None:
+    """The newest complete checkpoint below `output/checkpoints` whose weights are all finite; with `step`, of that step
+    or an earlier one."""
+    found = (folder for number, folder in _newest_first(output) if step is None or number <= step)
+    return next((folder for folder in found if not missing(folder) and _finite(folder)), None)
+
+
+def _newest_first(output: Path) -> list[tuple[int, Path]]:
+    """Steps and folders of the checkpoints, whole or not."""
+    numbered = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in (output / CHECKPOINTS).glob("*"))
+    return sorted(((int(match[1]), path) for match, path in numbered if match), reverse=True)
+
+
+def _finite(checkpoint: Path) -> bool:
+    """Whether every number in its safetensors files is one; other files are taken on trust."""
+    from safetensors import safe_open
+
+    for file in checkpoint.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            if not all(tensors.get_tensor(name).isfinite().all() for name in tensors.keys()):  # noqa: SIM118
+                return False
+    return True
 
 
 def missing(checkpoint: Path) -> list[str]:

@@ -10,6 +10,7 @@ took the place of one whose completions were all worth the same.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import is_
 from pathlib import Path
@@ -20,7 +21,9 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
+from reasoner.errors import UserError
 from reasoner.pictures import PictureError, read_picture
+from reasoner.runtime.terminal import say
 from reasoner.training.dataset import REWARD_COLUMNS
 from rewards.credit import PROCESS_REWARDS
 from rewards.registry import Score, gate
@@ -28,6 +31,8 @@ from rewards.workers import RewardPool
 
 #: Rows of a W&B table of rollouts.
 SHOWN = 16
+#: Batches in a row on which a reward may fail altogether: a server that is away for a moment ends no run.
+LOST = 3
 _ASKED = ("id", "task", "question", "completion", "reasoning", "answer", "report")
 
 
@@ -58,11 +63,15 @@ class RewardBridge:
     ):
         self.pool, self.weights, self.rollouts, self.log_every = pool, weights, rollouts, log_every
         self.credits = credits
+        self.training = True
+        """Whether what is scored is trained on; held-out completions are not written down."""
         self._completions: Any = None
         self._scores: list[dict[str, Score]] = []
         self._origins: list[Origin] = []
         self._metrics: dict[str, float] = {}
         self._kept: tuple[list, list[dict[str, Score]], list[Origin]] = ([], [], [])
+        self._told: set[str] = set()
+        self._lost: Counter[str] = Counter()
         self._batch = (-1, 0)  # the optimizer step of the last batch, and which of the step's batches it was
 
     def functions(self) -> list[Callable[..., list[float | None]]]:
@@ -112,8 +121,9 @@ class RewardBridge:
             for number, (text, ids) in enumerate(zip(self.texts(), columns["completion_ids"], strict=True))
         ]
         step = columns["trainer_state"].global_step
-        self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
-        written = bool(self.log_every) and step % self.log_every == 0
+        if self.training:
+            self._batch = (step, self._batch[1] + 1 if step == self._batch[0] else 0)
+        written = self.training and bool(self.log_every) and step % self.log_every == 0
         known, self._scores, self._origins = self._kept
         if len(known) != len(completions) or not all(map(is_, known, completions)):
             self._scores = self._score_for_all(rows, evidence=written or self.credits)
@@ -135,6 +145,7 @@ class RewardBridge:
         if self.pool is not None:
             try:
                 answer = [(self.pool.score(everyone, evidence=evidence), self.pool.metrics())]
+                self._insist(answer[0][0])
             except Exception as error:  # the others would wait for this process until their collective times out
                 answer = [error]
         broadcast_object_list(answer)
@@ -143,6 +154,24 @@ class RewardBridge:
         scores, self._metrics = answer[0]
         first = sum(counts[: PartialState().process_index])
         return scores[first : first + len(rows)]
+
+    def _insist(self, scores: Sequence[dict[str, Score]]) -> None:
+        """Tells the first failure of each reward, which costs its row alone.
+
+        Raises:
+            UserError: a reward has failed on every row of so many batches that the policy is trained without it.
+        """
+        for name in self.weights if scores else ():
+            failures = [row[name].failure for row in scores if row[name].outcome == "failed"]
+            if failures and name not in self._told:
+                self._told.add(name)
+                say(f"WARNING: {failures[0]}; such rows have no reward and are counted in reward_pool/failed_rows")
+            self._lost[name] = self._lost[name] + 1 if len(failures) == len(scores) else 0
+            if self._lost[name] >= LOST:
+                raise UserError(
+                    f"the reward '{name}' failed on every row of {LOST} batches in a row, the last time with "
+                    f"{failures[-1]}; mend it, and the same command goes on"
+                )
 
     def _write(self, rows: Sequence[dict], image_paths: list[list[str]]) -> None:
         step, batch = self._batch

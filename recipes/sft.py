@@ -25,10 +25,12 @@ from recipes.stages import working
 from recipes.training import (
     base_checkpoint,
     finish,
+    held_out_dataset,
     keep_fitting,
     lora_config,
     show_progress,
     start_tracking,
+    train,
     train_dataset,
     trainer_arguments,
 )
@@ -98,7 +100,7 @@ def run(recipe: Recipe) -> Path:
         freeze_vision=recipe.model.freeze_vision,
     )
     if args.process_index == 0:
-        start_tracking(recipe, "sft")
+        start_tracking(recipe, SFT, args.output_dir)
     weigh = None
     if not recipe.sft.token_weights.even:
         weigh = partial(token_weights, processor.tokenizer, weights=recipe.sft.token_weights)
@@ -111,11 +113,12 @@ def run(recipe: Recipe) -> Path:
         model=model,
         args=args,
         train_dataset=train_dataset(recipe, SFT, examples, completions=True),
+        eval_dataset=held_out_dataset(recipe, SFT, processor, completions=True),
         processing_class=processor,
         peft_config=lora_config(recipe),
         data_collator=collator,
     )
-    show_progress(trainer)
-    trainer.train(resume_from_checkpoint=resume)
+    show_progress(trainer, recipe, SFT)
+    train(trainer, output, "sft.trainer", resume)
     finish(trainer, output)
     return output

@@ -140,6 +140,7 @@ def write_record(output: Path, stage: str, record: Finished) -> None:
 def fingerprint(recipe: Recipe, stage: str) -> str:
     """A hash of everything that decides what the stage makes."""
     settings = recipe.model_dump(mode="json", include={"seed", *STAGES[stage].sections})
+    settings.get(GRPO, {}).pop("stop", None)  # may end a run, but makes nothing else of it
     before = _earlier_runs(recipe, stage)
     raw = _input_state(recipe.data.input) if stage == "mine" else []
     return hashlib.sha256(json.dumps([settings, before, raw], sort_keys=True).encode()).hexdigest()[:16]

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transformers import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 
 from reasoner.dialogues import questions
 from reasoner.errors import UserError
-from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
+from reasoner.layout import BASE, CHECKPOINTS, GRPO, SFT, TRAINER_STATE
 from reasoner.models import TINY
 from reasoner.prompts import ask, assistant_message
-from reasoner.runtime.disk import remove, swap
+from reasoner.runtime.disk import remove, swap, write_whole
+from reasoner.runtime.metrics_log import MetricsLog
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
 from reasoner.training.augment import Augment
-from reasoner.training.dataset import to_dataset
+from reasoner.training.dataset import load_examples, to_dataset
 from reasoner.training.lengths import fit_length
 from recipes.config import TEXT_LAYERS, Model, Recipe, check_trainer_args
+from recipes.health import Finite, checkpoints_fit
+from recipes.held_out import arguments, take_best
 from recipes.stages import working
+
+#: In the folder of checkpoints: the id of the W&B run, which a resumed one goes on.
+TRACKED = "wandb-id.txt"
 
 if TYPE_CHECKING:
     import datasets
@@ -79,6 +86,20 @@ def train_dataset(recipe: Recipe, stage: str, examples: Sequence[Example], *, co
     )
 
 
+def held_out_dataset(
+    recipe: Recipe, stage: str, processor: ProcessorMixin, *, completions: bool
+) -> datasets.Dataset | None:
+    """What `held_out` of the stage scores, images as they are; None where the recipe has none."""
+    section = getattr(recipe, stage)
+    if section.held_out is None:
+        return None
+    stages = section.stages if stage == GRPO else None
+    data, count = recipe.output / "data", section.held_out.examples
+    examples = load_examples(data, "val", section.tasks, count, stages=stages, dialogues=completions)
+    examples = keep_fitting(examples, processor, recipe.model, completions=completions)
+    return to_dataset(examples, completions=completions, profile=recipe.model.prompts, seed=recipe.seed)
+
+
 def trainer_arguments(
     cls: type[TrainingArguments], recipe: Recipe, stage: str, block: str = "trainer", **ours: Any
 ) -> Any:
@@ -101,8 +122,10 @@ def trainer_arguments(
         "logging_first_step": True,
         "save_total_limit": 2,
     }
+    held_out = getattr(recipe, stage).held_out if block == "trainer" else None
+    scored = arguments(held_out, chosen, rewards=stage == GRPO)
     try:
-        return cls(**{**defaults, **device, **ours, **chosen})
+        return cls(**{**defaults, **device, **ours, **chosen, **scored})
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -123,22 +146,49 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     )
 
 
+def train(trainer: Any, output: Path, where: str, resume: str | None) -> None:
+    """Trains, from the checkpoint `resume` on if there is one.
+
+    Args:
+        output: the working folder.
+        where: the section of the recipe that the arguments are from.
+
+    Raises:
+        UserError: the loss is no number, or a checkpoint cannot be written.
+    """
+    from reasoner.compat.transformers import train_no_further
+
+    trainer.add_callback(Finite(output, where))
+    train_no_further(trainer)
+    with checkpoints_fit(output):
+        trainer.train(resume_from_checkpoint=resume)
+    if words := take_best(trainer):
+        say(words)
+
+
 def finish(trainer: Any, output: Path) -> None:
     """Writes the final checkpoint with the training history beside it; the intermediate ones go when the run is on
     record."""
     from reasoner.models.load import save_checkpoint
 
-    save_checkpoint(trainer, output)
+    with checkpoints_fit(output):
+        save_checkpoint(trainer, output)
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(str(output / TRAINER_STATE))
 
 
-def start_tracking(recipe: Recipe, stage: str) -> None:
+def start_tracking(recipe: Recipe, stage: str, checkpoints: str) -> None:
     """Points W&B at this recipe: online when the user is logged in, else offline below `output/wandb`.
 
-    `WANDB_MODE` (online, offline, disabled), `WANDB_PROJECT` and `WANDB_DIR` win, as everywhere.
+    `WANDB_MODE` (online, offline, disabled), `WANDB_PROJECT`, `WANDB_DIR` and `WANDB_RUN_ID` win, as everywhere. An
+    interrupted run goes on as one, by its name in the folder `checkpoints`; offline each part has a folder of its own,
+    which `wandb sync` joins by that name.
     """
     import wandb
+
+    name = Path(checkpoints) / TRACKED
+    if not name.is_file():
+        write_whole(name, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
 
     os.environ.setdefault("WANDB_PROJECT", "cxr-reasoner")
     os.environ.setdefault("WANDB_DIR", str(recipe.output))
@@ -146,7 +196,13 @@ def start_tracking(recipe: Recipe, stage: str) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     if "WANDB_MODE" not in os.environ:
         os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
-    run = wandb.init(name=f"{recipe.name}-{stage}", config=recipe.model_dump(mode="json"), job_type=stage)
+    run = wandb.init(
+        id=name.read_text(encoding="utf-8"),
+        resume="allow",
+        name=f"{recipe.name}-{stage}",
+        config=recipe.model_dump(mode="json"),
+        job_type=stage,
+    )
     if os.environ["WANDB_MODE"] != "disabled":
         say(f"  W&B    {os.environ['WANDB_MODE']}: {run.url or Path(run.dir).parent}")
 
@@ -178,7 +234,23 @@ class Progress(ProgressCallback):
             self.training_bar.set_postfix(numbers, refresh=False)
 
 
-def show_progress(trainer: Any) -> None:
-    """Replaces the trainer's own bar, which prints every metric of every step."""
+class KeepMetrics(TrainerCallback):
+    """Keeps what the trainer logs in `output/logs`, also while it goes on."""
+
+    def __init__(self, kept: MetricsLog):
+        self.kept = kept
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.kept.start(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            self.kept.add(state.global_step, {"max_steps": state.max_steps, **logs})
+
+
+def show_progress(trainer: Any, recipe: Recipe, stage: str) -> None:
+    """Replaces the trainer's own bar, which prints every metric of every step; these are kept for `reasoner watch`."""
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress())
+    trainer.add_callback(KeepMetrics(MetricsLog(recipe.output, stage)))

@@ -17,7 +17,7 @@ from reasoner.schema import Example
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint
 from recipes.stages import working
-from recipes.training import show_progress, start_tracking, train_dataset, trainer_arguments
+from recipes.training import show_progress, start_tracking, train, train_dataset, trainer_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
@@ -60,15 +60,15 @@ def warm_up(recipe: Recipe, base: str, examples: Sequence[Example], processor: P
         raise UserError("sft.vision_warmup: no example has a report to learn from; set it to null")
     model = load_model(base, dtype=recipe.model.dtype, attn_implementation=recipe.model.attn_implementation)
     if args.process_index == 0:
-        start_tracking(recipe, WARM)
+        start_tracking(recipe, WARM, args.output_dir)
     trainer = Trainer(
         model=FindingsReader(model.model.visual, model.config.text_config.hidden_size),
         args=args,
         train_dataset=train_dataset(recipe, SFT, studies, completions=False),
         data_collator=StudyCollator(processor),
     )
-    show_progress(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(_part(recipe)))
+    show_progress(trainer, recipe, WARM)
+    train(trainer, _part(recipe), "sft.vision_warmup", last_checkpoint(_part(recipe)))
     if args.process_index == 0:
         _write(recipe, model, processor, trainer)
     trainer.accelerator.wait_for_everyone()

@@ -8,119 +8,45 @@ pixels.
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
 import math
 import os
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from reasoner.errors import UserError
-from reasoner.runtime.cluster import ensure_ray
+from reasoner.runtime.cluster import Place, ensure_ray
+from rewards.actor import DELIVERY_S, Scored, Worker
 from rewards.registry import RewardError, RewardSet, Row, Score
 
 log = logging.getLogger(__name__)
 
-#: How often an actor delivers what it has, in seconds.
-_DELIVERY_S = 0.05
 #: Starting an actor includes starting Python and reading the lexicon, on a machine that may be busy.
 _START_LIMIT_S = 120.0
+#: How often an actor that a busy machine starves gets more time.
+_PUT_OFF = 19
 #: Latencies kept for the percentiles.
 _REMEMBERED = 10_000
 #: Few chunks, since handing one out costs as much as scoring some ten short rows; several, so that none waits long.
 _CHUNKS_PER_WORKER, _CHUNK_ROWS = 4, 64
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One row's scores and the seconds they took."""
-
-    scores: dict[str, Score]
-    seconds: float
-
-
-class Worker:
-    """What runs in an actor: the in-process `RewardSet`, one chunk of rows after another."""
-
-    def __init__(
-        self,
-        spec: Mapping[str, float],
-        files: Sequence[str],
-        options: Mapping[str, Mapping[str, Any]] | None,
-        retries: int,
-    ):
-        self.rewards = RewardSet.build(spec, files, options)
-        self.retries = retries
-        gc.freeze()  # what is loaded by now stays: no need to look through it for garbage again and again
-
-    def ready(self) -> int:
-        """The process id, once the rewards are loaded."""
-        return os.getpid()
-
-    def score(self, rows: Sequence[Row], evidence: bool = True) -> Iterator[list[Scored]]:
-        """Scores in the order of `rows`, delivered every so often."""
-        done: list[Scored] = []
-        delivered = time.monotonic()
-        streams = [self._stream(name, rows) for name in self.rewards.weights]
-        start = time.perf_counter()
-        for scores in zip(*streams, strict=True):
-            scored = Scored(dict(zip(self.rewards.weights, scores, strict=True)), time.perf_counter() - start)
-            done.append(scored if evidence else _without_evidence(scored))
-            if time.monotonic() - delivered >= _DELIVERY_S:
-                yield done
-                done, delivered = [], time.monotonic()
-            start = time.perf_counter()
-        if done:
-            yield done
-
-    def _stream(self, name: str, rows: Sequence[Row]) -> Iterator[Score]:
-        """One reward of the rows, in order."""
-        chunk = self.rewards.score_chunk(name, rows) if self.rewards.by_chunk(name) else None
-        for row in rows:
-            if chunk is not None:
-                try:
-                    yield next(chunk)
-                    continue
-                except (UserError, RewardError):
-                    raise
-                except Exception:  # whichever row it was: from here on each by itself
-                    chunk = None
-            yield self._score_one(name, row)
-        if chunk is not None:
-            next(chunk, None)  # where a reward has given too many, it says so now
-
-    def _score_one(self, name: str, row: Row) -> Score:
-        """A reward that raises is tried again, then None for this row; breaking the contract raises."""
-        why = ""
-        for _ in range(self.retries + 1):
-            try:
-                return self.rewards.score_one(name, row)
-            except (UserError, RewardError):
-                raise
-            except Exception as error:  # a user's code: its failure is this row's, not the run's
-                why = f"reward {name!r}, row {row.get('id', '?')!r}: {type(error).__name__}: {error}"
-        return Score.failed(why)
-
-
-def _without_evidence(scored: Scored) -> Scored:
-    """Reasons for None stay."""
-    scores = scored.scores.items()
-    return replace(scored, scores={name: s if s.value is None else replace(s, evidence=()) for name, s in scores})
-
-
 @dataclass
 class _Job:
-    """A chunk on an actor: the rows still to come, and when the next delivery is overdue."""
+    """A chunk on an actor: the rows still to come; when the next delivery is overdue, what the actor had computed when
+    that was set, and how often it has been put off."""
 
     pending: deque[int]
     stream: Any
     alone: bool
-    deadline: float
+    deadline: float = 0.0
+    computed: float | None = None
+    spared: int = 0
 
 
 class RewardPool:
@@ -128,7 +54,8 @@ class RewardPool:
 
     Args:
         spec, files, options: as for `RewardSet.build`; wrong ones raise here.
-        timeout_s: limit for one completion, in seconds; a row beyond it has scores of None.
+        timeout_s: limit for one completion, in seconds; a row beyond it has scores of None. An actor of this
+            node that computes, and has had less than half of it on a CPU, is starved and gets up to 20 times as long.
         batch_timeout_s: limit for a whole batch, in seconds; rows not scored by then have scores of None.
         retries: how often a row is done again after its actor died, and a reward after it raised.
         placement: Ray's scheduling strategy for the actors, "SPREAD" over the nodes or "DEFAULT" (packed).
@@ -168,6 +95,7 @@ class RewardPool:
         self._warned: set[str] = set()
         self._started_ray = ensure_ray(workers)
         self._actors: list[Any] = []
+        self._places: dict[int, Place] = {}
         self._open = True
         atexit.register(self.close)
         try:
@@ -257,7 +185,7 @@ class RewardPool:
 
         for attempt in range(self.retries + 1):
             try:
-                ray.get(self._actors[index].ready.remote(), timeout=_START_LIMIT_S)
+                self._places[index] = ray.get(self._actors[index].ready.remote(), timeout=_START_LIMIT_S)
                 return
             except ray.exceptions.GetTimeoutError as error:
                 raise UserError(
@@ -314,7 +242,8 @@ class _Batch:
                 for stream in ready:
                     self._receive(owner[stream])
                 for index, job in list(self.jobs.items()):
-                    if time.monotonic() > job.deadline and not ray.wait([job.stream], timeout=0)[0]:
+                    overdue = time.monotonic() > job.deadline and not ray.wait([job.stream], timeout=0)[0]
+                    if overdue and not self._put_off(index):
                         self._recover(index, timed_out=True)
                 if time.monotonic() > self.end:
                     self._give_up()
@@ -350,10 +279,27 @@ class _Batch:
                 numbers = self.queue.popleft()
                 rows = [self.rows[n] for n in numbers]
                 stream = actor.score.options(num_returns="streaming").remote(rows, self.evidence)
-                self.jobs[index] = _Job(deque(numbers), stream, len(numbers) == 1, self._deadline())
+                self.jobs[index] = _Job(deque(numbers), stream, len(numbers) == 1)
+                self._expect(index)
+
+    def _expect(self, index: int) -> None:
+        """From now on the job has its full time for the next delivery."""
+        job = self.jobs[index]
+        job.deadline, job.computed, job.spared = self._deadline(), self.pool._places[index].computed(), 0
+
+    def _put_off(self, index: int) -> bool:
+        """Whether an overdue actor is one that computes, but has not had `timeout_s` of a CPU yet: it gets more time.
+        Else a busy machine would lose rows, and equal runs would differ."""
+        job, place = self.jobs[index], self.pool._places[index]
+        before, now = job.computed, place.computed()
+        starved = before is not None and now is not None and now - before < self.pool.timeout_s / 2
+        if not starved or not place.computes() or job.spared == _PUT_OFF:
+            return False
+        job.deadline, job.spared = self._deadline(), job.spared + 1
+        return True
 
     def _deadline(self) -> float:
-        return time.monotonic() + self.pool.timeout_s + _DELIVERY_S
+        return time.monotonic() + self.pool.timeout_s + DELIVERY_S
 
     def _receive(self, index: int) -> None:
         import ray
@@ -377,7 +323,7 @@ class _Batch:
             self.pool._counts["failed_rows"] += bool(failed)
             for name, score in failed.items():
                 self.pool._warn_once(name, score.failure)
-        job.deadline = self._deadline()
+        self._expect(index)
 
     def _recover(self, index: int, *, timed_out: bool) -> None:
         """Replaces the actor of a job, and queues each row that it had not delivered as a job of its own. Gives up on a

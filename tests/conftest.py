@@ -24,6 +24,7 @@ for name, value in {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_worker_niceness": "0",  # by default 15: beside other tests a worker would get next to nothing of a CPU
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "MPLBACKEND": "Agg",

@@ -30,7 +30,7 @@ def recipe(tmp_path):
     return load_recipe("phantom", [f"output={tmp_path / 'out'}"])
 
 
-@pytest.mark.parametrize("command", [*HELP, "score", "doctor", "summary"])
+@pytest.mark.parametrize("command", [*HELP, "score", "doctor", "watch", "summary"])
 def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -152,6 +152,11 @@ def test_a_process_in_an_ascii_locale_starts_again_in_utf_8(start):
         (["grpo", "--dry-run", "--scale_rewards", "x"], "grpo.trainer.scale_rewards: unknown 'x'; known: group"),
         (["grpo", "--dry-run", "--loss_type", "gpro"], "grpo.trainer.loss_type: unknown 'gpro'; did you mean 'grpo'?"),
         (["grpo", "--dry-run", "--set", "grpo.prompts.curriculum=[task, task]"], "task, task: each at most once"),
+        (
+            ["grpo", "--dry-run", "--num_iterations", "4", "--set", "grpo.held_out.every=50"],
+            "grpo.held_out.every: a batch of completions serves 4 optimizer steps",
+        ),
+        (["watch", "nowhere"], "nowhere: no such folder"),
         (["eval", "--limit", "0"], "--set eval.limit=0: eval.limit: input should be greater than or equal to 1"),
         (["grpo"], "run `make sft RECIPE=phantom` first"),
         (["mine", "--set", "min_free_gb=1e9"], "GiB free, the recipe asks for"),

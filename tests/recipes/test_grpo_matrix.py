@@ -37,7 +37,7 @@ def odd(completion: str) -> Score:
 """
 SMALL = {
     "data.options.train": 120,
-    "data.options.val": 0,
+    "data.options.val": 12,
     "data.options.test": 0,
     "data.options.site_b": 0,
     "data.options.prior_rate": 0.5,
@@ -46,6 +46,7 @@ SMALL = {
     "model.options.max_position_embeddings": 4096,
     "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
+    "sft.held_out": "{every: 50, examples: 8}",
     "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
@@ -66,41 +67,51 @@ SMALL = {
     "grpo.trainer.logging_steps": 1,
 }
 STAGES = {"grpo.rewards": "{stage: 1.0, format: 0.2, vowels: 5.0}"}
+#: Each run costs a start of vLLM: features that do not touch each other share one.
 FEATURES = {
-    "lora": {"model.lora.r": 4, "grpo.trainer.learning_rate": 0.01},
-    "lora and a reference": {"model.lora.r": 4, "grpo.trainer.beta": 0.1, "grpo.trainer.learning_rate": 0.01},
-    "a reference": {"grpo.trainer.beta": 0.1},
-    "frozen vision": {"model.freeze_vision": "true"},
-    "accumulation": {"grpo.trainer.gradient_accumulation_steps": 2, "grpo.trainer.per_device_train_batch_size": 8},
-    "several generations a step": {
+    "lora, loss dr_grpo, not scaled": {
+        "model.lora.r": 4,
+        "grpo.trainer.learning_rate": 0.01,
+        "grpo.trainer.loss_type": "dr_grpo",
+        "grpo.trainer.scale_rewards": "none",
+    },
+    "lora and a reference, checkpointing": {
+        "model.lora.r": 4,
+        "grpo.trainer.beta": 0.1,
+        "grpo.trainer.learning_rate": 0.01,
+        "grpo.trainer.gradient_checkpointing": "true",
+    },
+    "a reference, frozen vision, loss bnpo": {
+        "grpo.trainer.beta": 0.1,
+        "model.freeze_vision": "true",
+        "grpo.trainer.loss_type": "bnpo",
+    },
+    "accumulation, loss grpo, scaled by batch": {
+        "grpo.trainer.gradient_accumulation_steps": 2,
+        "grpo.trainer.per_device_train_batch_size": 8,
+        "grpo.trainer.loss_type": "grpo",
+        "grpo.trainer.scale_rewards": "batch",
+    },
+    "several generations a step, loss dapo, truncated masked": {
         "grpo.trainer.gradient_accumulation_steps": 4,
         "grpo.trainer.per_device_train_batch_size": 4,
         "grpo.trainer.steps_per_generation": 2,
+        "grpo.trainer.loss_type": "dapo",
+        "grpo.trainer.mask_truncated_completions": "true",
     },
-    "checkpointing": {"grpo.trainer.gradient_checkpointing": "true"},
-    "step credit": {"grpo.step_credit": 0.5},
+    "augmentation, loss cispo, sequences": {
+        "grpo.augment.film": 0.3,
+        "grpo.augment.geometry": 0.05,
+        "grpo.trainer.loss_type": "cispo",
+        "grpo.trainer.importance_sampling_level": "sequence",
+    },
     "step credit alone": {
         "grpo.step_credit": 0.5,
         "grpo.rewards": "{answer: 1.0, process: 0.0, format: 0.2, vowels: 5.0}",
     },
-    "augmentation": {"grpo.augment.film": 0.3, "grpo.augment.geometry": 0.05},
-    "truncated masked": {"grpo.trainer.mask_truncated_completions": "true"},
-    "scaled by batch": {"grpo.trainer.scale_rewards": "batch"},
-    "not scaled": {"grpo.trainer.scale_rewards": "none"},
-    "loss grpo": {"grpo.trainer.loss_type": "grpo"},
-    "loss dr_grpo": {"grpo.trainer.loss_type": "dr_grpo"},
-    "loss bnpo": {"grpo.trainer.loss_type": "bnpo"},
-    "loss dapo": {"grpo.trainer.loss_type": "dapo"},
-    "loss cispo, sequences": {"grpo.trainer.loss_type": "cispo", "grpo.trainer.importance_sampling_level": "sequence"},
-    "GDPO": {"grpo.trainer.multi_objective_aggregation": "normalize_then_sum"},
-    "GDPO with step credit": {
-        "grpo.trainer.multi_objective_aggregation": "normalize_then_sum",
-        "grpo.step_credit": 0.5,
-    },
-    "claim weights": {"grpo.claim_weight": 4.0, "grpo.step_credit": 0.5},
+    "claim weights, step credit": {"grpo.claim_weight": 4.0, "grpo.step_credit": 0.5},
     "edits": {"grpo.edits.rate": 1.0},
     "refilled groups": {"grpo.prompts.refill": 2, "grpo.rewards": "{answer: 1.0}", "grpo.tasks": "[binary, single]"},
-    "drawn prompts": {"grpo.prompts.balance": 1.0, "grpo.prompts.informative": 0.8, "grpo.trainer.save_steps": 1},
     "the last stage": {"grpo.tasks": "[stage]", "grpo.stages": "[8]", **STAGES},
     "own earlier turns": {"grpo.tasks": "[stage]", "grpo.stages": "[2, 8]", "grpo.context": "own", **STAGES},
     "a curriculum": {
@@ -128,7 +139,7 @@ def start(tmp_path_factory):
     mine.run(recipe)
     sft.run(recipe)
     working(recipe, "sft").rename(result(recipe, "sft"))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield folder
     ray.shutdown()
 
@@ -220,12 +231,6 @@ def refilled(steps, rows, output):
     assert all(step["refill/extra_completions"] <= 2 * 16 for step in steps)
 
 
-def drawn(steps, rows, output):
-    held = json.loads((output / "grpo" / "checkpoints" / "checkpoint-2" / "prompts.json").read_text(encoding="utf-8"))
-    assert {number: len(seen) for number, seen in held.items()} == {"0": 4, "1": 4}
-    assert steps[1]["prompts/spread"] > 0
-
-
 def opened(steps, rows, output):
     assert {row["task"] for row in rows if row["step"] == 0} == {"binary"}
     assert [step["prompts/open"] for step in steps] == [0.2, 1.0]
@@ -245,20 +250,48 @@ def own(steps, rows, output):
 SEEN = {
     "the last stage": last_stage,
     "own earlier turns": own,
-    "claim weights": weighed,
+    "claim weights, step credit": weighed,
     "edits": edited,
     "refilled groups": refilled,
-    "drawn prompts": drawn,
     "a curriculum": opened,
 }
 
 
-def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
+def check_best(folder: Path, metric: str, best_of) -> None:
+    """The result has the weights of the checkpoint with the best score, which was scored three times."""
+    from safetensors.torch import load_file
+
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    scores = {row["step"]: row[metric] for row in state["log_history"] if metric in row}
+    best = best_of(scores, key=scores.get)
+    assert len(scores) == 3 and state["best_global_step"] == best
+    kept = folder / "checkpoints" / f"checkpoint-{best}" / "model.safetensors"
+    kept, taken = (load_file(file) for file in (kept, folder / "model.safetensors"))
+    assert kept.keys() == taken.keys() and all(kept[name].equal(taken[name]) for name in kept)
+
+
+def test_sft_keeps_the_weights_with_the_best_held_out_loss(start):
+    check_best(start / "sft", "eval_loss", min)
+
+
+def test_a_resumed_run_draws_the_prompts_of_the_whole_one_and_comes_to_its_weights(start, tmp_path):
     import shutil
 
-    feature = {**FEATURES["drawn prompts"], "grpo.trainer.max_steps": 3}
+    from safetensors.torch import load_file
+
+    feature = {
+        "grpo.prompts.balance": 1.0,
+        "grpo.prompts.informative": 0.8,
+        "grpo.step_credit": 0.5,
+        "grpo.held_out": "{every: 1, examples: 6}",
+        "grpo.stop": "{}",
+        "grpo.trainer.max_steps": 3,
+    }
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    train(start, whole, **feature)
+    steps = train(start, whole, **feature)
+    seen = json.loads((whole / "grpo" / "checkpoints" / "checkpoint-2" / "prompts.json").read_text(encoding="utf-8"))
+    assert {number: len(prompts) for number, prompts in seen.items()} == {"0": 4, "1": 4}
+    assert steps[1]["prompts/spread"] > 0
     kept = working(recipe_of(resumed), "grpo") / "checkpoints"
     shutil.copytree(whole / "grpo" / "checkpoints" / "checkpoint-2", kept / "checkpoint-2")
     assert len(train(start, resumed, **feature)) == 3
@@ -267,6 +300,11 @@ def test_a_resumed_run_draws_the_prompts_of_the_whole_one(start, tmp_path):
         for folder in (whole, resumed)
     ]
     assert asked[0] == asked[1] and len(set(asked[0])) == 4
+    last = [folder / "grpo" / "checkpoints" / "checkpoint-3" / "model.safetensors" for folder in (whole, resumed)]
+    ours, theirs = map(load_file, last)
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+    check_best(whole / "grpo", "eval_reward", max)
+    assert not list((whole / "grpo" / "rollouts").glob("step-*-*.parquet")), "what is scored is not trained on"
 
 
 def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, monkeypatch):
@@ -292,7 +330,8 @@ def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, 
     (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
     files = [str(start / "vowels.py"), str(tmp_path / "odd.py")]
     more = {"grpo.reward_files": str(files), "grpo.rewards": "{answer: 1.0, odd: 2.0, vowels: 0.5, process: 0.0}"}
-    train(start, tmp_path, **more, **FEATURES["GDPO with step credit"])
+    more |= {"grpo.trainer.multi_objective_aggregation": "normalize_then_sum", "grpo.step_credit": 0.5}
+    check(train(start, tmp_path, **more), tmp_path, start)
     assert len(seen) == 2 and any(np.isnan(rewards).any() for rewards, _ in seen)
     for rewards, advantages in seen:
         groups = rewards.reshape(4, 4, 4)

@@ -143,7 +143,9 @@ def test_a_killed_sft_run_resumes_to_the_very_same_weights(road, tmp_path):
     assert all(whole[name].equal(resumed[name]) for name in whole)
 
 
-def test_a_killed_grpo_run_resumes_with_the_prompts_that_come_next(road, tmp_path):
+def test_a_killed_grpo_run_resumes_to_the_very_same_weights_and_as_one_run_of_wandb(road, tmp_path):
+    from safetensors.torch import load_file
+
     for name in ("data", "sft"):
         (tmp_path / name).symlink_to(road / name)
     kill_after(tmp_path / "grpo.part" / "checkpoints" / "checkpoint-1", tmp_path, "grpo")
@@ -151,6 +153,13 @@ def test_a_killed_grpo_run_resumes_with_the_prompts_that_come_next(road, tmp_pat
     prompts = [[(row["step"], row["id"]) for row in rollouts(folder / "grpo")] for folder in (road, tmp_path)]
     assert prompts[0] == prompts[1]
     assert [row["step"] for row in history(tmp_path / "grpo") if "reward" in row] == [1, 2, 3]
+    whole, resumed = (load_file(folder / "grpo" / "model.safetensors") for folder in (road, tmp_path))
+    assert all(whole[name].equal(resumed[name]) for name in whole)
+    parts = [folder.name.rpartition("-")[2] for folder in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len(parts) == 2 and len(set(parts)) == 1
+    logged = (tmp_path / "logs" / "grpo.metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    steps = [json.loads(line)["step"] for line in logged]
+    assert steps == sorted(steps) and {1, 2, 3} <= set(steps)
 
 
 def test_training_goes_on_when_the_policy_wants_vision_tokens(road, tmp_path):

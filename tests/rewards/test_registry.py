@@ -11,8 +11,8 @@ import pytest
 import rewards
 from reasoner.errors import UserError
 from rewards import registry
+from rewards.actor import Worker
 from rewards.registry import REGISTRY, Deferred, RewardError, RewardSet, Score, gate, gated_total, load_rewards
-from rewards.workers import Worker
 
 DOCS = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
 

@@ -12,6 +12,8 @@ import pytest
 
 from reasoner.errors import UserError
 from reasoner.prompts import format_completion
+from reasoner.runtime.cluster import Place
+from rewards import workers
 from rewards.registry import REGISTRY, RewardError, RewardSet
 from rewards.workers import RewardPool
 
@@ -102,6 +104,19 @@ def test_a_row_that_hangs_or_kills_its_worker_is_found_and_costs_no_other(pool, 
     assert found["restarts"] >= 2 and found["retries"] >= 1
 
 
+def test_an_actor_without_a_cpu_gets_more_time(pool, monkeypatch):
+    """As on a busy machine: what is slow has computed next to nothing when it is overdue."""
+    monkeypatch.setattr(Place, "computed", lambda self: 0.0)
+    monkeypatch.setattr(workers, "_PUT_OFF", 1)
+    before, start = pool.metrics(), time.monotonic()
+    scores = pool.score(rows_of(1, hang=0))
+    assert scores[0]["odd"].outcome == "failed" and changes(pool, before)["timeouts"] == 1
+    assert time.monotonic() - start >= 2 * pool.timeout_s
+    waits = time.monotonic()
+    pool.score(rows_of(1, sleep=0))
+    assert changes(pool, before)["timeouts"] == 2 and time.monotonic() - waits >= pool.timeout_s
+
+
 def test_a_batch_beyond_its_limit_ends_with_what_it_has(pool, monkeypatch):
     before = pool.metrics()
     monkeypatch.setattr(pool, "batch_timeout_s", 1.0)  # below the limit of a row, which alone would end the hang
@@ -147,7 +162,7 @@ def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
             for index in range(2):
                 pool._await(index)  # a worker killed after the last batch is found only by the next
             victim = chance.choice(pool._actors)
-            pids = [ray.get(actor.ready.remote()) for actor in pool._actors]
+            pids = [ray.get(actor.ready.remote()).pid for actor in pool._actors]
             seen.update(pids)
             how = ("ray.kill", "kill", "freeze")[number // 10 % 3]
             pid = pids[pool._actors.index(victim)]
@@ -158,7 +173,7 @@ def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
         timer.join()
     for index in range(2):
         pool._await(index)
-    alive = {ray.get(actor.ready.remote()) for actor in pool._actors}
+    alive = {ray.get(actor.ready.remote()).pid for actor in pool._actors}
     assert changes(pool, before)["restarts"] >= 15 and changes(pool, before)["failed_rows"] == 0
     deadline = time.monotonic() + 20
     while (left := {pid for pid in seen - alive if psutil.pid_exists(pid)}) and time.monotonic() < deadline:
@@ -174,7 +189,7 @@ def test_closing_ends_the_workers_and_only_them(pool, file):
         ray.kill(actor)  # makes room for a second pool
     time.sleep(0.5)
     with RewardPool({"format": 1.0}, workers=1, name="second") as second:
-        pid = ray.get(second._actors[0].ready.remote())
+        pid = ray.get(second._actors[0].ready.remote()).pid
         rows = rows_of(5)
         assert second.score(rows) == [other.score(row) for row in rows]
     second.close()

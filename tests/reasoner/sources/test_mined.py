@@ -24,7 +24,7 @@ NAMES = ("iu_xray", "mimic_cxr", "chexpert_plus", "padchest_gr", "rexgradient", 
 def one_ray() -> Iterator[None]:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
