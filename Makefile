@@ -3,12 +3,16 @@
 RECIPE ?= phantom
 ARGS ?=
 PYTHON ?= python3
-#: An accelerate config, for training on several GPUs: ACCELERATE=recipes/accelerate/fsdp2.yaml
+#: Processes that train together on this machine, a GPU each: PROCESSES=8
+PROCESSES ?=
+#: An accelerate config, for models that several GPUs must share: ACCELERATE=recipes/accelerate/fsdp2.yaml
 ACCELERATE ?=
 
 BIN := .venv/bin
 REASONER := $(BIN)/reasoner
-TRAIN := $(if $(ACCELERATE),$(BIN)/accelerate launch --config_file $(ACCELERATE) -m recipes.cli,$(REASONER))
+LAUNCH := $(BIN)/accelerate launch --config_file $(ACCELERATE) $(if $(PROCESSES),--num_processes $(PROCESSES))
+TRAIN := $(if $(ACCELERATE),$(LAUNCH) -m recipes.cli,$(REASONER))
+TOGETHER := $(if $(ACCELERATE),,$(if $(PROCESSES),--processes $(PROCESSES)))
 EARLIER = --recipe $(RECIPE) --if-needed
 
 .DEFAULT_GOAL := help
@@ -18,7 +22,7 @@ EARLIER = --recipe $(RECIPE) --if-needed
 help: ## This list
 	@echo "Two commands do everything: make demo, make test. While you edit: make check. Targets:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
-	@echo "  RECIPE=phantom selects the recipe; ARGS=\"--learning_rate 1e-4\" is passed to the stage."
+	@echo "  RECIPE=phantom selects the recipe; ARGS=\"--learning_rate 1e-4\" is passed to the stage; PROCESSES=8 trains on 8 GPUs."
 
 setup: ## Virtual environment in .venv, with vLLM for the GPU or the CPU that is here
 	@PYTHON="$(PYTHON)" bash scripts/setup.sh
@@ -28,23 +32,23 @@ mine: setup ## Reports -> chains, questions, answers
 
 sft: setup ## Supervised warm-up
 	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft --recipe $(RECIPE) $(ARGS)
+	@$(TRAIN) sft --recipe $(RECIPE) $(TOGETHER) $(ARGS)
 
 grpo: setup ## Reinforcement learning
 	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft $(EARLIER)
-	@$(TRAIN) grpo --recipe $(RECIPE) $(ARGS)
+	@$(TRAIN) sft $(EARLIER) $(TOGETHER)
+	@$(TRAIN) grpo --recipe $(RECIPE) $(TOGETHER) $(ARGS)
 
 eval: setup ## Base, SFT and GRPO side by side on held-out images
 	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft $(EARLIER)
-	@$(TRAIN) grpo $(EARLIER)
+	@$(TRAIN) sft $(EARLIER) $(TOGETHER)
+	@$(TRAIN) grpo $(EARLIER) $(TOGETHER)
 	@$(REASONER) eval --recipe $(RECIPE) $(ARGS)
 
 export: setup ## A Hugging Face folder with its card
 	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft $(EARLIER)
-	@$(TRAIN) grpo $(EARLIER)
+	@$(TRAIN) sft $(EARLIER) $(TOGETHER)
+	@$(TRAIN) grpo $(EARLIER) $(TOGETHER)
 	@$(REASONER) export --recipe $(RECIPE) $(ARGS)
 
 watch: setup ## A page of a training that goes on, kept up to date until Ctrl-C
@@ -52,8 +56,8 @@ watch: setup ## A page of a training that goes on, kept up to date until Ctrl-C
 
 demo: setup ## All of it in order, then a summary
 	@$(REASONER) mine $(EARLIER)
-	@$(TRAIN) sft $(EARLIER)
-	@$(TRAIN) grpo $(EARLIER)
+	@$(TRAIN) sft $(EARLIER) $(TOGETHER)
+	@$(TRAIN) grpo $(EARLIER) $(TOGETHER)
 	@$(REASONER) eval $(EARLIER)
 	@$(REASONER) export $(EARLIER)
 	@$(REASONER) summary --recipe $(RECIPE)

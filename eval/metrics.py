@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from eval.bootstrap import Array, Statistics
+from eval.boxes import box_metrics, box_statistics
 from eval.following import following_statistics
 from eval.lists import f1, list_counts, list_metrics, ratio
 from eval.specificity import specificity_statistics
+from reasoner.mining.grounding import DETECTION
 from reasoner.prompts import parse_completion
 from rewards.answers import LIST_TASK, GoldList, gold_list, parse_class_list
 from rewards.claims import CONFIDENT, DENIED, DETAILED, HEDGED, NAMED, claim_statistics, claims_of
@@ -61,7 +63,12 @@ def metrics(totals: Mapping[str, Array]) -> dict[str, Array]:
         for name, count in totals.items()
         if name.startswith("n:")
     }
-    return means | _claim_metrics(totals) | (list_metrics(totals) if "n:exact_match" in totals else {})
+    return (
+        means
+        | _claim_metrics(totals)
+        | box_metrics(totals)
+        | (list_metrics(totals) if "n:exact_match" in totals else {})
+    )
 
 
 def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[str, float]:
@@ -82,9 +89,9 @@ def _row_statistics(row: Mapping[str, Any], score: Mapping[str, Score]) -> dict[
     add("answer", answer)
     if task == LIST_TASK:
         found |= _list_statistics(row)
-    elif answer is not None:
+    elif answer is not None and task != DETECTION:  # no box is the same to the last pixel
         add(f"accuracy/{task}", answer == 1.0)
-    found |= specificity_statistics(row, score["process"].value)
+    found |= box_statistics(row) | specificity_statistics(row, score["process"].value)
     return found | claim_statistics(row, claims_of(row)) | following_statistics(row)
 
 

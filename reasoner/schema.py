@@ -61,7 +61,7 @@ READ_ORDER: tuple[str, ...] = (
     "conclusion",
 )
 
-#: `Example.task`; a ninth kind, `stage`, is one of the eight CXRTrek stages, whose number is in `Example.stage`.
+#: `Example.task`; `stage` is one of the eight CXRTrek stages, whose number is in `Example.stage`.
 Task = Literal[
     "abnormality_list",
     "binary",
@@ -69,6 +69,8 @@ Task = Literal[
     "multiple",
     "anomaly",
     "temporal",
+    "detection",
+    "grounding",
     "report",
     "stage",
 ]

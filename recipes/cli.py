@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
-from reasoner.runtime import terminal
+from reasoner.runtime import ranks, terminal
 from reasoner.runtime.disk import MENDABLE, output_path
 from recipes import DEFAULT, known_recipes
 
@@ -39,6 +39,7 @@ EXAMPLES = {
     "sft": """\
   reasoner sft --recipe phantom
   reasoner sft --recipe phantom --learning_rate 1e-4 --max_steps 200     (any field of trl.SFTConfig)
+  reasoner sft --recipe nv_reason_3b --processes 8                       (a process for each of 8 GPUs)
   reasoner sft --config my.yaml --set model.freeze_vision=true --dry-run""",
     "grpo": """\
   reasoner grpo --recipe phantom
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit code; `argv` is that of the process unless given."""
     if argv is None:
         _insist_on_utf8()
+        ranks.end_with_parent()
     try:
         try:
             return run(argv)
@@ -113,13 +115,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:  # standard output, most likely: what it still holds would fail again at the end
             abandon_output()
         return failed(f"{error.filename or 'writing failed'}: {error.strerror}; {MENDABLE[error.errno]}")
+    except ranks.MainEnded as error:
+        return error.code
     except KeyboardInterrupt:
-        print("stopped; the same command goes on where checkpoints allow", file=sys.stderr)
-        return 130
+        return ended("stopped; the same command goes on where checkpoints allow", 130)
 
 
 def failed(message: object, code: int = 2) -> int:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    process = f" (process {ranks.rank()})" if ranks.rank() and ranks.LAST_WORDS not in os.environ else ""
+    return ended(f"error{process}: {one_line(message)}", code)
+
+
+def ended(line: str, code: int) -> int:
+    """Prints the line, unless the command that started this process will; returns the code."""
+    if not ranks.leave_words(line, code):
+        print(line, file=sys.stderr)
     return code
 
 
@@ -148,7 +158,7 @@ def run(argv: Sequence[str] | None) -> int:
         from recipes import commands
     except (Exception, SystemExit) as error:  # whatever a broken package does
         raise ImportError(f"a library does not load ({type(error).__name__}: {error})") from error
-    return commands.run(args, rest)
+    return commands.run(args, rest, sys.argv[1:] if argv is None else argv)
 
 
 def _insist_on_utf8() -> None:
@@ -186,6 +196,13 @@ def build_parser() -> argparse.ArgumentParser:
         if name in (*TRAINED, "export"):
             command.add_argument(
                 "--profile", metavar="NAME", help="prompt profile instead of the recipe's model.profile"
+            )
+        if name in TRAINED:
+            command.add_argument(
+                "--processes",
+                type=int,
+                metavar="N",
+                help="train in N processes, a GPU each (default 1); the recipe's batch sizes are those of each",
             )
         if name == "eval":
             command.add_argument(

@@ -10,6 +10,8 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from reasoner.errors import UserError
 from reasoner.layout import EXPORT_CHECK, GRPO, SFT, TRAINED, checkpoint
 from reasoner.models import TINY
 from reasoner.models.positions import check_positions
-from reasoner.runtime import terminal
+from reasoner.runtime import ranks, terminal
 from reasoner.runtime.disk import replaced
 from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from eval.settings import Run
 
 
-def run(args: Namespace, rest: Sequence[str]) -> int:
-    """Runs the command that was parsed; `rest` are flags of a trainer. Returns the exit code."""
+def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
+    """Runs the command that was parsed from `words`; `rest` are flags of a trainer. Returns the exit code."""
     if getattr(args, "debug", False):
         os.environ[terminal.DEBUG] = "1"
     match args.command:
@@ -71,6 +73,8 @@ def run(args: Namespace, rest: Sequence[str]) -> int:
         case "mine" if args.source or args.input or args.output:
             _mine_source(args)
         case _:
+            if _check_processes(args):
+                return _run_processes(args, rest, words)
             _run_stage(args, rest)
     return 0
 
@@ -80,49 +84,100 @@ def _run_stage(args: Namespace, rest: Sequence[str]) -> None:
     stage = args.command
     share_cores()
     keep_freed_memory()
-    overrides = [*args.set, *_overrides(args), *(trainer_flags(rest, stage) if rest else [])]
+    overrides = _all_overrides(args, rest)
     recipe = load_recipe(args.recipe, overrides)
     options = [f"--{name.replace('_', '-')}" for name in vars(args)]
     if args.dry_run:
         check_settings(recipe, stage, options)
-        told = dry_run.inspect(recipe, stage)
-        unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
-        print(
-            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip(), flush=True
-        )
-        for line in told:
-            terminal.say(line)
+        if ranks.is_main():
+            _tell_dry_run(recipe, stage)
         return
-    main = stages.is_main_process()
-    if main:
-        stages.settle_all(recipe)
-    if stage == "export" and args.output:
+    wait_s = getattr(recipe, stage).trainer.get("ddp_timeout") if stage in TRAINED else None
+    by_main = partial(ranks.by_main, code_of=_code_of, timeout_s=wait_s if isinstance(wait_s, int) else ranks.TIMEOUT_S)
+    if by_main(lambda: _reused(args, recipe, overrides)):
+        pass
+    elif stage == "export" and args.output:
         from recipes import export
 
         stages.exported(recipe)
         with terminal.logged(recipe.output, stage), replaced(args.output, EXPORT_CHECK) as folder:
             export.run(recipe, folder)
-    elif reason := _reuse(args, recipe, overrides):
-        if main:
-            banner.reused(recipe, stage, reason)
-    elif not main:
-        with terminal.logged(recipe.output, stage):
-            _call(recipe, stage)
     else:
-        _require_earlier(recipe, stage)
         with terminal.logged(recipe.output, stage):
-            check_settings(recipe, stage, options)
-            resumes = stages.prepare(recipe, stage, force=args.force)
-            banner.started(recipe, stage, resumes)
-            with stages.recorded(recipe, stage, overrides):
+            by_main(lambda: _started(args, recipe, options))
+            with stages.recorded(recipe, stage, overrides) if ranks.is_main() else nullcontext():
                 _call(recipe, stage)
-        banner.finished(recipe, stage)
+        if ranks.is_main():
+            banner.finished(recipe, stage)
     if stage == "export" and args.push_to_hub:
         from recipes import export
 
         export.push(args.output or stages.result(recipe, stage), args.push_to_hub)
     if stage == "mine" and args.evaluate:
         _print_evaluation(stages.result(recipe, stage), args.evaluate)
+
+
+def _run_processes(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
+    """Trains in several processes, each of which runs the same command. Returns the exit code."""
+    from recipes.launch import REASONER, launch
+
+    overrides = _all_overrides(args, rest)
+    recipe = load_recipe(args.recipe, overrides)  # what is misspelt is told before they start
+    if args.if_needed and not args.force and _reused(args, recipe, overrides):
+        return 0
+    ended = launch([*REASONER, *words], args.processes)
+    if ended.line:
+        print(ended.line, file=sys.stderr)
+    return ended.code
+
+
+def _check_processes(args: Namespace) -> bool:
+    """Whether this command is to start several processes.
+
+    Raises:
+        UserError: for a number that cannot be, or processes of a stage that has one.
+    """
+    wanted, there = getattr(args, "processes", None), ranks.count()
+    if there > 1 and args.command not in TRAINED:
+        raise UserError(f"{args.command}: runs in one process; only {' and '.join(TRAINED)} train in several")
+    if wanted is None:
+        return False
+    if wanted < 1:
+        raise UserError(f"--processes: must be 1 or more (got {wanted})")
+    if there not in (1, wanted):
+        raise UserError(f"--processes {wanted}: {there} have been started already; leave it out")
+    return wanted > there
+
+
+def _code_of(error: Exception) -> int:
+    """The exit code that an error of a stage leads to (`cli.main`)."""
+    return 1 if isinstance(error, terminal.Died) or not isinstance(error, UserError | OSError | ImportError) else 2
+
+
+def _tell_dry_run(recipe: Recipe, stage: str) -> None:
+    told = dry_run.inspect(recipe, stage)
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")  # else YAML's escapes
+    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=unicode).strip(), flush=True)
+    for line in told:
+        terminal.say(line)
+
+
+def _reused(args: Namespace, recipe: Recipe, overrides: Sequence[str]) -> bool:
+    """Whether the stage need not run, which is told; `UserError` when it must and cannot."""
+    stages.settle_all(recipe)
+    if args.command == "export" and args.output:
+        return False
+    if reason := _reuse(args, recipe, overrides):
+        banner.reused(recipe, args.command, reason)
+        return True
+    _require_earlier(recipe, args.command)
+    return False
+
+
+def _started(args: Namespace, recipe: Recipe, options: Sequence[str]) -> None:
+    """Checks the stage's settings and makes its folder ready."""
+    check_settings(recipe, args.command, options)
+    banner.started(recipe, args.command, stages.prepare(recipe, args.command, force=args.force))
 
 
 def _require_earlier(recipe: Recipe, stage: str) -> None:
@@ -137,6 +192,10 @@ def _require_earlier(recipe: Recipe, stage: str) -> None:
             f"WARNING: {later} was trained from another {earlier} than the one that is there; "
             f"`reasoner {later}` trains it again"
         )
+
+
+def _all_overrides(args: Namespace, rest: Sequence[str]) -> list[str]:
+    return [*args.set, *_overrides(args), *(trainer_flags(rest, args.command) if rest else [])]
 
 
 def _overrides(args: Namespace) -> list[str]:

@@ -38,7 +38,9 @@ Tasks = Annotated[list[Task], Field(min_length=1)]
 #: A stage of a dialogue.
 Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
-MinedTask = Literal["abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "stage"]
+MinedTask = Literal[
+    "abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "detection", "grounding", "stage"
+]
 #: Those that have classes and answers to count.
 CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
@@ -302,6 +304,16 @@ class Recipe(Section):
     """Evaluation."""
     export: Export = Export()
     """Export."""
+
+    @model_validator(mode="after")
+    def _boxes_stay(self) -> Recipe:
+        for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
+            placed = [task for task in stage.tasks or self.data.tasks if task in ("detection", "grounding")]
+            if placed and stage.augment.geometry:
+                raise ValueError(
+                    f"{name}.augment.geometry moves pictures but not the boxes of task '{placed[0]}'; set it to 0"
+                )
+        return self
 
     @model_validator(mode="before")
     @classmethod

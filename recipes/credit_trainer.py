@@ -138,8 +138,9 @@ class CreditTrainer(HookedTrainer):
 
     def _edit(self, groups: list[Group]) -> None:
         """Puts corrected completions into a share of the groups, where they earn more than what they replace."""
-        random = np.random.default_rng([self.args.seed, self.batch_number(), self.accelerator.process_index])
-        chosen = [n for n, draw in enumerate(random.random(len(groups))) if draw < self.grpo.edits.rate]
+        random = np.random.default_rng([self.args.seed, self.batch_number(), 0])
+        draws = random.random((self.accelerator.num_processes, len(groups)))[self.accelerator.process_index]
+        chosen = [n for n, draw in enumerate(draws) if draw < self.grpo.edits.rate]
         drafts = [
             (n, sample, draft)
             for n in chosen

@@ -16,6 +16,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from reasoner.errors import UserError
+from reasoner.mining.grounding import DETECTION
 from reasoner.runtime.disk import read_object, replacing
 from reasoner.runtime.terminal import say
 from reasoner.schema import Example
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from trl import GRPOConfig
 
 #: Tasks from closed to open (CX-Mind, arXiv 2508.03733).
-CLOSED_TO_OPEN = ("binary", "anomaly", "temporal", "single", "multiple", "stage", "abnormality_list", "report")
+CLOSED_TO_OPEN = (
+    *("binary", "anomaly", "temporal", "single", "multiple", "stage"),
+    *("detection", "abnormality_list", "grounding", "report"),
+)
 #: Tasks whose answers are prose, so that hardly two are the same.
 PROSE = ("stage", "report")
 #: Tasks whose question names the finding that the answer is about.
@@ -198,9 +202,12 @@ def _draw(key: list[int], weights: np.ndarray, count: int) -> list[int]:
 
 def cells(example: Example) -> tuple[Hashable, ...]:
     """What a prompt is about, by which the drawing is balanced: its task with each name of its answer (the words of an
-    option, not its letter) and with the finding that is asked about; of prose only the stage."""
+    option, not its letter) and with the finding that is asked about; of prose only the stage, of a place what is
+    sought."""
     if example.task in PROSE:
         return ((example.task, example.stage),)
+    if example.task == DETECTION:
+        return ((example.task, named(example.question)),)
     letters = compiled(tuple(example.options)).words if example.options else {}
     names = dict.fromkeys(name.strip() for name in example.answer.split(","))
     about = named(example.question) if example.task in ASKED else ()

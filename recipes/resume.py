@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reasoner.errors import UserError
 from reasoner.layout import CHECKPOINTS, TRAINER_STATE
+from reasoner.runtime import ranks
 from reasoner.runtime.disk import read_object
 from reasoner.runtime.terminal import say
 from recipes.config import Recipe
@@ -79,7 +80,8 @@ def missing(checkpoint: Path) -> list[str]:
     lacks = []
     for part, patterns in PARTS.items():
         files = [file for pattern in patterns for file in checkpoint.glob(pattern)]
-        if not files or not all(map(_whole, files)):
+        needed = ranks.count() if part == "random state" else 1  # each process has a file of its own
+        if len(files) < needed or not all(map(_whole, files)):
             lacks.append(part)
     return lacks
 

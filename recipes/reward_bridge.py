@@ -130,8 +130,10 @@ class RewardBridge:
             self._origins = [Origin()] * len(rows)
         columns["log_extra"]("edited", [bool(origin.edited_from) for origin in self._origins])
         for part in sorted({part for scores in self._scores for s in scores.values() for part in s.parts}):
-            values = [s.parts[part] for scores in self._scores for s in scores.values() if part in s.parts]
-            columns["log_metric"](f"parts/{part}", sum(values) / len(values))
+            for scores in self._scores:  # TRL averages what is logged, over all processes
+                for score in scores.values():
+                    if part in score.parts:
+                        columns["log_metric"](f"parts/{part}", score.parts[part])
         for name, value in self._metrics.items():
             columns["log_metric"](f"reward_pool/{name}", value)
         if written:
@@ -174,8 +176,9 @@ class RewardBridge:
                 )
 
     def _write(self, rows: Sequence[dict], image_paths: list[list[str]]) -> None:
+        """The main process writes down what all have; they call it together."""
         step, batch = self._batch
-        table = []
+        table: list[dict[str, Any]] = []
         for row, images, scores, origin in zip(rows, image_paths, self._scores, self._origins, strict=True):
             record = {"step": step, "images": images, **{name: row[name] for name in _ASKED}}
             record |= {"edited": bool(origin.edited_from), **origin._asdict()}
@@ -183,9 +186,11 @@ class RewardBridge:
             record["parts"] = json.dumps({k: v for s in scores.values() for k, v in s.parts.items()})
             record["evidence"] = json.dumps({name: list(score.evidence) for name, score in scores.items()})
             table.append(record)
+        table = gather_object(table)
+        if not PartialState().is_main_process:
+            return
         self.rollouts.mkdir(parents=True, exist_ok=True)
-        rank = PartialState().process_index
-        name = f"step-{step:06d}" + (f"-{batch}" if batch else "") + (f"-rank{rank}" if rank else "")
+        name = f"step-{step:06d}" + (f"-{batch}" if batch else "")
         part = self.rollouts / f"{name}.part"
         pq.write_table(pa.Table.from_pylist(table), part)
         part.replace(self.rollouts / f"{name}.parquet")

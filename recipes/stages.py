@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from reasoner.layout import (
     TRAINED,
     UNFINISHED,
 )
+from reasoner.runtime import ranks
 from reasoner.runtime.disk import read_object, remove, swap, write_whole
 from reasoner.runtime.memory import GIB, peak_memory
 from reasoner.settings import Section, explain
@@ -91,6 +91,8 @@ class Finished(Section):
     """Time of the end, UTC."""
     overrides: list[str] = []
     """Arguments beyond the recipe file (`--set`, trainer flags)."""
+    processes: int = Field(1, ge=1)
+    """How many trained together."""
     made_from: dict[str, str] = {}
     """Earlier stage -> the very run of it that this one started from."""
 
@@ -137,13 +139,15 @@ def write_record(output: Path, stage: str, record: Finished) -> None:
     write_whole(output / RECORDS, json.dumps(known, indent=1) + "\n")
 
 
-def fingerprint(recipe: Recipe, stage: str) -> str:
-    """A hash of everything that decides what the stage makes."""
+def fingerprint(recipe: Recipe, stage: str, processes: int | None = None) -> str:
+    """A hash of everything that decides what the stage makes, with so many processes (default: those there are)."""
     settings = recipe.model_dump(mode="json", include={"seed", *STAGES[stage].sections})
     settings.get(GRPO, {}).pop("stop", None)  # may end a run, but makes nothing else of it
     before = _earlier_runs(recipe, stage)
     raw = _input_state(recipe.data.input) if stage == "mine" else []
-    return hashlib.sha256(json.dumps([settings, before, raw], sort_keys=True).encode()).hexdigest()[:16]
+    together = processes or ranks.count()
+    several = [together] if together > 1 else []  # batches are larger then
+    return hashlib.sha256(json.dumps([settings, before, raw, *several], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _earlier_runs(recipe: Recipe, stage: str) -> dict[str, str]:
@@ -228,7 +232,7 @@ def reusable_as_made(recipe: Recipe, stage: str, source: str, overrides: Sequenc
         made = load_recipe(source, [*overrides, *record.overrides]).model_copy(update={"output": recipe.output})
     except UserError:  # made with arguments that the recipe no longer takes
         return None
-    if record.fingerprint != fingerprint(made, stage):
+    if record.fingerprint != fingerprint(made, stage, record.processes):
         return None
     extra = [word for word in record.overrides if word not in overrides]
     return f"made with {' '.join(extra)}" if extra else "same settings"
@@ -307,6 +311,7 @@ def recorded(recipe: Recipe, stage: str, overrides: Sequence[str]) -> Iterator[N
     record = Finished(
         fingerprint=made,
         made_from=made_from,
+        processes=ranks.count(),
         seconds=round(time.monotonic() - start, 1),
         peak_gib=round(max(peak) / GIB, 2),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -362,8 +367,3 @@ def _name_base(part: Path, place: Path) -> None:
         if base.is_relative_to(part):
             moved = str(place / base.relative_to(part))
             write_whole(path, json.dumps({**config, "base_model_name_or_path": moved}, indent=2) + "\n")
-
-
-def is_main_process() -> bool:
-    """False on every rank but the first of a run started by `accelerate launch`."""
-    return os.environ.get("RANK", "0") == "0"

@@ -125,9 +125,16 @@ def trainer_arguments(
     held_out = getattr(recipe, stage).held_out if block == "trainer" else None
     scored = arguments(held_out, chosen, rewards=stage == GRPO)
     try:
-        return cls(**{**defaults, **device, **ours, **chosen, **scored})
+        args = cls(**{**defaults, **device, **ours, **chosen, **scored})
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"{where}: {error}") from error
+    if args.n_gpu > 1:  # else one process would spread each batch over all of them (DataParallel), which TRL cannot
+        args._n_gpu = 1
+    if args.use_cpu:
+        from reasoner.compat.accelerate import shard_on_cpus
+
+        shard_on_cpus()
+    return args
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:

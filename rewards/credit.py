@@ -15,6 +15,7 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
+from reasoner.boxes import box_spans
 from reasoner.findings import extract_text
 from reasoner.prompts import parse_completion
 from rewards.registry import Score
@@ -95,12 +96,14 @@ def token_credit(steps: Sequence[StepReward], spans: Sequence[tuple[int, int]]) 
 
 def claim_spans(completion: str) -> list[tuple[int, int]]:
     """The stretches `completion[start:end]` that claim something: the words of each finding with its denial, side and
-    degree, as the extractor reads them in the reasoning, and the whole answer, which is a claim by itself."""
+    degree, as the extractor reads them in the reasoning, boxes there, and the whole answer, which is a claim by itself.
+    """
     said = parse_completion(completion)
     spans = []
     if said.reasoning and (offset := completion.find(said.reasoning)) >= 0:
         found = (finding.evidence for finding in extract_text(said.reasoning))
-        spans = sorted({(offset + span.start, offset + span.end) for span in found if span is not None})
+        words = {(span.start, span.end) for span in found if span is not None}
+        spans = sorted((offset + a, offset + b) for a, b in words.union(box_spans(said.reasoning)))
     if said.answer and (offset := completion.rfind(said.answer)) >= 0:
         spans.append((offset, offset + len(said.answer)))
     return spans

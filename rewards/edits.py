@@ -78,6 +78,7 @@ def _with_blocks(completion: str, reasoning: str, answer: str) -> str:
 def _mended(text: str, reference: str, evidence: Sequence[Mapping[str, Any]], *, concludes: bool) -> str:
     """The reasoning without its faults. `concludes`: the answer is replaced, and with it the sentence that draws it."""
     own, model = read_reasoning(text), read_reasoning(reference)
+    lines = [reference[sentence.start : sentence.end] for sentence in model]  # with their boxes
     faulty = _at_fault(own, evidence)
     both_close = _closes(own) and _closes(model)
     body = model[:-1] if both_close else model
@@ -91,15 +92,15 @@ def _mended(text: str, reference: str, evidence: Sequence[Mapping[str, Any]], *,
     for sentence, wrong, place in zip(own, faulty, places, strict=True):
         gap, end = text[end : sentence.start], sentence.end
         if not wrong:
-            pieces.append(_Piece(sentence.words, gap, place))
+            pieces.append(_Piece(text[sentence.start : sentence.end], gap, place))
             continue
         for number in _replacements(sentence, place, model if sentence is own[-1] else body, spoken):
             spoken.add(number)
-            pieces.append(_Piece(model[number].words, gap if gap.strip() == "" else " ", number))
+            pieces.append(_Piece(lines[number], gap if gap.strip() == "" else " ", number))
     for number in _missed(model, evidence):
         if number not in spoken:
             spoken.add(number)
-            _insert(pieces, _Piece(model[number].words, " ", number))
+            _insert(pieces, _Piece(lines[number], " ", number))
     return "".join((piece.gap or " ") + piece.words for piece in pieces).strip()
 
 
@@ -118,7 +119,7 @@ def _at_fault(sentences: Sequence[Sentence], evidence: Sequence[Mapping[str, Any
         (entry["start"], entry["end"])
         for entry in evidence
         if (entry.get("verdict") in WRONG and entry["part"] != "completeness")
-        or entry["part"] == "denied"  # of `skill`: there is something, if only perhaps
+        or entry.get("part") == "denied"  # of `skill`: there is something, if only perhaps
     ]
     wrong = {
         fact

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from reasoner.mining.grounding import DETECTION
 from reasoner.prompts import parse_completion
 from reasoner.schema import Example, verified_labels
 from reasoner.training.dataset import load_examples
@@ -77,7 +78,8 @@ def skill_reward(
     options: Sequence[str] | None = None,
     base_rates: str = "",
 ) -> Score:
-    """Skill of a completion (`rewards.radrscore.skill`); abstains on a row without reference chain or report.
+    """Skill of a completion (`rewards.radrscore.skill`); abstains on a row without reference chain or report, and where
+    the question says what is there (`detection`), so that finding it is no skill.
 
     `base_rates` is a mined data folder, or a `base_rates.json` as GRPO and eval leave it; without it those of a public
     collection of reports count.
@@ -87,6 +89,8 @@ def skill_reward(
     """
     if not (reasoning and reasoning.strip() and report and report.strip()):
         return Score.abstained("the row has no reference reasoning or no report")
+    if task == DETECTION:
+        return Score.abstained("the question says what is there")
     known = tuple(verified_labels(labels, label_source).items())
     row = Row(reasoning, report, known, task, question or "", tuple(options or ()))
     return skill(parse_completion(completion).reasoning, row.truth, find_base_rates(base_rates).of(row))

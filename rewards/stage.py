@@ -1,7 +1,7 @@
 """The stage reward: the answer to a question of a dialogue, by the measure that fits its kind.
 
 options (one or several), yes or no    the answer reward's rules: 1 or 0; of several the F1 of the sets
-boxes                                  mean intersection over union of the best pairs, over the larger number of boxes
+boxes                                  as the answer reward has them: mean intersection over union of the best pairs
 text that names findings               F1 of the findings (`rewards/claims.py`), the mean of that with side and degree
                                        and that by name; where it tells of changes, the mean of this and their F1
 other text                             F1 of its words with the nearest of the wordings that are right; 0 where it
@@ -23,6 +23,7 @@ from reasoner.dialogues import STAGE
 from reasoner.profiles import Form
 from reasoner.prompts import parse_completion, read_answer
 from reasoner.schema import Target
+from rewards.answers.boxes import boxes_of, worth
 from rewards.answers.grading import LONGEST
 from rewards.answers.kinds import DETECTION, MULTI, TEXT, grade_kind, kind_of, reference
 from rewards.claims import DETAILED, NAMED, claims_of, text_counts
@@ -86,9 +87,10 @@ def grade_turn(given: str | None, question: str, answer: str, options: Sequence[
         return Worth(0.0, kind, gold, "no answer that can be read")
     if kind == TEXT:
         return Worth(text_worth(given, answer, target.chosen), kind, gold)
+    if kind == DETECTION:
+        return Worth(worth(*boxes_of(given), boxes_of(gold)[0]), kind, gold)
     graded = grade_kind(kind, given, gold, choices, question)
-    part = {DETECTION: "iou", MULTI: "f1"}.get(kind, "")
-    value = graded.values.get(part)
+    value = graded.values.get("f1") if kind == MULTI else None
     return Worth(float(bool(graded.right)) if value is None else value, kind, gold, graded.why)
 
 

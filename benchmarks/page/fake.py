@@ -25,7 +25,7 @@ from rewards.registry import RewardSet
 
 SENTENCES = {
     "Cardiomegaly": "The heart is enlarged.",
-    "Pleural Effusion": "There is a small left pleural effusion.",
+    "Pleural Effusion": "There is a small left pleural effusion [60, 50, 90, 100].",
     "Pneumothorax": "There is a right pneumothorax.",
     "Consolidation": "There is a consolidation in the right lower lobe.",
 }

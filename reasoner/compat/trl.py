@@ -5,7 +5,6 @@ advantage of each token."""
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +20,11 @@ from trl.trainer import grpo_trainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from reasoner.compat.vllm import collapse_runs, forget_images
+from reasoner.runtime.ranks import free_port
 
 WRITTEN_FOR = "1.16"
 #: The label of a token that has no loss.
 IGNORED = -100
-
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
 
 
 @contextmanager
@@ -304,16 +297,33 @@ def _find(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
 
 
 class WeighingTrainer(SFTTrainer):
-    """TRL's SFT trainer on the batches of a weighing `TurnsCollator`: the weighted mean of the tokens' losses.
+    """TRL's SFT trainer on the batches of a weighing `TurnsCollator`: the weighted mean of the tokens' losses, over the
+    whole batch of an optimizer step, whichever micro-batches and processes it is spread over.
 
     Why: TRL's `compute_loss_func` sees neither the batch nor the fused log-probabilities, and costs a second forward.
-    Guard: tests/reasoner/training/test_weights.py.
+    Guard: tests/reasoner/training/test_weights.py, tests/recipes/test_processes.py.
     """
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        weights = inputs.pop("token_weights")[:, 1:]
-        counted = inputs["labels"][:, 1:] != IGNORED
-        weights = weights / weights[counted].mean()
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
+        """What the sum of losses is divided by: the sum of the weights, where TRL has the number of tokens."""
+        if not batch_samples:
+            return None
+        total = torch.stack([_counted_weights(batch).sum() for batch in batch_samples]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:
+        weights = _counted_weights(inputs)
+        del inputs["token_weights"]
+        if num_items_in_batch is None:  # in evaluation: TRL divides by the number of tokens
+            weights = weights / weights.sum() * (inputs["labels"][:, 1:] != IGNORED).sum()
 
         def weigh(module: Any, given: Any, output: Any) -> Any:
             if output.get("log_probs") is not None:
@@ -322,6 +332,11 @@ class WeighingTrainer(SFTTrainer):
 
         hook = model.register_forward_hook(weigh)
         try:
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             hook.remove()
+
+
+def _counted_weights(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The weight of each token that has a loss, as TRL shifts them: (rows, tokens - 1); 0 elsewhere."""
+    return batch["token_weights"][:, 1:] * (batch["labels"][:, 1:] != IGNORED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from reasoner.boxes import without_boxes
 from reasoner.findings.dictation import written
 from reasoner.findings.layout import spans
 from reasoner.findings.lexicon import ancestors, load
@@ -46,8 +47,10 @@ def _with_side(finding: Finding, findings: Sequence[Finding]) -> Finding:
 def extract_text(text: str) -> list[Finding]:
     """The findings of free text such as a model's reasoning, in its order; evidence is in `text`.
 
-    Headings, tables and lists are read with what they say of each other, and what is taken back is left out.
+    Headings, tables and lists are read with what they say of each other, and what is taken back is left out. Boxes in
+    the text are no measures.
     """
+    text = without_boxes(text)
     found = spans(text)
     words = [text[span.start : span.end] for span in found]
     said = [() if span.topic else read_line(line, span.head) for span, line in zip(found, words, strict=True)]

@@ -173,6 +173,7 @@ def build_chain(
     attempt: int = 0,
     study: Study | None = None,
     extra: Collection[str] = (),
+    only: bool = False,
 ) -> Chain:
     """The chain over merged `findings` of one report.
 
@@ -186,6 +187,7 @@ def build_chain(
         attempt: counts up when the verifier asks for other words.
         study: whose views and remarks on quality open a `systematic` read; None leaves them out.
         extra: what closes one: `differential` and `recommendation`, where the study's report gives them.
+        only: these findings are not all that the report says: nothing else is called normal.
     """
     words = _Words(style, _wording_key(style, key), attempt, tuple(findings))
     asserted = [f for f in findings if f.status != "absent"]
@@ -196,12 +198,14 @@ def build_chain(
     said_already = {name for f in asserted for name in implied(f.concept)}
     abnormal = [f for f in asserted if f.concept not in GENERAL | said_already]
     steps = [words.abnormal(f) for f in abnormal]
-    if classes is None:
+    if only:
+        pass
+    elif classes is None:
         steps += _normal_steps(findings, words, regions)
     else:
         steps += _denials(findings, classes, words)
     steps.sort(key=lambda step: READ_ORDER.index(step.stage))
-    whole = classes is None and regions is None
+    whole = classes is None and regions is None and not only
     if style == "systematic" and whole:
         steps = words.opened(steps)
         if study is not None:

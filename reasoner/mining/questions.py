@@ -12,6 +12,7 @@ from reasoner.mining.chains import GENERAL, build_chain, build_comparison
 from reasoner.mining.comparison import compared
 from reasoner.mining.dialogue import dialogue
 from reasoner.mining.drafts import LETTERS, Draft, Read, ask, chain_of, class_words, lettered, make_key
+from reasoner.mining.grounding import DETECTION, GROUNDING, detection, grounding
 from reasoner.mining.level import level_choice, level_sets, level_yes_no
 from reasoner.mining.verify import faults, leak, unseeable
 from reasoner.mining.wording import CLASS_CONCEPT, choose, noun, stable_hash
@@ -304,6 +305,8 @@ BUILDERS: dict[str, Callable[[Read, int], Draft | None]] = {
     "multiple": _multiple,
     "anomaly": _anomaly,
     "temporal": _temporal,
+    DETECTION: detection,
+    GROUNDING: grounding,
 }
 #: What a recipe may ask for; `stage` is the dialogue.
 MINED_TASKS = (*BUILDERS, "stage")

@@ -22,11 +22,12 @@ from reasoner.phantom.body import Anatomy
 from reasoner.phantom.case import Case
 from reasoner.phantom.causes import sample_full_case
 from reasoner.phantom.draw import draw
+from reasoner.phantom.places import locate
 from reasoner.phantom.report import WrittenReport, write_report
 from reasoner.phantom.sample import sample_case
 from reasoner.phantom.words_all import ALL
 from reasoner.phantom.words_few import FEW
-from reasoner.schema import SPLITS, Rejected, Study
+from reasoner.schema import SPLITS, Box, Rejected, Study
 from reasoner.sources.base import Partition
 
 CHUNK = 200  # studies per partition
@@ -50,6 +51,7 @@ class PhantomSource:
         prior_rate: share of the studies that come with an earlier image of the same patient.
         findings: `few` are seven classes, each in plain sight; `all` are the 14, with what causes and hides what, and
             devices with tips.
+        boxes: whether studies tell where their findings are (`places`); takes about twice the time.
         films: the drawing styles of `train`, `val` and `test`, as letters of `TRAINED`; `site_b` has `b`, `site_c` `c`.
     """
 
@@ -73,12 +75,13 @@ class PhantomSource:
         prior_rate: float = 0.15,
         findings: str = "few",
         films: str = "a",
+        boxes: bool = False,
     ) -> None:
         self.output = Path(output)
         self.counts = {"train": train, "val": val, "test": test, "site_b": site_b, "site_c": site_c}
         self.image_size, self.seed = image_size, seed
         self.omit_rate, self.hedge_rate, self.prior_rate = omit_rate, hedge_rate, prior_rate
-        self.findings, self.films = findings, films
+        self.findings, self.films, self.boxes = findings, films, boxes
         if findings not in KINDS:
             raise UserError(f"phantom source: findings = {findings!r} is unknown; give {' or '.join(KINDS)}")
         if not films or set(films) - set(TRAINED) or len(set(films)) < len(films):
@@ -99,7 +102,8 @@ class PhantomSource:
     def fingerprint(self) -> dict[str, Any]:
         """All that decides what is drawn and written; not the folder."""
         names = ("counts", "image_size", "seed", "omit_rate", "hedge_rate", "prior_rate", "findings", "films")
-        return {"source": self.name, **{name: getattr(self, name) for name in names}}
+        own = {"source": self.name, **{name: getattr(self, name) for name in names}}
+        return own | ({"boxes": True} if self.boxes else {})  # what was drawn before there were boxes stays current
 
     def drawing_into(self, folder: Path) -> PhantomSource:
         moved = copy(self)
@@ -139,11 +143,20 @@ class PhantomSource:
     def _key(self, split: str, index: int) -> list[int]:
         return [self.seed, SPLITS.index(split), index]
 
+    def locate(self, split: str, index: int) -> tuple[Box, ...]:
+        """Where the findings are in the image that `draw` makes of the study."""
+        case, _, rng = self.case(split, index)
+        film = self._film(split, index)
+        return locate(Anatomy.sample(rng, film), case.signs, film, self.image_size, [*self._key(split, index), 1])
+
+    def _film(self, split: str, index: int) -> str:
+        return self.films[index % len(self.films)] if _site(split) == "a" else _site(split)
+
     def draw(self, split: str, index: int) -> tuple[Case, WrittenReport, NDArray[np.uint8], NDArray[np.uint8] | None]:
         """One study and its images: today's and, where there is one, the prior."""
         case, written, rng = self.case(split, index)
         key = self._key(split, index)
-        film = self.films[index % len(self.films)] if _site(split) == "a" else _site(split)
+        film = self._film(split, index)
         anatomy = Anatomy.sample(rng, film)
         today = draw(anatomy, case.signs, film, self.image_size, [*key, 1])
         prior = None if case.prior is None else draw(anatomy, case.prior, film, self.image_size, [*key, 2])
@@ -163,6 +176,7 @@ class PhantomSource:
             prior_images=() if prior is None or prior_id is None else (self._write(split, prior_id, prior),),
             sections=written.sections,
             labels=case.labels,
+            boxes=self.locate(split, index) if self.boxes else (),
             split=split,
             source=self.name,
         )

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import psutil
 
+from reasoner.runtime.ranks import count
+
 GIB = 2**30
 SAMPLE_S = 1.0  # between two looks
 #: What glibc's `mallopt` calls them, and what they are set to: blocks below so many bytes come from the heap, and so
@@ -20,12 +22,13 @@ _FROM_HEAP, _STAY = 256 * 2**20, 2**30
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Fills the list with the memory of this process and its descendants, in bytes, until the block ends."""
+    """Fills the list with the memory of this process and its descendants, in bytes, until the block ends; of processes
+    that train together, with that of all on this machine."""
     samples = [0]
     done = threading.Event()
 
     def watch() -> None:
-        me = psutil.Process()
+        me = psutil.Process(os.getpid() if count() == 1 else os.getppid())
         while not done.wait(SAMPLE_S):
             samples.append(sum(map(_proportional, [me, *me.children(recursive=True)])))
 

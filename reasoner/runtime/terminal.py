@@ -19,6 +19,7 @@ from typing import TextIO
 
 from reasoner.errors import UserError
 from reasoner.runtime.disk import MENDABLE
+from reasoner.runtime.ranks import MainEnded, is_main, rank
 
 #: Set to anything, libraries print to the terminal and errors come with their traceback.
 DEBUG = "REASONER_DEBUG"
@@ -46,9 +47,8 @@ def say(text: str) -> None:
 
 
 def log_path(output: Path, stage: str) -> Path:
-    """The log of a stage; each further process of a training run (RANK > 0) has its own."""
-    rank = os.environ.get("RANK", "0")
-    return output / "logs" / (f"{stage}.log" if rank == "0" else f"{stage}-rank{rank}.log")
+    """The log of a stage; each further process of a training run has its own."""
+    return output / "logs" / (f"{stage}.log" if is_main() else f"{stage}-rank{rank()}.log")
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def logged(output: Path, stage: str) -> Iterator[None]:
     log = _open(path)
     _flush()
     before = [os.dup(number) for number in _STANDARD]
-    _shown = log if os.environ.get("RANK", "0") != "0" else _copy_of_stderr()
+    _shown = _copy_of_stderr() if is_main() else log
     if not _shown.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # where each look of a bar is a line, as in a CI's record
     if not faulthandler.is_enabled():
@@ -77,7 +77,7 @@ def logged(output: Path, stage: str) -> Iterator[None]:
     _redirect(log)
     try:
         yield
-    except UserError:
+    except (UserError, MainEnded):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MENDABLE:

@@ -12,10 +12,12 @@ from collections.abc import MutableMapping
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     """Leaves one core to data loading, Ray and neighbours, and lets waiting threads sleep; what the user set wins.
+    Processes that train together share what there is.
 
     Call before torch is imported: OpenMP reads the environment once.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores - 1)))
+    processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (cores - 1) // processes)))
     if "GOMP_SPINCOUNT" not in environment:
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")

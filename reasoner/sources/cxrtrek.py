@@ -2,6 +2,7 @@
 
 A study is one dialogue (`reasoner/dialogues.py`) in the order of the file, in which its authors ask. It may stand by
 itself or below `data_dict.cxrtrek_data`, as in the training files for ms-swift. Its last stage-8 answer is its report.
+Boxes of questions for a place are the study's, too.
 `image` lists the current pictures, then those of the reference study; `image_input_count` says how many of them a
 question shows; later ones see them, too.
 """
@@ -14,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reasoner.boxes import GRID
 from reasoner.dialogues import relinked
-from reasoner.schema import Example, Rejected, Study, Target
+from reasoner.findings.lexicon import matched
+from reasoner.schema import Box, Example, Rejected, Study, Target
 from reasoner.sources.base import Partition
 from reasoner.sources.io.cells import get, text, texts, verbatim
 from reasoner.sources.io.checks import official_split, split_of
@@ -26,6 +29,8 @@ from reasoner.sources.io.json_rows import json_keys, json_parts, read_json
 BYTES = 8 * 2**20  # per partition
 FIELDS = ("content", "data_dict", "cxrtrek_data", "messages", "image", "images", "study_id", "pat_id", "source", "id")
 LAST_STAGE = 8
+#: Why a box is left out though its question is kept.
+OFF_GRID = "box off the grid"
 #: What names of kinds of questions contain -> the kind (`Target.kind`), in the order of trying.
 KINDS = (("yes", "yes_no"), ("single", "single-choice"), ("multi", "multi-choice"), ("detect", "detection"),
          ("ground", "detection"), ("bbox", "detection"), ("caption", "captioning"), ("report", "captioning"),
@@ -88,13 +93,20 @@ class CxrtrekSource(Collection):
         named, reference = image_names(inner), text(inner.get("ref_study_id"))
         images = tuple(self._pictures().find(name) for name in named) if pictures else ()
         examples: list[Example] = []
+        boxes: list[Box] = []
         shown = 0
         for number, item in enumerate(content):
             problem = problem_of(item, len(named))
             if problem:
                 yield Rejected(self.name, f"{where}#content[{number}]", "bad row", problem, study_id)
                 continue
-            stage, question = stage_of(item), question_of(item)
+            stage, question, target = stage_of(item), question_of(item), target_of(item)
+            own = boxes_of(question, target) if target.kind in ("detection", "") else []
+            if None in own:
+                yield Rejected(
+                    self.name, f"{where}#content[{number}]", OFF_GRID, f"{item['bbox_list']!r}"[:80], study_id
+                )
+            boxes += filter(None, own)
             shown = max(shown, count_of(item, len(named)))  # what an earlier question showed is seen by later ones
             examples.append(
                 Example(
@@ -109,7 +121,7 @@ class CxrtrekSource(Collection):
                     stage=stage,
                     split=split,
                     source=self.name,
-                    target=target_of(item),
+                    target=target,
                 )
             )
         if not examples:
@@ -122,6 +134,7 @@ class CxrtrekSource(Collection):
             images=images,
             prior_study_id=reference or None,
             given=tuple(relinked(examples)),
+            boxes=tuple(boxes),
             split=split,
             source=self.name,
         )
@@ -208,6 +221,17 @@ def target_of(item: dict[str, Any]) -> Target:
         tuple(entries(item, "answer_list")),
         tuple(number for box in box_list(item.get("bbox_list")) for number in box),
     )
+
+
+def boxes_of(question: str, target: Target) -> list[Box | None]:
+    """The boxes of a question that asks for a place, by the names of what it asks for; None for one that is not on the
+    grid of 0 to 100 or has no area."""
+    names = dict.fromkeys(term.roles["concept"] for term in matched(question).terms if "concept" in term.roles)
+    label = ", ".join(name.replace("_", " ") for name in names) or question
+    corners = [tuple(number / GRID for number in target.boxes[n : n + 4]) for n in range(0, len(target.boxes), 4)]
+    return [
+        Box(label, x0, y0, x1, y1) if 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 else None for x0, y0, x1, y1 in corners
+    ]
 
 
 def kind_named(names: Sequence[str]) -> str:

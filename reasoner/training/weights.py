@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
+from reasoner.boxes import box_spans
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from reasoner.settings import Float, Section
 
@@ -23,7 +24,7 @@ class TokenWeights(Section):
     openings: Float = Field(1.0, ge=0, le=1000)
     """The first word of each sentence of the reasoning, which often decides what it says."""
     findings: Float = Field(1.0, ge=0, le=1000)
-    """The words of findings that are present or uncertain."""
+    """The words of findings that are present or uncertain, and their boxes."""
     answers: Float = Field(1.0, ge=0, le=1000)
     """The words of the answer."""
 
@@ -55,6 +56,8 @@ def _weighed(completion: str, weights: TokenWeights) -> Iterator[tuple[int, int,
     for finding in extract_text(completion[first:last]):
         if finding.evidence and finding.status != "absent":
             yield first + finding.evidence.start, first + finding.evidence.end, weights.findings
+    for start, end in box_spans(completion[first:last]):
+        yield first + start, first + end, weights.findings
     if tagged:
         yield *_inside(completion, ANSWER_OPEN, ANSWER_CLOSE), weights.answers
 

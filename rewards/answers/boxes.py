@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+
+from reasoner.boxes import BRACKETED, FOUR, GRID, NAMED
 
 Box = tuple[float, float, float, float]
 #: Boxes beyond these are not looked at, though counted: naming many must not take long, and does not pay.
 _MOST_BOXES = 50
-_NUMBER = r"(-?\d{1,6}(?:\.\d{1,6})?)"
-_GAP = r"(?:\s{0,3},\s{0,3}|\s{1,3})"
-#: [x1, y1, x2, y2] in any brackets, with blanks or commas; (x1, y1), (x2, y2); x1=.., y1: .., x2 .., y2 ..
-_FORMS = (
-    r"[\[(<{]\s{0,3}" + _GAP.join([_NUMBER] * 4) + r"\s{0,3}[\])>}]",
-    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]\s{0,3}(?:,|;|-|–)?[a-z :-]{0,24}"
-    r"[\[(]\s{0,3}" + _NUMBER + _GAP + _NUMBER + r"\s{0,3}[\])]",
-    r"[\"']?,?\s{0,3}[\"']?".join(
-        rf"\b{name}[\"']?\s{{0,3}}[=:]?\s{{0,3}}{_NUMBER}"
-        for name in ("x_?(?:1|min)", "y_?(?:1|min)", "x_?(?:2|max)", "y_?(?:2|max)")
-    ),
-)
-_BOX = re.compile("|".join(_FORMS), re.IGNORECASE)
+_BOX = re.compile("|".join((*BRACKETED, NAMED)), re.IGNORECASE)
+#: Boxes that overlap less are not of the same place: one around the whole image pays by its size alone.
+LEAST = 0.2
 #: What stands right before a box that is denied.
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|without|except|but not|rather than|instead of)\b[^.;\n\[\](<]{0,30}$", re.IGNORECASE
 )
-_BARE = re.compile(r"\s*" + _GAP.join([_NUMBER] * 4) + r"\s*\.?\s*")
+_BARE = re.compile(r"\s*" + FOUR + r"\s*\.?\s*")
 _OR = re.compile(r"\s*,?\s*(?:or|vs\.?|versus)\b\s*", re.IGNORECASE)
 
 
@@ -50,16 +43,39 @@ def boxes_of(text: str) -> tuple[list[Box], int]:
     return [box for box in found if box][:_MOST_BOXES], len(found)
 
 
-def overlap(named: list[Box], wanted: list[Box]) -> float:
+def worth(named: Sequence[Box], count: int, wanted: Sequence[Box]) -> float:
+    """What an answer's boxes are worth, 0 to 1: the intersections over union of the pairs that have `LEAST` or more,
+    over the larger number of boxes. Off the grid that all the wanted ones are on, a box pays nothing.
+
+    Args:
+        named: the boxes that have an area.
+        count: how many are named at all.
+    """
+    if all(map(_on_grid, wanted)):
+        named = [box for box in named if _on_grid(box)]
+    most = max(count, len(wanted))
+    return sum(value for value in matched(named, wanted) if value >= LEAST) / most if most else 1.0
+
+
+def overlap(named: Sequence[Box], wanted: Sequence[Box]) -> float:
     """The sum of the intersections over union of boxes paired best first."""
-    pairs = sorted(((iou(a, b), i, j) for i, a in enumerate(named) for j, b in enumerate(wanted)), reverse=True)
-    total, used, met = 0.0, set(), set()
-    for value, i, j in pairs:
+    return sum(matched(named, wanted))
+
+
+def matched(
+    named: Sequence[Box], wanted: Sequence[Box], alike: Callable[[int, int], bool] = lambda i, j: True
+) -> list[float]:
+    """The intersections over union of boxes paired one to one, best first; only `alike` ones, by their numbers."""
+    pairs = ((iou(a, b), i, j) for i, a in enumerate(named) for j, b in enumerate(wanted) if alike(i, j))
+    found: list[float] = []
+    used: set[int] = set()
+    met: set[int] = set()
+    for value, i, j in sorted(pairs, reverse=True):
         if i not in used and j not in met:
-            total += value
+            found.append(value)
             used.add(i)
             met.add(j)
-    return total
+    return found
 
 
 def iou(a: Box, b: Box) -> float:
@@ -72,3 +88,7 @@ def iou(a: Box, b: Box) -> float:
 
 def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _on_grid(box: Box) -> bool:
+    return all(0 <= value <= GRID for value in box)

@@ -7,6 +7,7 @@ anomaly             one option; without options yes or no: whether anything is a
 temporal            new, worsening, stable, improving, resolved
 multiple            several letters, else open names: F1 of the sets
 detection           boxes [x1, y1, x2, y2]: intersection over union of the best pairs
+grounding           as abnormality_list; its boxes stand in the reasoning
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any, Literal
 
 from reasoner.errors import UserError
 from reasoner.findings.answers import words_of
+from reasoner.mining.grounding import GROUNDING
 from reasoner.prompts import parse_completion
 from reasoner.schema import NO_FINDING
-from rewards.answers.boxes import boxes_of, overlap
+from rewards.answers.boxes import boxes_of, matched, worth
 from rewards.answers.choices import change, chosen, options_of
 from rewards.answers.lists import GoldList, gold_list, parse_class_list, plain_list
 from rewards.answers.text import plain
@@ -63,7 +65,7 @@ def answer_reward(
     """
     question = question or ""
     options = tuple(options or ()) or options_of(question)
-    kind = task or _kind(answer, options)
+    kind = LIST_TASK if task == GROUNDING else task or _kind(answer, options)
     wanted = gold_list(answer, labels, label_source) if kind == LIST_TASK else None
     gold = wanted.text if wanted else (answer or "").strip() if kind != LIST_TASK else ""
     if not gold:
@@ -199,11 +201,12 @@ def _f1(given: str, gold: str, wanted: set[str], named: set[str], vague: set[str
 
 
 def _grade_boxes(given: str, gold: str, options: tuple[str, ...], question: str) -> Score:
-    """The intersections over union of the boxes paired best first, over the larger number of boxes."""
-    (named, count), (wanted, gold_count) = boxes_of(given), boxes_of(gold)
+    """The intersections over union of the boxes paired best first, over the larger number of boxes (`worth`)."""
+    (named, count), (wanted, _) = boxes_of(given), boxes_of(gold)
     if not wanted:
         return _abstain("the reference answer holds no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
-    return _score(overlap(named, wanted) / max(count, gold_count), given, gold, boxes=count, wanted=gold_count)
+    each = [round(value, 3) for value in matched(named, wanted)]
+    return _score(worth(named, count, wanted), given, gold, boxes=count, wanted=len(wanted), iou=each)
 
 
 _GRADERS = {

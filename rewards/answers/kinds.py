@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reasoner.prompts import ANSWER_CLOSE, ANSWER_OPEN
 from reasoner.sources.cxrtrek import box_list, kind_named
-from rewards.answers.boxes import Box, boxes_of, iou, overlap
+from rewards.answers.boxes import boxes_of, matched, overlap
 from rewards.answers.choices import options_of
 from rewards.answers.grading import LONGEST, answer_reward
 from rewards.answers.written import right_options, written_options
@@ -123,18 +123,7 @@ def _boxes(given: str, gold: str) -> Scored:
     (named, count), (wanted, _) = boxes_of(given), boxes_of(gold)
     most = max(count, len(wanted))
     mean = overlap(named, wanted) / most if most else 1.0
-    found = _found(named, wanted)
+    found = sum(value >= FOUND for value in matched(named, wanted))
     counts = {f"tp:{BOXES}": found, f"fp:{BOXES}": count - found, f"fn:{BOXES}": len(wanted) - found}
     right = found == count == len(wanted)
     return Scored(right, None, values={"iou": mean}, counts={name: float(n) for name, n in counts.items()})
-
-
-def _found(named: Sequence[Box], wanted: Sequence[Box]) -> int:
-    pairs = sorted(((iou(a, b), i, j) for i, a in enumerate(named) for j, b in enumerate(wanted)), reverse=True)
-    used: set[int] = set()
-    met: set[int] = set()
-    for value, i, j in pairs:
-        if value >= FOUND and i not in used and j not in met:
-            used.add(i)
-            met.add(j)
-    return len(met)

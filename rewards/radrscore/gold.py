@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 from typing import NamedTuple
 
 from rewards.radrscore.claims import Claim, Fact
+from rewards.radrscore.places import Place, placement
 from rewards.radrscore.recall import Reference, read_reference
 from rewards.radrscore.verdicts import SILENT, Facts, Labels, Match, apart, best_of, facts_of_report
 
@@ -42,6 +44,14 @@ class Gold:
         if claim.quote in self._quotes:
             return self._quoted(claim, judged)
         return judged
+
+    def place(self, claim: Claim, judged: Judgement, said: Sequence[Place]) -> Judgement:
+        """The judgement of a claim in a text that gives these boxes."""
+        found = placement(claim, said, self.reference.places)
+        if found is None:
+            return judged
+        report, reference = (Match(found.factor * m.credit, m.words, m.other, found) for m in judged)
+        return Judgement(report, reference)
 
     def _quoted(self, claim: Claim, judged: Judgement) -> Judgement:
         """What a text says in these very words is so for it, whatever else it says; unless labels know better."""

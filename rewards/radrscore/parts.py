@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
 
 from rewards.radrscore.claims import Claim
 from rewards.radrscore.gold import Gold, read_gold
+from rewards.radrscore.places import places_in
 from rewards.radrscore.reading import Sentence, read_reasoning
 from rewards.radrscore.recall import recall
 from rewards.radrscore.verdicts import Match, Verdict
@@ -24,7 +25,7 @@ class Entry(TypedDict):
 
     `credit` is from 0 to 1, None where the claim counts for nothing because it only repeats. `words`, at `start` to
     `end`, are of the completion, or of the reference for completeness; `against` are those of the other side, empty
-    where it is silent.
+    where it is silent. `box`, where boxes are asked for: the `given` and the `wanted` ones, and what those are `worth`.
     """
 
     part: str
@@ -35,6 +36,7 @@ class Entry(TypedDict):
     against: str
     start: int
     end: int
+    box: NotRequired[dict[str, Any]]
 
 
 class Step(NamedTuple):
@@ -64,7 +66,7 @@ def radrscore(text: str, reference: str, report: str, labels: Mapping[str, str |
     """
     gold = read_gold(reference, report, tuple(labels.items()) if labels else ())
     sentences = read_reasoning(text)
-    claims, steps = _judge(sentences, gold)
+    claims, steps = _judge(text, sentences, gold)
     counted = dict(zip(PARTS, (claims, _recalled(sentences, gold), steps), strict=True))
     parts = {part: _share(items) for part, items in counted.items()}
     return Score(sum(parts.values()) / len(PARTS), Deferred(partial(_write, counted)), parts)
@@ -95,8 +97,9 @@ def steps_of(sentence: str, claims: tuple[Claim, ...]) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[Item]]:
+def _judge(text: str, sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[Item]]:
     """The claims for factuality, and the steps for effectiveness."""
+    places = places_in(text, sentences) if gold.reference.places else ()
     claims: list[Item] = []
     steps: list[Item] = []
     heard: set[str] = set()
@@ -115,7 +118,8 @@ def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[
                 elif spare < 0:
                     claims.append((claim, offset, None, None, 1.0))
                     continue
-                fact, match = gold.judge(claim)
+                judged = gold.judge(claim)
+                fact, match = gold.place(claim, judged, places) if gold.reference.places else judged
                 claims.append((claim, offset, fact.credit, fact, 1.0))
                 backed.append(match)
             if backed:
@@ -129,7 +133,8 @@ def _judge(sentences: Sequence[Sentence], gold: Gold) -> tuple[list[Item], list[
 def _together(matches: Sequence[Match]) -> Match:
     words = " | ".join(dict.fromkeys(match.words for match in matches if match.words))
     other = next((match.other for match in matches if match.other), None)
-    return Match(sum(match.credit for match in matches) / len(matches), words, other)
+    place = next((match.place for match in matches if match.place), None)
+    return Match(sum(match.credit for match in matches) / len(matches), words, other, place)
 
 
 def _recalled(sentences: Sequence[Sentence], gold: Gold) -> list[Item]:
@@ -174,4 +179,6 @@ def _write(counted: Mapping[str, Sequence[Item]]) -> Iterator[dict[str, Any]]:
                 start=start,
                 end=start + len(said.words),
             )
+            if match and match.place:
+                entry["box"] = match.place.written()
             yield cast(dict[str, Any], entry)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from reasoner.boxes import without_boxes
 from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
 from reasoner.findings.headings import kind_of_heading
@@ -81,7 +82,9 @@ class _Line(NamedTuple):
 
 
 def read_reasoning(text: str) -> list[Sentence]:
-    """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`."""
+    """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`. Boxes are blanks in
+    its words (`rewards.radrscore.places` reads them)."""
+    text = without_boxes(text)
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match.group()), text)
     found = spans(text)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reasoner.findings import ancestors, kin
 from rewards.radrscore.claims import Claim, Fact
+from rewards.radrscore.places import Place, places_in
 from rewards.radrscore.reading import Sentence, read_reasoning
 from rewards.radrscore.terms import Spoken, spoken, terms
 from rewards.radrscore.verdicts import SILENT, Facts, Labels, Match, best_of
@@ -34,7 +35,7 @@ class Reference(NamedTuple):
     """A reference chain, read once for all completions of its row.
 
     `about` holds the concepts that bear on its claims, each with those of its ancestors that it makes claims about;
-    `terms` counts its terms; `times` says how often it makes claims of each subject.
+    `terms` counts its terms; `times` says how often it makes claims of each subject; `places` are its boxes.
     """
 
     facts: Facts
@@ -42,6 +43,7 @@ class Reference(NamedTuple):
     terms: int
     about: dict[str, tuple[str, ...]]
     times: Counter[str]
+    places: tuple[Place, ...] = ()
 
 
 class Recalled(NamedTuple):
@@ -87,6 +89,7 @@ def read_reference(text: str) -> Reference:
         len(known),
         {name: tuple(a for a in ancestors(name) if a in concepts) for name in set().union(*map(kin, concepts))},
         Counter(claim.meaning.subject for claim in said),
+        places_in(text, sentences),
     )
 
 

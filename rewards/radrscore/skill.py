@@ -27,6 +27,7 @@ from reasoner.schema import NO_FINDING, Status
 from rewards.radrscore.claims import Claim, Fact, read_claims
 from rewards.radrscore.details import left_out
 from rewards.radrscore.gold import Gold, read_gold
+from rewards.radrscore.places import Placement, placed, places_in
 from rewards.radrscore.reading import named, read_reasoning
 from rewards.radrscore.verdicts import HEDGED, Match, apart, classes_below, elsewhere, wealth
 from rewards.registry import Deferred, Score
@@ -38,7 +39,7 @@ THRESHOLD = 0.35
 LEFT_OUT, LEFT_OUT_FINE = 0.9, 0.95
 PARTS = ("found", "false_alarms", "ruled_out", "denied")
 #: Tasks that ask for the whole film, as rows without a task do; the others ask for what their chain speaks of.
-WHOLE_FILM = (None, "", "abnormality_list", "report")
+WHOLE_FILM = (None, "", "abnormality_list", "grounding", "report")
 Labels = tuple[tuple[str, str | None], ...]
 
 
@@ -123,13 +124,15 @@ class Bet(NamedTuple):
     against: str
     start: int = 0
     end: int = 0
+    box: dict[str, Any] | None = None
 
 
 def skill(text: str, truth: Truth, rates: Rates) -> Score:
     """The skill of a reasoning text: about 1 for a reference chain, at most about 0 for what ignores the image.
 
     `parts` are the four sums of which the value is made. An evidence entry holds `part`, `verdict`, `credit`, `weight`
-    (one over the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`.
+    (one over the number of findings), `earned` (what it adds to the value), `words`, `against`, `start`, `end`, and
+    `box` where boxes are asked for.
     """
     bets = place_bets(text, truth, rates)
     unit = truth.share / rates.scale
@@ -141,14 +144,16 @@ def skill(text: str, truth: Truth, rates: Rates) -> Score:
 
 def _written(bets: Sequence[Bet], share: float, unit: float) -> Iterator[dict[str, Any]]:
     for bet in bets:
-        yield {**bet._asdict(), "earned": unit * bet.earned, "weight": share}
+        entry = {**bet._asdict(), "earned": unit * bet.earned, "weight": share}
+        yield entry if bet.box else {name: value for name, value in entry.items() if name != "box"}
 
 
 def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
     """What a text says, each thing settled once."""
     asserted: list[Said] = []
     denials: list[Said] = []
-    for sentence in read_reasoning(text):
+    sentences, wanted = read_reasoning(text), truth.gold.reference.places
+    for sentence in sentences:
         for claim in sentence.claims:
             said = Said(claim, sentence.start + claim.start, sentence.start + claim.end)
             (denials if claim.status == "absent" else asserted).append(said)
@@ -163,22 +168,29 @@ def place_bets(text: str, truth: Truth, rates: Rates) -> list[Bet]:
             verdict = "contradicted" if match.words else "unsupported"
             bet = Bet("false_alarms", verdict, 0.0, -stake, said.claim.words, match.words, said.start, said.end)
             alarms.setdefault((fact.concept, fact.laterality), bet)
-    found = {finding: _found(finding, claims) for finding, claims in hits.items()}
+    places = places_in(text, sentences) if wanted else ()
+    found = {
+        finding: _found(finding, claims, placed(finding, places, wanted) if wanted else None)
+        for finding, claims in hits.items()
+    }
     refuted = list(_refuted(truth, denials, found))
     return [*found.values(), *alarms.values(), *refuted, *_confirmed(truth, asserted, denials, rates)]
 
 
-def _found(finding: Fact, hits: Sequence[Hit]) -> Bet:
+def _found(finding: Fact, hits: Sequence[Hit], place: Placement | None) -> Bet:
     """What all that a text asserts of a finding earns: it is named as well as by the claim that names it best, each
-    detail is given if one claim gives it, and its details are as wrong as those of the claim that is most wrong."""
+    detail is given if one claim gives it, its details are as wrong as those of the claim that is most wrong, and its
+    boxes are those of all claims."""
     best = max(hits, key=lambda hit: hit.named - hit.stake)
     credit = best.named * min(hit.borne_out for hit in hits)
     told = zip(*(hit.fact[2:5] for hit in hits), strict=True)
     credit *= LEFT_OUT ** sum(bool(detail) and not any(given) for detail, given in zip(finding[2:5], told, strict=True))
     credit *= LEFT_OUT_FINE ** left_out(finding.details, [hit.fact.details for hit in hits])
+    credit *= place.factor if place else 1.0
     said, match = best.said, best.match
-    verdict = "supported" if credit == 1.0 else "partial"
-    return Bet("found", verdict, credit, credit - best.stake, said.claim.words, match.words, said.start, said.end)
+    verdict, box = "supported" if credit == 1.0 else "partial", place.written() if place else None
+    words = said.claim.words, match.words
+    return Bet("found", verdict, credit, credit - best.stake, *words, said.start, said.end, box)
 
 
 def _stake(claim: Claim, truth: Truth, rates: Rates) -> float:

@@ -25,6 +25,7 @@ from rewards.radrscore.details import (
     place_of,
     together,
 )
+from rewards.radrscore.places import Placement
 from rewards.radrscore.reading import read_reasoning
 
 Verdict = Literal["supported", "partial", "contradicted", "unsupported", "repeated", "missed"]
@@ -49,11 +50,12 @@ MOST_GROUPS = 16
 @dataclass(slots=True)  # not frozen: many are made, and that takes three times as long
 class Match:
     """`credit` in [0, 1] for agreeing with `other`, the finding that the other text states in `words`; None where it is
-    silent."""
+    silent. `place`: how the boxes agree, where that counts."""
 
     credit: float
     words: str = ""
     other: Fact | None = None
+    place: Placement | None = None
 
     @property
     def verdict(self) -> Verdict:

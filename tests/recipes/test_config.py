@@ -103,6 +103,8 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", ["data.tasks.report=1"], "data.tasks.report: input should be 'abnormality_list'"),
         ("phantom", ["minutes.nope=1"], "minutes.nope: input should be 'mine', 'sft', 'grpo', 'eval' or 'export'"),
         ("phantom", ["data.llm=ftp://x"], "data.llm: string should match pattern"),
+        ("phantom_boxes", ["sft.augment.geometry=0.1"], "sft.augment.geometry moves pictures but not the boxes"),
+        ("phantom", ["grpo.tasks=[detection]"], "grpo.augment.geometry moves pictures but not the boxes"),
         ("phantom", ["seed=1:30"], "seed: input should be a valid integer"),
     ],
 )

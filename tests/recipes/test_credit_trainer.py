@@ -256,7 +256,7 @@ def test_two_processes_refill_and_correct_their_own_groups(start, tmp_path):
     import subprocess
     import sys
 
-    from reasoner.compat.trl import free_port
+    from reasoner.runtime.ranks import free_port
 
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "1"}
     examples(tmp_path, 20)  # the pictures

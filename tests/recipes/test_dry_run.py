@@ -30,6 +30,7 @@ IMAGE_TOKENS = {
     "chestx_reasoner_7b": 256,  # drawn to 448 x 448
     "nv_reason_3b": 25,  # to 128 x 128 at least: 5 x 28 = 140
     "phantom_stages": 16,
+    "phantom_boxes": 16,
     "cxrtrek_stages": 144,  # to 100,352 pixels at least: 12 x 28 = 336
     "qwen3_vl_4b": 361,  # to 512 x 512 at least: 19 x 28 = 532
 }

@@ -79,6 +79,16 @@ def test_fsdp_and_deepspeed_have_names_of_their_own(optimizer, weights, tmp_path
     assert missing(folder) == []
 
 
+def test_of_several_processes_each_needs_its_random_state(tmp_path, monkeypatch):
+    folder = write_checkpoint(tmp_path / "checkpoints" / "checkpoint-5")
+    (folder / "rng_state.pth").rename(folder / "rng_state_0.pth")
+    assert missing(folder) == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert missing(folder) == ["random state"]
+    shutil.copy(folder / "rng_state_0.pth", folder / "rng_state_1.pth")
+    assert missing(folder) == []
+
+
 def test_a_kill_while_the_tiny_base_is_written_leaves_none(tmp_path, monkeypatch):
     recipe = load_recipe("phantom", [f"output={tmp_path}", "model.options={vocab_size: 320}"])
     words = "a clear chest " * 20

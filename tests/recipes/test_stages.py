@@ -193,6 +193,15 @@ def test_settings_that_no_longer_load_are_no_reason_to_stop(recipe):
     assert stages.reusable_as_made(recipe, "mine", "phantom", []) is None
 
 
+def test_what_several_processes_trained_is_not_what_one_would_but_serves_later_stages(recipe, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    finish(recipe, "sft", "two")
+    assert stages.read_records(recipe.output)["sft"].processes == 2 and stages.reusable(recipe, "sft")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not stages.reusable(recipe, "sft")
+    assert stages.reusable_as_made(recipe, "sft", "phantom", []) == "same settings"
+
+
 def test_a_damaged_journal_says_what_to_do(recipe):
     recipe.output.mkdir(parents=True)
     (recipe.output / ".sft.finished").write_text("{}", encoding="utf-8")

@@ -5,6 +5,9 @@ const CASE = (() => {
   const WORD = { 1: "right", 0: "wrong", "-": "not judged" };
   const SIGN = { 1: "✓", 0: "✗", "-": "–" };
   const CLASS = { 1: "right", 0: "wrong", "-": "none" };
+  /** A box in a text: x0, y0, x1, y1 in percent of the first picture. */
+  const BOX = /\[\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*\]/g;
+  const MOST_BOXES = 50;
   const VERDICTS = ["supported", "partial", "unsupported", "contradicted", "repeated"];
 
   /** An element with attributes and children: elements, or texts. */
@@ -104,16 +107,33 @@ const CASE = (() => {
       el("p", { class: "soft" }, el("small", {}, scores.join(" · "))));
   }
 
+  /** The boxes of some texts as elements over the picture, each once. */
+  function boxes(texts, kind) {
+    const found = texts.flatMap((text) => [...text.matchAll(BOX)].map((match) => match.slice(1).map(Number)));
+    const fit = found.filter(([x0, y0, x1, y1]) => x0 < x1 && y0 < y1 && x1 <= 100 && y1 <= 100);
+    const each = [...new Map(fit.map((box) => [box.join(), box])).values()].slice(0, MOST_BOXES);
+    return each.map(([x0, y0, x1, y1]) => el("span", {
+      class: `box ${kind}`,
+      style: `left:${x0}%;top:${y0}%;width:${x1 - x0}%;height:${y1 - y0}%`,
+      title: `${kind}: ${[x0, y0, x1, y1].join(", ")}`,
+    }));
+  }
+
   function films(detail) {
+    const told = detail.readings.filter(Boolean).map((one) => one.text.map(([text]) => text).join(""));
+    const over = [...boxes([detail.answer, detail.reasoning], "reference"), ...boxes(told, "reading")];
+    const framed = (image, at) => (at || !over.length ? image : el("div", { class: "film" }, image, ...over));
     return el("div", { class: "films" },
-      ...detail.images.map((name, at) => el("img", {
+      ...detail.images.map((name, at) => framed(el("img", {
         src: `pictures/${name}`,
         alt: `Picture ${at + 1} of ${detail.images.length}`,
         tabindex: 0,
         onload: (event) => event.target.classList.toggle("small", event.target.naturalWidth < 260),
         onclick: (event) => event.target.classList.toggle("whole"),
         onkeydown: (event) => event.key === "Enter" && event.target.classList.toggle("whole"),
-      })),
+      }), at)),
+      over.length ? el("p", { class: "soft" }, el("span", { class: "key reference" }, "reference"), " ",
+        el("span", { class: "key reading" }, "as read")) : null,
       ...detail.unseen.map((name) => el("p", { class: "soft" }, `${name} cannot be shown`)),
       detail.images.length + detail.unseen.length ? null : el("p", { class: "soft" }, "No picture"));
   }

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from reasoner.errors import UserError
+from reasoner.mining.grounding import DETECTION, GROUNDING, sought
 from reasoner.mining.pipeline.quotas import Key, Rule, quotas
 from reasoner.mining.questions import ANOMALY, ASKED
 from reasoner.mining.wording import CLASS_CONCEPT, stable_hash
@@ -29,7 +30,8 @@ COUNTED = ("binary", "single", "multiple", "anomaly", "temporal")
 def answer_key(split: str, task: str, question: str, options: Sequence[str], answer: str) -> Key | None:
     """What an example counts as; None for tasks that are never thinned out (several answers at once, dialogues).
 
-    A binary question is balanced by its wording, that is per class; a lettered one by the words of the right option.
+    A binary question is balanced by its wording, that is per class; a lettered one by the words of the right option;
+    one that asks for a place by what it asks for.
     """
     if task == "binary":
         return Key(split, task, question, answer)
@@ -38,7 +40,9 @@ def answer_key(split: str, task: str, question: str, options: Sequence[str], ans
         return Key(split, task, "", words)
     if task == "temporal":
         return Key(split, task, "", answer)
-    if task == "abnormality_list":
+    if task == DETECTION:
+        return Key(split, task, "", sought(question))
+    if task in ("abnormality_list", GROUNDING):
         return Key(split, task, "", NO_FINDING if answer == NO_FINDING else "abnormal")
     return None
 

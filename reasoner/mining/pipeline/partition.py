@@ -18,6 +18,7 @@ from reasoner.layout import UNFINISHED
 from reasoner.llm import Llm
 from reasoner.mining.chains import merge
 from reasoner.mining.drafts import Design
+from reasoner.mining.grounding import PLACED
 from reasoner.mining.pipeline.shards import Shards
 from reasoner.mining.pipeline.summary import Counts
 from reasoner.mining.pipeline.tables import EXAMPLE, PLACED_STUDY, to_table
@@ -72,9 +73,12 @@ def mine_partition(source: Source, partition: Partition, number: int, output: Pa
         rejected += unfit
         if settings.llm is not None:
             examples = [Example(**row) for one in mined for row in one.examples]
-            reworded, outcome = LLM_CALLS[settings.llm_calls](examples, settings.llm, output)
+            sent = [example for example in examples if example.task not in PLACED]  # other words would lose the boxes
+            replies, outcome = LLM_CALLS[settings.llm_calls](sent, settings.llm, output)
             counts.refined.update(outcome)
-            tables = _tables(_with(mined, reworded), shards)
+            reworded = iter(replies)
+            examples = [example if example.task in PLACED else next(reworded) for example in examples]
+            tables = _tables(_with(mined, examples), shards)
         for one in mined:
             counts.add_study(one.study)
         for record in rejected:
@@ -162,30 +166,29 @@ def _fault(one: Mined, shards: Shards) -> str:
 def mine_study(
     study: Study, tasks: Mapping[str, float], style: str, seed: int, design: Design | None = None
 ) -> Iterator[tuple[str, Row]]:
-    """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are."""
-    if study.given:
-        yield from _given(study)
-        return
-    if not study.report.strip():
+    """The rows of one study: (`study` | `example` | `rejected`, its fields); nested records are left as they are. One
+    that brings its own questions is asked no others, but for places where it has boxes."""
+    if not study.report.strip() and not study.given:
         yield "rejected", _rejected(vars(study), "empty report", "")
         return
     findings = extract_report(study.report)
-    if not findings:
+    if not findings and not study.given:
         yield "rejected", _rejected(vars(study), "no finding read", study.report[:80])
         return
     mined = labels_of(findings)
     yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+    if study.given:
+        yield from _given(study, mined)
+        tasks = {task: rate for task, rate in tasks.items() if task in PLACED and study.boxes}
     read = Read(study, tuple(merge(findings)), mined, style, seed, design or Design())
     for example in build_examples(read, tasks):
-        boxes = {"boxes": study.boxes} if isinstance(example, Example) and example.images == study.images else {}
+        shown = isinstance(example, Example) and example.images[:1] == study.images[:1]
+        boxes = {"boxes": study.boxes} if shown else {}
         yield ("example" if isinstance(example, Example) else "rejected"), {**vars(example), **boxes}
 
 
-def _given(study: Study) -> Iterator[tuple[str, Row]]:
-    """The rows of a study that brings its own questions; labels and findings are still read from its report."""
-    findings = extract_report(study.report)
-    mined = labels_of(findings)
-    yield "study", {**vars(study), "labels": mined, "verified_labels": study.labels, "findings": findings}
+def _given(study: Study, mined: dict[str, str | None]) -> Iterator[tuple[str, Row]]:
+    """The questions that a study brings; labels are still those of its report."""
     for example in study.given:
         gold = tuple(extract_text(example.reasoning))
         labels = {"labels": study.rewarded_labels(mined), "label_source": study.label_source}

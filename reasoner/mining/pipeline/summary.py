@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from reasoner.mining.questions import DISPUTED, LEAK, UNFAITHFUL, UNSEEABLE
 from reasoner.schema import CLASSES, NO_FINDING
+from reasoner.sources.cxrtrek import OFF_GRID
 
 Row = dict[str, Any]
 #: The heading of the card, by which a mined data set is known.
 TITLE = "# Reasoning chains mined from chest X-ray reports"
 #: Reasons that concern an example of a study that was itself read.
-EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE, DISPUTED)
+EXAMPLE_REASONS = (UNFAITHFUL, LEAK, UNSEEABLE, DISPUTED, OFF_GRID)
 
 
 class Counts:

@@ -197,6 +197,22 @@ def test_the_words_behind_a_verdict_are_shown(page):
     assert page.js("document.querySelector('.hit').textContent") in reference
 
 
+def test_boxes_lie_over_the_picture(page):
+    option = page.js(
+        "[...document.querySelector('[name=class]').options].find((o) => o.text === 'Pleural Effusion').value"
+    )
+    choose(page, "class", option)
+    page.js("document.querySelector('.row').click()")
+    page.until("document.querySelector('#case .film img')?.naturalWidth > 0")
+    place = page.js(
+        "(() => { const [film, box] = ['.film img', '.film .box.reference']"
+        ".map((name) => document.querySelector(`#case ${name}`).getBoundingClientRect());"
+        "return [(box.left - film.left) / film.width, (box.top - film.top) / film.height,"
+        "(box.right - film.left) / film.width, (box.bottom - film.top) / film.height]; })()"
+    )
+    assert place == pytest.approx([0.6, 0.5, 0.9, 1.0], abs=0.01)
+
+
 def test_a_picture_grows_at_a_click(page):
     page.click(".films img")
     assert page.js("document.querySelector('.films img').classList.contains('whole')")

@@ -14,6 +14,7 @@ from reasoner.errors import UserError
 from reasoner.findings import QUALITY, concept_class, extract_report, labels_of
 from reasoner.findings.lexicon import load
 from reasoner.mining.chains import GENERAL, STYLES, build_chain, build_comparison, merge
+from reasoner.mining.grounding import PLACED
 from reasoner.mining.pipeline.partition import mine_study
 from reasoner.mining.questions import BUILDERS, Read, build_examples, check_tasks
 from reasoner.mining.verify import faults, read
@@ -358,7 +359,7 @@ def test_unknown_tasks_are_refused() -> None:
         with pytest.raises(UserError, match=r"task 'binary': .* give a number from 0 to 1000"):
             check_tasks({"binary": rate})  # type: ignore[dict-item]
     check_tasks({"binary": 0, "single": 1000.0})
-    assert set(BUILDERS) == set(TASKS)
+    assert set(BUILDERS) == {*TASKS, *PLACED}
 
 
 def test_chains_over_real_reports_are_faithful(data_dir: Path) -> None:

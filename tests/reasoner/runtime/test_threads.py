@@ -12,6 +12,10 @@ from reasoner.runtime.threads import share_cores
     [
         ({}, {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1)), "OMP_WAIT_POLICY": "PASSIVE"}),
         ({"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "ACTIVE"}),
+        (
+            {"LOCAL_WORLD_SIZE": "999"},
+            {"LOCAL_WORLD_SIZE": "999", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
+        ),
         ({"OMP_NUM_THREADS": "7", "GOMP_SPINCOUNT": "9"}, {"OMP_NUM_THREADS": "7", "GOMP_SPINCOUNT": "9"}),
     ],
 )
