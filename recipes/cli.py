@@ -71,6 +71,10 @@ EXAMPLES = {
        optionally question, answer, task, options, labels (verified, unless label_source is mined).
   Out: one line per input line, in order: id, factuality, completeness, effectiveness, radrscore, answer, format,
        skill (numbers or null) and evidence. A JSON summary goes to standard output.""",
+    "plan": """\
+  reasoner plan --recipe qwen3_vl_4b --gpus 4 --memory 40 --gpu a100-40
+  reasoner plan --recipe my_hospital --accelerate recipes/accelerate/fsdp2.yaml --set model.max_pixels=401408
+  reasoner plan --recipe all --markdown""",
     "doctor": """\
   reasoner doctor
   reasoner doctor --quick
@@ -248,6 +252,10 @@ def build_parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "write the page of a benchmark run, or of what GRPO's policy wrote")
     report.add_argument("folder", type=Path, metavar="RUN", help="folder of `eval --benchmark`, or OUTPUT/grpo")
 
+    plan = _command(commands, "plan", "say what SFT and GRPO take on given GPUs, before any is used")
+    _add_recipe(plan)
+    _add_plan_arguments(plan)
+
     watch = _command(commands, "watch", "draw what a training logs, while it goes on, as a page of this machine")
     watch.add_argument("folder", type=Path, metavar="OUTPUT", help="a recipe's output, outputs/phantom say")
     watch.add_argument("--once", action="store_true", help="write the page as things stand, and end")
@@ -312,7 +320,26 @@ def _add_benchmark_arguments(command: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of sampling and resamples (default 0)")
 
 
-def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+def _add_plan_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--gpus", type=int, metavar="N", help="GPUs (default 8; 1 for the tiny model)")
+    add("--memory", type=float, metavar="GIB", help="memory of each, in GiB (default: the GPU's)")
+    add("--gpu", metavar="KIND", help="h100 (default), h200, a100, ..., or cpu (default for the tiny model)")
+    add("--mfu", type=float, default=0.4, metavar="SHARE", help="of its FLOP/s that training reaches (default 0.4)")
+    add("--accelerate", type=Path, metavar="FILE", help="as `make` takes it (default: the first shipped one that fits)")
+    given = command.add_argument_group("what the data are, where they are not mined yet").add_argument
+    given("--rows", type=int, metavar="N", help="rows of SFT")
+    given("--prompts", type=int, metavar="N", help="prompts of GRPO")
+    given("--asked-tokens", type=int, metavar="N", help="tokens of a question with its template, images left out")
+    given("--written-tokens", type=int, metavar="N", help="tokens of a completion")
+    given("--images", type=int, metavar="N", help="images a row")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for machines")
+    how.add_argument("--markdown", action="store_true", help="one row of a table")
+    command.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group()
     known = ", ".join(known_recipes())
     which.add_argument("--recipe", default=DEFAULT, help=f"folder under recipes/ ({known}); default {DEFAULT}")
@@ -320,6 +347,10 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.skill=1.0"
     )
+
+
+def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+    _add_recipe(command)
     command.add_argument(
         "--dry-run",
         action="store_true",

@@ -42,6 +42,10 @@ def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
             from rewards.score import score_file
 
             print(json.dumps(score_file(args.input, args.output, args.workers, args.base_rates), indent=1))
+        case "plan":
+            from recipes import plan_command
+
+            plan_command.run(args)
         case "summary":
             recipe = load_recipe(args.recipe, args.set)
             stages.settle_all(recipe)

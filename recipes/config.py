@@ -105,6 +105,10 @@ class Data(Growing):
     """What it is asked for: other words for each chain, or a plan, then the evidence, then other words."""
 
 
+#: The modules of `Lora` where a recipe names none: an expression that spares the vision tower, which shares the names.
+TEXT_LAYERS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
 class Lora(Section):
     """Low-rank adapters (PEFT) instead of full fine-tuning."""
 

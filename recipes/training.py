@@ -24,7 +24,7 @@ from reasoner.schema import Example
 from reasoner.training.augment import Augment
 from reasoner.training.dataset import load_examples, to_dataset
 from reasoner.training.lengths import fit_length
-from recipes.config import Model, Recipe, check_trainer_args
+from recipes.config import TEXT_LAYERS, Model, Recipe, check_trainer_args
 from recipes.health import Finite, checkpoints_fit
 from recipes.held_out import arguments, take_best
 from recipes.stages import working
@@ -144,13 +144,11 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
         return None
     from peft import LoraConfig
 
-    # A regular expression that spares the vision tower, whose projections share these names.
-    text_layers = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.target_modules or text_layers,
+        target_modules=lora.target_modules or TEXT_LAYERS,
         task_type="CAUSAL_LM",
     )
 

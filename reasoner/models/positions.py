@@ -15,11 +15,9 @@ def max_positions(checkpoint: str | Path) -> int | None:
     Raises:
         UserError: `config.json` is damaged.
     """
-    path = Path(checkpoint) / "config.json"
-    if not path.is_file():
-        if Path(checkpoint).is_dir() or (cached := _cached(str(checkpoint))) is None:
-            return None
-        path = cached
+    path = config_path(checkpoint)
+    if path is None:
+        return None
     config = read_object(path, "restore the checkpoint or make it again")
     text = config.get("text_config")
     nested = text.get("max_position_embeddings") if isinstance(text, dict) else None
@@ -27,6 +25,14 @@ def max_positions(checkpoint: str | Path) -> int | None:
     if found is not None and (isinstance(found, bool) or not isinstance(found, int) or found < 1):
         raise UserError(f"{path}: max_position_embeddings is {found!r}, no count; restore the checkpoint")
     return found
+
+
+def config_path(checkpoint: str | Path) -> Path | None:
+    """The `config.json` of a checkpoint folder or of a Hub model that is cached; None where there is none here."""
+    path = Path(checkpoint) / "config.json"
+    if path.is_file():
+        return path
+    return None if Path(checkpoint).is_dir() else _cached(str(checkpoint))
 
 
 def check_positions(checkpoint: str | Path, tokens: Mapping[str, int]) -> None:

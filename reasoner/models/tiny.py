@@ -7,8 +7,9 @@ are the ones that learned phantoms fastest on the CPU; every size can be overrid
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
@@ -90,13 +91,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     )
 
 
-def build(
-    output: Path,
-    texts: Iterable[str],
+def make_config(
+    token_id: Mapping[str, int],
+    vocab_size: int,
     *,
-    seed: int = 0,
     image_size: int = 112,
-    vocab_size: int = 1024,
     hidden_size: int = 96,
     num_hidden_layers: int = 2,
     num_attention_heads: int = 3,
@@ -108,33 +107,21 @@ def build(
     vision_intermediate_size: int = 256,
     initializer_range: float = 0.08,
     max_position_embeddings: int = 1024,
-) -> Path:
-    """Writes the checkpoint folder and returns it. `texts` train the tokenizer (prompts, reasoning and answers).
-
-    `image_size` is the edge in pixels of the square images (a multiple of 28); min_pixels = max_pixels, so every image
-    becomes `(image_size / 28) ** 2` tokens. Deterministic by `seed`.
+) -> Qwen2_5_VLConfig:
+    """The model's config, from the ids of the special tokens and the sizes that a recipe may set.
 
     Raises:
         ValueError: when `image_size` is not a multiple of 28.
     """
     if image_size % (_PATCH * _MERGE):
         raise ValueError(f"image_size must be a multiple of {_PATCH * _MERGE}, got {image_size}")
-    tokenizer = train_tokenizer(texts, vocab_size)
-    pixels = {"shortest_edge": image_size**2, "longest_edge": image_size**2}
-    processor = Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=dict(pixels)),
-        tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(size=dict(pixels)),
-        chat_template=CHAT_TEMPLATE,
-    )
-    token_id = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     head_dim = hidden_size // num_attention_heads
     # Temporal, height and width shares of the rotary half head, in Qwen2.5-VL's proportion of 1 : 1.5 : 1.5.
     temporal = head_dim // 8
     height = (head_dim // 2 - temporal) // 2
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config={
-            "vocab_size": len(tokenizer),
+            "vocab_size": vocab_size,
             "hidden_size": hidden_size,
             "intermediate_size": intermediate_size,
             "num_hidden_layers": num_hidden_layers,
@@ -171,8 +158,37 @@ def build(
         tie_word_embeddings=True,
         initializer_range=initializer_range,
     )
+
+
+def build(
+    output: Path,
+    texts: Iterable[str],
+    *,
+    seed: int = 0,
+    image_size: int = 112,
+    vocab_size: int = 1024,
+    **sizes: Any,
+) -> Path:
+    """Writes the checkpoint folder and returns it. `texts` train the tokenizer (prompts, reasoning and answers).
+
+    `image_size` is the edge in pixels of the square images (a multiple of 28); min_pixels = max_pixels, so every image
+    becomes `(image_size / 28) ** 2` tokens. `sizes` are those of `make_config`. Deterministic by `seed`.
+
+    Raises:
+        ValueError: when `image_size` is not a multiple of 28.
+    """
+    tokenizer = train_tokenizer(texts, vocab_size)
+    pixels = {"shortest_edge": image_size**2, "longest_edge": image_size**2}
+    processor = Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=dict(pixels)),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(size=dict(pixels)),
+        chat_template=CHAT_TEMPLATE,
+    )
+    token_id = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    model_config = make_config(token_id, len(tokenizer), image_size=image_size, **sizes)
     torch.manual_seed(seed)
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    model = Qwen2_5_VLForConditionalGeneration(model_config)
     model.generation_config = GenerationConfig(
         bos_token_id=token_id["<|endoftext|>"],
         eos_token_id=token_id["<|im_end|>"],
