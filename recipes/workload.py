@@ -116,7 +116,7 @@ def _assumed(recipe: Recipe) -> tuple[Rows, Rows, str]:
     data = recipe.data
     studies = _studies(recipe)
     by_task = {
-        task: min(studies * rate, data.counts.get(task, 2**31) * _CLASSES * _ANSWERS.get(task, 1))  # type: ignore[call-overload]
+        task: min(studies * rate, data.counts.get(task, 2**31) * _CLASSES * _ANSWERS.get(task, 1))  # type: ignore[call-overload,arg-type]
         for task, rate in data.tasks.items()
     }
     texts = STYLES[data.style]

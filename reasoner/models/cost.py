@@ -54,7 +54,7 @@ def forward(shape: Shape, batch: Batch) -> tuple[float, float, float]:
     patches = batch.rows * batch.patches
     windowed = tower.blocks - tower.whole
     seen = tower.whole * batch.image_patches + windowed * min(tower.window, batch.image_patches)
-    vision = patches * (2 * count.tower_block * tower.blocks + 4 * tower.width * seen)
+    vision: float = patches * (2 * count.tower_block * tower.blocks + 4 * tower.width * seen)
     vision += patches / tower.merge**2 * 2 * count.tower_rest
     head = batch.rows * batch.scored * 2 * text.vocabulary * text.width
     return layers, vision, head

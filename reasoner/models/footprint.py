@@ -122,7 +122,7 @@ def language_layer(shape: Shape, batch: Batch, training: Training) -> Part:
     """One layer of the language model."""
     text, c, tokens = shape.text, training.number, batch.tokens
     whole, adapters = training.whole, training.adapters
-    kept = 2 * (F32 * text.width + F32)  # the norms' inputs, and the inverse of their size
+    kept: float = 2 * (F32 * text.width + F32)  # the norms' inputs, and the inverse of their size
     kept += 4 * c * text.attended + F32 * text.heads
     kept += 3 * c * text.inner
     if whole:
