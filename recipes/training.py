@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,17 +13,19 @@ from transformers import ProgressCallback
 
 from reasoner.dialogues import questions
 from reasoner.errors import UserError
-from reasoner.layout import BASE, CHECKPOINTS, SFT, TRAINER_STATE
+from reasoner.layout import BASE, CACHE, CHECKPOINTS, SFT, TRAINER_STATE
 from reasoner.models import TINY
+from reasoner.profiles import Profile
 from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap
 from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
 from reasoner.training.augment import Augment
-from reasoner.training.dataset import to_dataset
-from reasoner.training.lengths import fit_length
-from recipes.config import Model, Recipe, check_trainer_args
+from reasoner.training.dataset import iter_examples
+from reasoner.training.feed import to_dataset
+from reasoner.training.kept import Kept, Wanted, keep
+from recipes.config import Recipe, check_trainer_args
 from recipes.stages import working
 
 if TYPE_CHECKING:
@@ -31,44 +34,62 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin, TrainingArguments
 
 
-def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
+#: The tiny model's tokenizer is trained on the words of so many rows at most: more hardly change it.
+WORDED = 50_000
+
+
+def base_checkpoint(recipe: Recipe) -> str:
     """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once beside the run.
 
     Its tokenizer is trained on the training examples' own words. It appears whole or not at all.
     """
     if recipe.model.base != TINY:
         return recipe.model.base
+    sft, data = recipe.sft, recipe.output / "data"
+    limit = WORDED if sft.max_examples is None else min(sft.max_examples, WORDED)
+    return tiny_base(recipe, islice(iter_examples(data, "train", sft.tasks, []), limit))
+
+
+def tiny_base(recipe: Recipe, examples: Iterable[Example]) -> str:
+    """`base_checkpoint` of a recipe whose base is `tiny`, in the words of these examples."""
     folder = working(recipe, SFT) / BASE
     if not (folder / "processor_config.json").is_file():
         from reasoner.models import tiny
 
-        profile = recipe.model.prompts
-        texts = [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
-        for example in (question for row in examples for question in questions(row)):
-            own = assistant_message(example.reasoning, example.answer, profile)
-            texts += [message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own)]
         part = folder.with_name(f"{BASE}.part")
         remove(part)
-        tiny.build(part, texts, seed=recipe.seed, **recipe.model.options)
+        tiny.build(part, _words(examples, recipe.model.prompts), seed=recipe.seed, **recipe.model.options)
         swap(part, folder)
     return str(folder)
 
 
-def keep_fitting(
-    examples: Sequence[Example], processor: ProcessorMixin, model: Model, *, completions: bool
-) -> list[Example]:
-    """The examples that fit `model.max_length` tokens, images included: prompts are never cut, long rows are counted.
+def _words(examples: Iterable[Example], profile: Profile) -> Iterator[str]:
+    """What the model is asked and taught, and what stands around it."""
+    yield from [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
+    for example in (question for row in examples for question in questions(row)):
+        own = assistant_message(example.reasoning, example.answer, profile)
+        yield from (message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own))
+
+
+def keep_rows(recipe: Recipe, stage: str, processor: ProcessorMixin, **wanted: Any) -> Kept:
+    """The training examples of a stage that fit `model.max_length` tokens, images included: prompts are never cut, long
+    rows are counted. They are found once and kept in `output/cache`.
+
+    Args:
+        wanted: what of `Wanted` the stages differ in.
 
     Raises:
-        UserError: when none fits.
+        UserError: as `keep`.
     """
-    max_length = model.max_length
-    kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions, profile=model.prompts)
-    if dropped:
-        say(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
-    if not kept:
-        raise UserError(f"no row fits max_length={max_length} (longest {longest} tokens); raise it or lower max_pixels")
-    return kept
+    model, settings = recipe.model, getattr(recipe, stage)
+    asked = Wanted(
+        max_length=model.max_length,
+        profile=model.prompts,
+        tasks=settings.tasks,
+        limit=settings.max_examples,
+        **wanted,
+    )
+    return keep(recipe.output / "data", "train", asked, processor, recipe.output / CACHE, stage)
 
 
 def train_dataset(recipe: Recipe, stage: str, examples: Sequence[Example], *, completions: bool) -> datasets.Dataset:

@@ -74,7 +74,7 @@ def build(
     from trl import GRPOConfig, GRPOTrainer
 
     from reasoner.models.load import load_processor
-    from reasoner.training.dataset import to_dataset
+    from reasoner.training.feed import to_dataset
     from recipes.credit_trainer import CreditTrainer
     from recipes.prompt_sampler import PromptSampler
     from recipes.reward_bridge import RewardBridge

@@ -17,7 +17,8 @@ from reasoner.mining.questions import Read, build_examples
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, LABEL_SOURCES, NO_FINDING, Example, Study, present_classes
 from reasoner.sources import open_source
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
+from reasoner.training.feed import to_dataset
 from rewards.registry import RewardSet, Score
 
 REWARDS = RewardSet.build({"answer": 1.0, "process": 1.0, "format": 1.0})

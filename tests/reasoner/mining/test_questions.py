@@ -21,7 +21,8 @@ from reasoner.profiles import OURS
 from reasoner.prompts import ask
 from reasoner.schema import CLASSES, Example, Study
 from reasoner.sources import open_source
-from reasoner.training.dataset import load_examples, to_dataset
+from reasoner.training.dataset import load_examples
+from reasoner.training.feed import to_dataset
 
 REPORTS = (
     "FINDINGS: Small left pleural effusion. No pneumothorax. Heart mildly enlarged. Atelectasis in the left base.",

@@ -13,8 +13,9 @@ from reasoner.models import tiny
 from reasoner.models.load import load_processor
 from reasoner.schema import Example
 from reasoner.training.augment import Augment, augmented
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
-from reasoner.training.lengths import fit_length
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
+from reasoner.training.feed import to_dataset
+from reasoner.training.lengths import row_lengths
 
 QUESTION = "Which abnormalities are present?"
 

@@ -12,7 +12,7 @@ from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
-from reasoner.training.dataset import to_dataset
+from reasoner.training.feed import to_dataset
 from reasoner.training.weights import TokenWeights, token_weights
 
 REASONING = "No fracture. There is a small left pleural effusion. The heart may be enlarged."
