@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
@@ -258,15 +259,14 @@ class _Look:
 
     def __call__(self, first: int) -> _Seen:
         wanted = self.wanted
-        sizes: dict[str, tuple[int, int]] = {}
+        size = cache(picture_size)
         places: list[tuple[int, int]] = []
         examples: list[Example] = []
         faults: list[str] = []
         for number, row in self.stored.rows(first, min(first + _CHUNK, len(self.stored)), wanted.tasks):
             try:
                 for path in row.images:
-                    if path not in sizes:
-                        sizes[path] = picture_size(path)
+                    size(path)
             except PictureError as error:
                 faults.append(str(error))
                 continue
@@ -274,7 +274,7 @@ class _Look:
                 places.append((number, turn))
                 examples.append(wanted.teach(example) if wanted.teach else example)
         tokens = row_lengths(
-            examples, self.processor, completions=wanted.completions, profile=wanted.profile, size=sizes.__getitem__
+            examples, self.processor, completions=wanted.completions, profile=wanted.profile, size=size
         )
         found = zip(places, tokens, examples, strict=True)
         return _Seen(

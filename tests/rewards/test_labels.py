@@ -104,8 +104,8 @@ def test_what_a_phantom_report_leaves_out_is_rewarded(phantoms):
 
 def test_the_rows_of_grpo_say_whose_labels_they_are(phantoms):
     examples = [phantoms[0], replace(phantoms[1], label_source="mined"), replace(phantoms[2], **NO_LABELS)]
-    rows = to_dataset(examples, completions=False)
-    assert rows["label_source"][:] == ["verified", "mined", None]
+    rows = to_dataset(examples, completions=False)[:]
+    assert rows["label_source"] == ["verified", "mined", None]
     assert REWARDS.columns() <= {*REWARD_COLUMNS}
 
 
