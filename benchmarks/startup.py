@@ -28,14 +28,17 @@ from typing import Any
 import numpy as np
 import psutil
 
+from reasoner.runtime.disk import remove
+
 #: Studies whose reports and chains the rows repeat, and pictures that their files are links to.
 STUDIES, PICTURES = 500, 64
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 1.0}
 #: Rows that are written at a time, and files of a folder.
 BLOCK, FILES = 20_000, 200
 SHARERS, READS = 8, 2000
-SETTINGS = {
-    "data.options": "{}", "model.max_length": 1024, "sft.vision_warmup": "null", "sft.trainer.max_steps": 1,
+STAGES = ["rows", "sft", "grpo"]
+SETTINGS: dict[str, Any] = {
+    "data.options": "{}", "model.max_length": 960, "sft.vision_warmup": "null", "sft.trainer.max_steps": 1,
     "sft.trainer.save_strategy": '"no"', "grpo.tasks": "null", "grpo.trainer.max_steps": 1,
     "grpo.trainer.save_strategy": '"no"', "grpo.trainer.max_completion_length": 32,
     "grpo.trainer.per_device_train_batch_size": 16, "grpo.rewards": "{answer: 1.0, skill: 1.0, format: 0.2}",
@@ -55,7 +58,9 @@ def make(folder: Path, rows: int) -> None:
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    base = to_table(_mined(), EXAMPLE)
+    mined = list(_mined())
+    base = to_table(mined, EXAMPLE)
+    build_base(folder / "base", [f"{row['question']} {row['reasoning']} {row['answer']}" for row in mined])
     draw_pictures(data)
     part = place.with_suffix(".part")
     with pq.ParquetWriter(part, EXAMPLE, compression="zstd") as out:
@@ -88,6 +93,13 @@ def _mined() -> Iterator[dict[str, Any]]:
         case, written, _ = source.case("train", number)
         study = Study(f"s{number}", f"p{number}", written.report, ("a.png",), labels=case.labels, source="phantom")
         yield from (row for kind, row in mine_study(study, TASKS, "systematic", 0) if kind == "example")
+
+
+def build_base(folder: Path, words: list[str]) -> None:
+    """A tiny model, as the base of SFT."""
+    from reasoner.models import tiny
+
+    tiny.build(folder, [*words, *["system\nuser\nassistant\n"] * 2])
 
 
 def path_of(number: int) -> str:
@@ -134,7 +146,8 @@ class Peak:
 
 
 def run(stage: str, folder: Path, rows: int, use: str, start: float) -> None:
-    """Runs a stage through its first step, in this process, and prints what each part took since `start`."""
+    """Runs a stage through its first step, in this process, and prints what each part took since `start`; stage `rows`
+    reads the first rows alone."""
     peak = Peak()
 
     def tell(what: str) -> None:
@@ -144,6 +157,17 @@ def run(stage: str, folder: Path, rows: int, use: str, start: float) -> None:
         line["cpu_s"] = round(sum(one.ru_utime + one.ru_stime for one in used), 1)
         print(json.dumps({**line, "rss_mib": round(peak.rss), "own_mib": round(peak.own)}), flush=True)
 
+    if stage == "rows":
+        import datasets
+        import transformers.models.qwen2_5_vl
+
+        assert datasets and transformers
+        tell("libraries")
+        dataset = kept(folder)
+        tell("rows")
+        dataset[range(0, rows, max(1, rows // 16))]
+        tell("first batch")
+        return
     from transformers import TrainerCallback
 
     from recipes import grpo, sft
@@ -157,27 +181,33 @@ def run(stage: str, folder: Path, rows: int, use: str, start: float) -> None:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             tell("first step")
 
-    def kept(*args: Any, **kwargs: Any) -> Any:
+    def told(*args: Any, **kwargs: Any) -> Any:
         tell("libraries and processor")
         found = keep_rows(*args, **kwargs)
         tell("rows")
         return found
 
-    module.keep_rows, module.show_progress = kept, lambda trainer: trainer.add_callback(Watch())
-    recipe = load_recipe("phantom", [*(f"{key}={value}" for key, value in SETTINGS.items()), f"output={folder}"])
+    module.keep_rows, module.show_progress = told, lambda trainer: trainer.add_callback(Watch())
+    settings = SETTINGS | {"model.base": folder / "base", "output": folder}
+    recipe = load_recipe("phantom", [f"{key}={value}" for key, value in settings.items()])
     working(recipe, stage).mkdir(parents=True, exist_ok=True)
     module.run(recipe)
 
 
-def share(folder: Path) -> None:
-    """Reads rows at random from what GRPO has kept, then says so and waits to be looked at."""
+def kept(folder: Path) -> Any:
+    """The rows as a trainer reads them."""
+    from reasoner.models.load import load_processor
     from reasoner.training.feed import to_dataset
-    from recipes.grpo import load_data
-    from recipes.load import load_recipe
+    from reasoner.training.kept import Wanted, keep
 
-    recipe = load_recipe("phantom", [*(f"{key}={value}" for key, value in SETTINGS.items()), f"output={folder}"])
-    examples, _ = load_data(recipe, folder / "sft")
-    dataset = to_dataset(examples, completions=False)
+    wanted = Wanted(completions=True, max_length=SETTINGS["model.max_length"], dialogues=True)
+    processor = load_processor(folder / "base")
+    return to_dataset(keep(folder / "data", "train", wanted, processor, folder / "cache", "rows"), completions=True)
+
+
+def share(folder: Path) -> None:
+    """Reads rows at random, then says so and waits to be looked at."""
+    dataset = kept(folder)
     for number in np.random.default_rng(os.getpid()).integers(len(dataset), size=READS).tolist():
         dataset[number]
     print("ready", flush=True)
@@ -195,6 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--folder", type=Path, help="where the data set is made, and kept")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="what to run; grpo needs an sft")
     parser.add_argument("--child", nargs="*", default=[], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -202,15 +233,15 @@ def main() -> None:
         share(args.folder) if what == "share" else run(what, args.folder, args.rows, rest[0], float(rest[1]))
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        measure(args.folder or Path(temporary), args.rows)
+        measure(args.folder or Path(temporary), args.rows, args.stages)
 
 
-def measure(folder: Path, rows: int) -> None:
+def measure(folder: Path, rows: int, stages: list[str]) -> None:
     common = ("--rows", str(rows), "--folder", str(folder), "--child")
     began = time.time()
     make(folder, rows)
     print(json.dumps({"rows": rows, "stage": "data set", "seconds": round(time.time() - began, 1)}), flush=True)
-    for stage in ("sft", "grpo"):
+    for stage in stages:
         for use in ("first", "second"):
             child = start_child(*common, stage, use, str(time.time()), stderr=subprocess.DEVNULL)
             for line in child.stdout or ():
@@ -218,7 +249,9 @@ def measure(folder: Path, rows: int) -> None:
                     print(line, end="", flush=True)
             if child.wait():
                 raise SystemExit(f"{stage} failed: run it with --child {stage} {use} {time.time()}")
-        (folder / f"{stage}.part").rename(folder / stage)
+        if stage != "rows":
+            remove(folder / stage)
+            (folder / f"{stage}.part").rename(folder / stage)
     children = [start_child(*common, "share", stdin=subprocess.PIPE) for _ in range(SHARERS)]
     for child in children:
         assert child.stdout and child.stdout.readline() == "ready\n"

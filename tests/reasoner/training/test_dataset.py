@@ -125,7 +125,7 @@ def test_the_next_good_row_takes_the_place_of_one_whose_picture_turned_bad(write
     assert len(told) == 2 and "1.png: damaged image" in told[0] and "(2 bad so far)" in told[1]
     for path in (data / "images").glob("*.png"):
         path.unlink()
-    with pytest.raises(UserError, match="of 5 rows in a row no picture"):
+    with pytest.raises(UserError, match="no picture of 5 rows can be used"):
         rows[0]
 
 

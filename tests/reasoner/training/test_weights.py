@@ -54,7 +54,7 @@ def test_the_loss_is_the_weighted_mean_of_the_tokens_losses(folder, tmp_path):
     ]  # fmt: skip
     processor = load_processor(folder)
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[], max_length=None,
-                     completion_only_loss=True, gradient_checkpointing=False)  # fmt: skip
+                     completion_only_loss=True, gradient_checkpointing=False, remove_unused_columns=False)  # fmt: skip
 
     def trainer(cls, weights=None):
         weigh = weights and partial(token_weights, processor.tokenizer, weights=weights)
