@@ -13,8 +13,9 @@ from transformers import ProgressCallback
 
 from reasoner.dialogues import questions
 from reasoner.errors import UserError
-from reasoner.layout import BASE, CACHE, CHECKPOINTS, SFT, TRAINER_STATE
+from reasoner.layout import BASE, CACHE, CHECKPOINTS, PICTURES, SFT, TRAINER_STATE
 from reasoner.models import TINY
+from reasoner.pictures import read_picture
 from reasoner.profiles import Profile
 from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap
@@ -25,6 +26,7 @@ from reasoner.training.augment import Augment
 from reasoner.training.dataset import iter_examples
 from reasoner.training.feed import to_dataset
 from reasoner.training.kept import Kept, Wanted, keep
+from reasoner.training.shrunk import Shrunk
 from recipes.config import Recipe, check_trainer_args
 from recipes.stages import working
 
@@ -87,6 +89,7 @@ def keep_rows(recipe: Recipe, stage: str, processor: ProcessorMixin, **wanted: A
         profile=model.prompts,
         tasks=settings.tasks,
         limit=settings.max_examples,
+        mix={str(task): often for task, often in settings.mix.items()},
         **wanted,
     )
     return keep(recipe.output / "data", "train", asked, processor, recipe.output / CACHE, stage)
@@ -94,9 +97,11 @@ def keep_rows(recipe: Recipe, stage: str, processor: ProcessorMixin, **wanted: A
 
 def train_dataset(recipe: Recipe, stage: str, examples: Sequence[Example], *, completions: bool) -> datasets.Dataset:
     """The examples as the stage trains on them: in the words of the recipe's profile, images changed at random."""
+    model = recipe.model
     augment = Augment(**getattr(recipe, stage).augment.model_dump())
+    read = Shrunk(recipe.output / PICTURES, model.max_pixels) if model.shrink and model.max_pixels else read_picture
     return to_dataset(
-        examples, completions=completions, profile=recipe.model.prompts, augment=augment, seed=recipe.seed
+        examples, completions=completions, profile=model.prompts, augment=augment, seed=recipe.seed, read=read
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,22 +32,28 @@ Pixels = list["PIL.Image.Image"]
 
 
 def to_dataset(
-    examples: Sequence[Example], *, completions: bool, profile: Profile = OURS, augment: Augment = NONE, seed: int = 0
+    examples: Sequence[Example],
+    *,
+    completions: bool,
+    profile: Profile = OURS,
+    augment: Augment = NONE,
+    seed: int = 0,
+    read: Callable[[str], PIL.Image.Image] = read_picture,
 ) -> datasets.Dataset:
     """A Hugging Face data set for TRL: `prompt` (chat), `images` (RGB), `row` (number of the example) and the reward
     columns, made of the examples on access; nothing of them is held before.
 
     With `completions` (SFT) the reference reasoning and answer become the `completion` to be learned, in a dialogue all
     messages from the first answer on (`TurnsCollator`); without (GRPO) they stay columns that only rewards see.
-    `profile` words both and sizes the pictures. `augment` varies each image in one way, fixed by `seed` and its pixels:
-    all completions of a GRPO group see the same, and so does a resumed run. `_Feed` has what happens to a picture that
-    has turned bad.
+    `profile` words both and sizes the pictures, which `read` opens. `augment` varies each image in one way, fixed by
+    `seed` and its pixels: all completions of a GRPO group see the same, and so does a resumed run. `_Feed` has what
+    happens to a picture that has turned bad.
     """
     import datasets
     import pyarrow as pa
 
     numbers = pa.table({ROW: pa.array(np.arange(len(examples), dtype=np.int32))})
-    feed = _Feed(examples, completions, profile, augment, seed)
+    feed = _Feed(examples, completions, profile, augment, seed, read)
     return datasets.Dataset(datasets.table.InMemoryTable(numbers), fingerprint="rows").with_transform(feed)
 
 
@@ -59,10 +65,16 @@ class _Feed:
     """
 
     def __init__(
-        self, examples: Sequence[Example], completions: bool, profile: Profile, augment: Augment, seed: int
+        self,
+        examples: Sequence[Example],
+        completions: bool,
+        profile: Profile,
+        augment: Augment,
+        seed: int,
+        read: Callable[[str], PIL.Image.Image],
     ) -> None:
         self.examples, self.completions, self.profile = examples, completions, profile
-        self.augment, self.seed = augment, seed
+        self.augment, self.seed, self.read = augment, seed, read
         self.bad: set[str] = set()
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list]:
@@ -103,7 +115,7 @@ class _Feed:
         )
 
     def _seen(self, path: str) -> PIL.Image.Image:
-        picture = read_picture(path)  # grey ones are varied as such: a third of the work
+        picture = self.read(path)  # grey ones are varied as such: a third of the work
         if self.augment != NONE:
             picture = vary(picture, self.augment, self.seed)
         return self.profile.shown(picture.convert("RGB"))

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ import numpy as np
 
 import reasoner
 from reasoner.errors import UserError
+from reasoner.mining.wording import stable_hash
 from reasoner.pictures import PictureError, picture_size
 from reasoner.profiles import OURS, Profile
 from reasoner.runtime.once import code_of, made_once
@@ -56,8 +57,15 @@ class Wanted:
     """Whether a dialogue is one row, or each of its questions."""
     limit: int | None = None
     """Of examples, before the long ones are left out."""
+    mix: Mapping[str, float] = field(default_factory=dict)
+    """Task -> how often each of its examples is there; of a part of one, so many of them."""
     teach: Callable[[Example], Example] | None = None
-    """Changes each example; one whose `repr` says all that it does."""
+    """Changes each example; its `repr` says all that it does."""
+
+    def often(self, example: Example) -> int:
+        """How often the example is there."""
+        whole, part = divmod(self.mix.get(example.task, 1), 1)
+        return int(whole) + (stable_hash(example.id, "mix") < part * 2**64)
 
 
 class Kept(Sequence[Example]):
@@ -130,6 +138,8 @@ class Found(NamedTuple):
     """Some of these faults."""
     usable: int
     """Examples whose pictures can be used."""
+    long: int
+    """Those of them that are too long."""
     longest: int
     """Tokens of the longest of these."""
     most_images: int
@@ -162,8 +172,8 @@ def keep(data_dir: Path, split: str, wanted: Wanted, processor: Any, cache: Path
 def _tell(split: str, kept: Kept) -> None:
     found, most = kept.found, kept.wanted.max_length
     tell_faults(split, found.named, found.faults, found.usable, filled=True)
-    if (long := found.usable - len(kept)) > 0:
-        say(f"left out {long} of {found.usable} rows longer than {most} tokens (longest {found.longest})")
+    if found.long:
+        say(f"left out {found.long} of {found.usable} rows longer than {most} tokens (longest {found.longest})")
 
 
 def _key(stored: Stored, wanted: Wanted, processor: Any) -> str:
@@ -183,9 +193,9 @@ def _key(stored: Stored, wanted: Wanted, processor: Any) -> str:
 
 
 class _Seen(NamedTuple):
-    """What one go over some rows gives: of each example (row, turn, tokens, pictures)."""
+    """What one go over some rows gives: of each example (row, turn, tokens, pictures, how often it is there)."""
 
-    examples: list[tuple[int, int, int, int]]
+    examples: list[tuple[int, int, int, int, int]]
     faults: list[str]
     unreasoned: bool
 
@@ -199,7 +209,7 @@ def _write(place: Path, stored: Stored, split: str, wanted: Wanted, processor: A
     limit = sys.maxsize if wanted.limit is None else wanted.limit
     with _looks(stored, wanted, processor) as looks:
         for seen in looks:
-            chunk = np.array(seen.examples, dtype=np.int32).reshape(-1, 4)[: limit - usable]
+            chunk = np.array(seen.examples, dtype=np.int32).reshape(-1, 5)[: limit - usable]
             chunks.append(chunk)
             usable += len(chunk)
             faults += len(seen.faults)
@@ -212,16 +222,19 @@ def _write(place: Path, stored: Stored, split: str, wanted: Wanted, processor: A
         tell_faults(split, tell, faults, usable, filled=False)
     if not usable:
         raise no_examples(stored.data_dir, split, wanted.tasks, wanted.stages)
-    rows, turns, tokens, images = np.concatenate(chunks).T
+    rows, turns, tokens, images, often = np.concatenate(chunks).T
     fits = tokens <= wanted.max_length
     longest = int(tokens.max())
     if not fits.any():
         raise UserError(
             f"no row fits max_length={wanted.max_length} (longest {longest} tokens); raise it or lower max_pixels"
         )
-    found = Found(faults, tell, usable, longest, int(images[fits].max()), unreasoned)
+    long, often = int(np.count_nonzero(~fits)), often * fits
+    if not often.any():
+        raise UserError(f"mix: nothing of '{split}' is left; give some of its tasks more than 0")
+    found = Found(faults, tell, usable, long, longest, int(images[fits].max()), unreasoned)
     table = pa.table(
-        {"row": pa.array(rows[fits]), "turn": pa.array(turns[fits].astype(np.int16))},
+        {"row": pa.array(np.repeat(rows, often)), "turn": pa.array(np.repeat(turns, often).astype(np.int16))},
     ).replace_schema_metadata({_FOUND: json.dumps(found._asdict())})
     with pa.OSFile(str(place), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
         out.write_table(table)
@@ -278,7 +291,7 @@ class _Look:
         )
         found = zip(places, tokens, examples, strict=True)
         return _Seen(
-            [(*place, length, len(example.images)) for place, length, example in found],
+            [(*place, length, len(e.images), wanted.often(e)) for place, length, e in found],
             faults,
             any(turn.reasoning is None for example in examples for turn in example.context),
         )
