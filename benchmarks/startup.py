@@ -31,7 +31,7 @@ import psutil
 from reasoner.runtime.disk import remove
 
 #: Studies whose reports and chains the rows repeat, and pictures that their files are links to.
-STUDIES, PICTURES = 500, 64
+STUDIES, PICTURES = 200, 64
 TASKS = {"abnormality_list": 1.0, "binary": 1.0, "single": 1.0}
 #: Rows that are written at a time, and files of a folder.
 BLOCK, FILES = 20_000, 200
