@@ -283,3 +283,13 @@ def test_every_default_of_a_trainer_passes_its_check():
         check_trainer_args(cls, plain, "trainer")
         given = {"learning_rate": 1, "max_steps": -1, "seed": 0, "optim": "sgd", "report_to": ["wandb"], "bf16": True}
         check_trainer_args(cls, given, "trainer")
+
+
+def test_pictures_are_shrunk_to_a_size_and_what_is_off_changes_no_fingerprint():
+    with pytest.raises(UserError, match="shrink needs max_pixels"):
+        load_recipe("phantom", ["model.shrink=true"])
+    assert load_recipe("phantom", ["model.shrink=true", "model.max_pixels=10000"]).model.shrink
+    with pytest.raises(UserError, match=r"sft\.mix"):
+        load_recipe("phantom", ["sft.mix={binary: -1}"])
+    written = load_recipe("phantom").model_dump(mode="json")
+    assert "shrink" not in written["model"] and "mix" not in written["sft"] and "mix" not in written["grpo"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,21 @@ def test_what_cannot_be_trained_on_is_one_line_and_leaves_nothing(
         with pytest.raises(UserError, match=message):
             keep(data, "train", wanted, processor, tmp_path / "cache", "sft")
     assert not list((tmp_path / "cache").glob("*sft-*"))
+
+
+def test_tasks_are_mixed_by_weight_the_same_each_time(processor, tmp_path):
+    data = write(tmp_path, [row(n, task=task) for n, task in enumerate(["binary", "single", "anomaly"] * 40)])
+
+    def often(**mix):
+        found = keep(data, "train", replace(ALL, mix=mix), processor, tmp_path / "cache", "sft")
+        return Counter(example.id for example in found)
+
+    counts = often(single=2.5, anomaly=0)
+    assert counts == often(anomaly=0, single=2.5)
+    binary, single, anomaly = ([counts[f"e{n}"] for n in range(first, 120, 3)] for first in range(3))
+    assert set(binary) == {1} and set(anomaly) == {0} and set(single) == {2, 3} and 8 < single.count(3) < 32
+    with pytest.raises(UserError, match="mix: nothing of 'train' is left"):
+        often(binary=0, single=0, anomaly=0)
 
 
 def test_what_follows_from_the_rows_is_made_once(processor, tmp_path):
