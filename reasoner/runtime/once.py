@@ -49,7 +49,7 @@ def _locked(path: Path) -> Iterator[bool]:
     """Waits for its turn; False where the file system has no locks, and each process makes its own."""
     with path.open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.lockf(lock, fcntl.LOCK_EX)  # unlike flock's, not held on by children of one that was killed
             alone = True
         except OSError:
             alone = False
