@@ -217,7 +217,11 @@ def share(folder: Path) -> None:
 def start_child(*words: str, **more: Any) -> subprocess.Popen:
     environment = {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", **os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.startup", *words], stdout=subprocess.PIPE, text=True, env=environment, **more
+        [sys.executable, "-m", "benchmarks.startup", *words],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
+        **more,
     )
 
 

@@ -47,7 +47,7 @@ def made_once(place: Path, make: Callable[[Path], object]) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Waits for its turn; False where the file system has no locks, and each process makes its own."""
-    with path.open("a") as lock:
+    with path.open("ab") as lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX)  # unlike flock's, not held on by children of one that was killed
             alone = True

@@ -138,7 +138,8 @@ def test_every_number_is_finite(key, value):
 def test_no_number_is_true(key):
     if "trainer" in key or "options" in key or key == "data.tasks.answer":
         key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
-    key = key.replace("minutes.answer", "minutes.sft").replace("counts.answer", "counts.binary").replace("mix.answer", "mix.binary")
+    for name, known in (("minutes", "sft"), ("counts", "binary"), ("mix", "binary")):
+        key = key.replace(f"{name}.answer", f"{name}.{known}")
     with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
         load_recipe("phantom", [f"{key}=true"])
 
