@@ -88,9 +88,16 @@ def facts_of(examples: Iterable[Example]) -> Facts:
 def write_facts(examples: Iterable[Example], place: Path) -> None:
     """Keeps the facts of examples in a file."""
     facts = facts_of(examples)
-    of_each = {"tasks": facts.tasks, "words": facts.words, "stages": facts.stages}
     with place.open("wb") as file:
-        np.savez(file, names=np.array(facts.names), flat=facts.cells.flat, counts=facts.cells.counts, **of_each)
+        np.savez(
+            file,
+            names=np.array(facts.names),
+            tasks=facts.tasks,
+            words=facts.words,
+            stages=facts.stages,
+            flat=facts.cells.flat,
+            counts=facts.cells.counts,
+        )
 
 
 def read_facts(place: Path) -> Facts:
