@@ -15,6 +15,10 @@ CONFIG, ADAPTER_CONFIG, TRAINER_STATE = "config.json", "adapter_config.json", "t
 WARM = "warm"
 #: In a working folder of training: what an interrupted run goes on from.
 CHECKPOINTS = "checkpoints"
+#: Beside the stages: what trainers have found out of the data, and need not find out again.
+CACHE = "cache"
+#: Pictures at the size that the model is given.
+PICTURES = "pictures"
 #: In `data`: the shards of a mining run that was not finished.
 UNFINISHED = "shards"
 #: In `data`, `eval` and `export`: what was mined, measured and proven.

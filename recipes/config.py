@@ -35,6 +35,8 @@ from recipes.held_out import HeldOut
 Pixels = Annotated[Int, Field(ge=1, le=2**28)]
 #: Tasks to train on.
 Tasks = Annotated[list[Task], Field(min_length=1)]
+#: How often an epoch shows the rows of tasks.
+Mix = dict[Task, Annotated[Float, Field(ge=0, le=1000)]]
 #: A stage of a dialogue.
 Stage = Annotated[Int, Field(ge=1, le=8)]
 #: Tasks that are made from a report; whole reports are only read from sets that hold them.
@@ -125,7 +127,7 @@ class Lora(Section):
 class Model(Growing):
     """The policy, how it is asked and its image budget, the same in every stage."""
 
-    later = ("profile",)
+    later = ("profile", "shrink")
 
     profile: ProfileName = "ours"
     """How the model is asked and its answer read (docs/training.md). Gives the image budget and the token limits that
@@ -144,10 +146,19 @@ class Model(Growing):
     """Smallest image after resizing, in pixels; none keeps the processor's own."""
     max_pixels: Pixels | None = None
     """Largest image after resizing, in pixels; bounds the image tokens (one per 28 x 28)."""
+    shrink: bool = False
+    """Keep larger pictures at `max_pixels` in `output/pictures`, decoded once for all epochs and processes of SFT and
+    GRPO (docs/training.md)."""
     max_length: Int = Field(1024, ge=32, le=2**20)
     """Longest row in tokens, images included; longer ones are left out and counted, never cut."""
     options: Options = {}
     """Sizes of the `tiny` model (arguments of `reasoner.models.tiny.build`)."""
+
+    @model_validator(mode="after")
+    def _shrink_to_something(self) -> Model:
+        if self.shrink and self.max_pixels is None:
+            raise ValueError("shrink needs max_pixels: the size that pictures are kept at")
+        return self
 
     @property
     def prompts(self) -> Profile:
@@ -167,10 +178,13 @@ class Augmentation(Section):
 class Sft(Growing):
     """Supervised warm-up (`sft`)."""
 
-    later = ("answer_only", "held_out")
+    later = ("answer_only", "mix", "held_out")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
+    mix: Mix = {}
+    """Task -> how often an epoch shows each of its rows: 2 is twice, 0.25 a quarter of them, the same each time; others
+    once."""
     max_examples: Count | None = None
     """Use at most so many examples."""
     answer_only: Float = Field(0.0, ge=0, le=1)
@@ -251,10 +265,12 @@ class Servers(Section):
 class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
 
-    later = ("claim_weight", "edits", "prompts", "stages", "context", "held_out", "stop", "server")
+    later = ("claim_weight", "edits", "prompts", "stages", "context", "mix", "held_out", "stop", "server")
 
     tasks: Tasks | None = None
     """Tasks to train on; none takes all that were mined."""
+    mix: Mix = {}
+    """Task -> how often an epoch shows each of its prompts, as in SFT."""
     stages: Annotated[list[Stage], Field(min_length=1)] | None = None
     """Of dialogues, the stages to train on, `[8]` say; none takes all."""
     context: Literal["reference", "own"] = "reference"

@@ -20,6 +20,7 @@ from accelerate.utils import gather_object
 from reasoner.compat.trl import HookedTrainer, Rollout
 from reasoner.profiles import OURS, Profile
 from reasoner.prompts import assistant_message
+from reasoner.training.feed import ROW
 from reasoner.training.lengths import message_length
 from recipes.config import Grpo
 from recipes.own_turns import Messages, earlier_turns, with_own_turns
@@ -191,7 +192,7 @@ class CreditTrainer(HookedTrainer):
         number, process = self.batch_number(), self.accelerator.process_index
         flat = [n for n, group in enumerate(groups) if self._spread(group) < FLAT]
         self.note("refill/flat", len(flat) / max(1, len(groups)))
-        taken = {prompts.index[group[0].rollout.row["id"]] for group in groups}
+        taken = {group[0].rollout.row[ROW] for group in groups}
         filled = extra = 0
         for round_ in range(self.grpo.prompts.refill):
             wanted = max(gather_object([len(flat)]))  # every process generates as much: the calls are collective
@@ -275,11 +276,11 @@ class CreditTrainer(HookedTrainer):
         """Tells the sampler how far the rewards of each prompt spread; every process has all of them."""
         if self.prompts is None:
             return
-        ids = [row["id"] for row in self._rows]
+        numbers = [row[ROW] for row in self._rows]
         earned = [(gated_total(s, self.bridge.weights), self._judged(s)) for s in self.bridge.scores()]
-        rows, size = gather_object(list(zip(ids, earned, strict=True))), self.group_size()
+        rows, size = gather_object(list(zip(numbers, earned, strict=True))), self.group_size()
         groups = [rows[first : first + size] for first in range(0, len(rows), size)]
-        spreads = [(self.prompts.index[group[0][0]], _spread([pair for _, pair in group])) for group in groups]
+        spreads = [(group[0][0], _spread([pair for _, pair in group])) for group in groups]
         number = self.batch_number()
         self.prompts.observe(number, [*spreads, *gather_object(self._dropped)])
         self._dropped = []
@@ -289,7 +290,7 @@ class CreditTrainer(HookedTrainer):
 
     def _drop(self, group: Sequence[Sample]) -> None:
         if self.prompts is not None:
-            self._dropped.append((self.prompts.index[group[0].rollout.row["id"]], self._spread(group)))
+            self._dropped.append((group[0].rollout.row[ROW], self._spread(group)))
 
     @property
     def _text_tokenizer(self) -> Any:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,7 @@ from recipes.stages import working
 from rewards.credit import PROCESS_REWARDS
 from rewards.process import RULES
 from rewards.registry import RewardSet, Score
+from rewards.skill import base_rates_of
 
 if TYPE_CHECKING:
     from reasoner.sources.base import Source
@@ -152,18 +154,18 @@ def _hub_answers() -> bool:
 
 
 def _tiny(recipe: Recipe, examples: Sequence[Example], folder: Path) -> str:
-    from recipes.training import base_checkpoint
+    from recipes.training import tiny_base
 
     here = recipe.model_copy(update={"output": folder})
     working(here, SFT).mkdir()
-    return base_checkpoint(here, examples)
+    return tiny_base(here, examples)
 
 
 def _length(example: Example, processor: Any, recipe: Recipe) -> Length:
-    from reasoner.training.lengths import fit_length
+    from reasoner.training.lengths import row_lengths
 
     profile = recipe.model.prompts
-    prompt, both = (fit_length([example], processor, 0, completions=c, profile=profile)[2] for c in (False, True))
+    prompt, both = (row_lengths([example], processor, completions=c, profile=profile)[0] for c in (False, True))
     return Length(prompt, both - prompt - 1)  # what ends the turn is sampled, the new line after it is not
 
 
@@ -194,7 +196,8 @@ def _rewards(
     """What GRPO's rewards give the references, and the columns that they read and the rows lack."""
     grpo, profile = recipe.grpo, recipe.model.prompts
     try:
-        rewards = RewardSet.build(grpo.rewards, grpo.reward_files, reward_options(recipe, examples, folder))
+        options = reward_options(recipe, partial(base_rates_of, examples), folder)
+        rewards = RewardSet.build(grpo.rewards, grpo.reward_files, options)
         rewards.check_columns(REWARD_COLUMNS)
     except UserError as error:
         if stage == GRPO:

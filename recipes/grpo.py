@@ -7,19 +7,21 @@ Writes `output/grpo`: a plain checkpoint, `trainer_state.json` (rewards by name,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+import rewards
 from reasoner.errors import UserError, nearest
 from reasoner.layout import GRPO, SFT
 from reasoner.runtime.terminal import log_path, say
-from reasoner.schema import Example
 from reasoner.serving.servers import Servers
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples
+from reasoner.training.dataset import REWARD_COLUMNS
+from reasoner.training.kept import Kept
 from recipes.config import Recipe
 from recipes.health import SaveBetweenBatches, StopOnCollapse
 from recipes.resume import last_checkpoint, starting_weights
@@ -30,7 +32,7 @@ from recipes.stages import working
 from recipes.training import (
     finish,
     held_out_dataset,
-    keep_fitting,
+    keep_rows,
     lora_config,
     show_progress,
     start_tracking,
@@ -39,7 +41,9 @@ from recipes.training import (
     trainer_arguments,
 )
 from rewards.credit import PROCESS_REWARDS
+from rewards.radrscore.base_rates import BaseRates, read_base_rates
 from rewards.registry import RewardSet
+from rewards.skill import base_rates_of
 from rewards.workers import RewardPool
 
 if TYPE_CHECKING:
@@ -85,7 +89,7 @@ def run(recipe: Recipe) -> Path:
         raise UserError("grpo.trainer.vllm_enable_sleep_mode: vLLM's CPU build cannot sleep; set it to false")
     examples, processor = load_data(recipe, start)
     resume = last_checkpoint(output)
-    what = served(recipe, start, args.vllm_max_model_length, most_images(examples))
+    what = served(recipe, start, args.vllm_max_model_length, examples.found.most_images)
     with (
         reward_pool(recipe, args, examples, output) as pool,
         rollout_servers(recipe, args, what, log_path(recipe.output, GRPO).parent) as servers,
@@ -159,23 +163,29 @@ def _check_judge(rewards: RewardSet, setting: str) -> None:
         raise UserError(f"{setting} needs verdicts on steps, which judge radeval does not give: use rules or llm")
 
 
-def load_data(recipe: Recipe, start: Path) -> tuple[list[Example], ProcessorMixin]:
+def load_data(recipe: Recipe, start: Path) -> tuple[Kept, ProcessorMixin]:
     """The training examples whose prompts fit, and the processor that counted them."""
     from reasoner.models.load import load_processor
 
     model = recipe.model
-    grpo = recipe.grpo
-    examples = load_examples(recipe.output / "data", "train", grpo.tasks, grpo.max_examples, stages=grpo.stages)
-    if grpo.context == "own" and any(turn.reasoning is None for e in examples for turn in e.context):
-        raise UserError("grpo.context=own: the data was mined before there were dialogues; run `reasoner mine` anew")
     processor = load_processor(start, min_pixels=model.min_pixels, max_pixels=model.max_pixels)
-    return keep_fitting(examples, processor, model, completions=False), processor
+    examples = keep_rows(recipe, GRPO, processor, completions=False, stages=recipe.grpo.stages)
+    if recipe.grpo.context == "own" and examples.found.unreasoned:
+        raise UserError("grpo.context=own: the data was mined before there were dialogues; run `reasoner mine` anew")
+    return examples, processor
+
+
+def base_rates(examples: Kept) -> BaseRates:
+    """What can be known of the examples without their images, learned once."""
+
+    def learn(place: Path) -> None:
+        base_rates_of(examples).write(place)
+
+    return read_base_rates(examples.beside("rates.json", learn, rewards))
 
 
 @contextmanager
-def reward_pool(
-    recipe: Recipe, args: GRPOConfig, examples: Sequence[Example], folder: Path
-) -> Iterator[RewardPool | None]:
+def reward_pool(recipe: Recipe, args: GRPOConfig, examples: Kept, folder: Path) -> Iterator[RewardPool | None]:
     """The pool of reward workers, in the main process alone, for as long as the block lasts."""
     grpo = recipe.grpo
     if args.process_index != 0:
@@ -188,15 +198,10 @@ def reward_pool(
         timeout_s=grpo.reward_timeout_s,
         batch_timeout_s=grpo.reward_batch_timeout_s,
         placement=grpo.reward_placement,
-        options=reward_options(recipe, examples, folder),
+        options=reward_options(recipe, partial(base_rates, examples), folder),
     ) as pool:
         start_tracking(recipe, GRPO, args.output_dir)
         yield pool
-
-
-def most_images(examples: Sequence[Example]) -> int:
-    """The images of the example that has most."""
-    return max(len(example.images) for example in examples)
 
 
 def rollouts(
@@ -216,7 +221,7 @@ def build_trainer(
     recipe: Recipe,
     args: GRPOConfig,
     weights: str | Path,
-    examples: Sequence[Example],
+    examples: Kept,
     processor: ProcessorMixin,
     bridge: RewardBridge,
     servers: Servers | None = None,
@@ -224,6 +229,7 @@ def build_trainer(
     """The trainer with its policy (from `weights`), its vLLM engine or servers, and its rewards."""
     from reasoner.compat.transformers import forbid_tokens, set_origin
     from reasoner.models.load import load_model, resolve_dtype, vision_token_ids
+    from recipes import prompt_facts
     from recipes.credit_trainer import CreditTrainer
     from recipes.prompt_sampler import PromptSampler
 
@@ -237,11 +243,15 @@ def build_trainer(
     forbid_tokens(model, vision_token_ids(processor))
     set_origin(model, str(recipe.output / "sft"))
     settings = recipe.grpo.prompts
-    prompts = PromptSampler.of(examples, settings, args) if settings.drawn or settings.refill else None
+    prompts = None
+    if settings.drawn or settings.refill:
+        write = partial(prompt_facts.write_facts, examples)
+        facts = prompt_facts.read_facts(examples.beside("prompts.npz", write, prompt_facts, rewards))
+        prompts = PromptSampler.of(facts, settings, args)
     callbacks: list[TrainerCallback] = [GapAlarm(), SaveBetweenBatches(args.steps_per_generation * args.num_iterations)]
     if recipe.grpo.stop is not None:
         callbacks.append(StopOnCollapse(working(recipe, GRPO), recipe.grpo.stop))
-    with rollouts(recipe, args, processor, dtype, most_images(examples), servers):
+    with rollouts(recipe, args, processor, dtype, examples.found.most_images, servers):
         trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),

@@ -8,7 +8,7 @@ that a resumed run draws what the whole one would have drawn.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,10 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from reasoner.errors import UserError
-from reasoner.mining.grounding import DETECTION
 from reasoner.runtime.disk import read_object, replacing
 from reasoner.runtime.terminal import say
-from reasoner.schema import Example
 from recipes.config import Prompts
-from rewards.answers.choices import compiled
-from rewards.radrscore.reading import named
+from recipes.prompt_facts import Facts
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -32,10 +29,6 @@ CLOSED_TO_OPEN = (
     *("binary", "anomaly", "temporal", "single", "multiple", "stage"),
     *("detection", "abnormality_list", "grounding", "report"),
 )
-#: Tasks whose answers are prose, so that hardly two are the same.
-PROSE = ("stage", "report")
-#: Tasks whose question names the finding that the answer is about.
-ASKED = ("binary", "temporal")
 #: The easiest share of the prompts, which a curriculum starts with.
 START = 0.2
 #: How fast running spreads follow: of a prompt, and of an answer, which many prompts share.
@@ -45,11 +38,11 @@ STATE = "prompts.json"
 
 
 class PromptSampler(Sampler[int]):
-    """Yields indices of examples as TRL's `RepeatSampler` does: `prompts` of them a batch, each `generations` times,
+    """Yields numbers of examples as TRL's `RepeatSampler` does: `prompts` of them a batch, each `generations` times,
     the batch `repeats` times over. Within a batch no prompt comes twice; prompts are not used up.
 
     Args:
-        examples: the data set's, in its order.
+        facts: of the data set's examples, in its order.
         settings: the recipe's.
         prompts: of one batch of completions, over all processes.
         steps_per_batch: optimizer steps that one such batch serves; may be a fraction.
@@ -58,7 +51,7 @@ class PromptSampler(Sampler[int]):
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        facts: Facts,
         settings: Prompts,
         *,
         prompts: int,
@@ -70,21 +63,20 @@ class PromptSampler(Sampler[int]):
     ):
         self.settings, self.prompts, self.generations, self.repeats = settings, prompts, generations, repeats
         self.steps_per_batch, self.lag, self.seed = steps_per_batch, ahead + 1, seed
-        self.size, self.epoch = len(examples), 0
-        self.index = {example.id: number for number, example in enumerate(examples)}
-        self._cells = Cells(examples)
-        self._variety = variety(examples, self._cells, settings.balance)
-        self._difficulty = difficulty(examples, settings.curriculum, seed)
-        self._start = _last_stage(examples) if settings.curriculum[:1] == ["stage"] else START
+        self.size, self.epoch = len(facts), 0
+        self._cells = facts.cells
+        self._variety = variety(facts, settings.balance)
+        self._difficulty = difficulty(facts, settings.curriculum, seed)
+        self._start = _last_stage(facts) if settings.curriculum[:1] == ["stage"] else START
         self._seen: dict[int, list[tuple[int, float]]] = {}
         self._forget()
 
     @classmethod
-    def of(cls, examples: Sequence[Example], settings: Prompts, args: GRPOConfig) -> PromptSampler:
+    def of(cls, facts: Facts, settings: Prompts, args: GRPOConfig) -> PromptSampler:
         """The sampler of a training with these arguments of TRL's."""
         repeats = args.steps_per_generation * args.num_iterations
         return cls(
-            examples,
+            facts,
             settings,
             prompts=args.generation_batch_size // args.num_generations,
             generations=args.num_generations,
@@ -200,69 +192,30 @@ def _draw(key: list[int], weights: np.ndarray, count: int) -> list[int]:
     return np.random.default_rng(key).choice(len(weights), size=count, replace=False, p=chances).tolist()
 
 
-def cells(example: Example) -> tuple[Hashable, ...]:
-    """What a prompt is about, by which the drawing is balanced: its task with each name of its answer (the words of an
-    option, not its letter) and with the finding that is asked about; of prose only the stage, of a place what is
-    sought."""
-    if example.task in PROSE:
-        return ((example.task, example.stage),)
-    if example.task == DETECTION:
-        return ((example.task, named(example.question)),)
-    letters = compiled(tuple(example.options)).words if example.options else {}
-    names = dict.fromkeys(name.strip() for name in example.answer.split(","))
-    about = named(example.question) if example.task in ASKED else ()
-    return tuple((example.task, about, letters.get(name, name)) for name in names)
-
-
-class Cells:
-    """The cells of all examples, as numbers from 0 to below `number`."""
-
-    def __init__(self, examples: Sequence[Example]):
-        numbers: dict[Hashable, int] = {}
-        held = [[numbers.setdefault(cell, len(numbers)) for cell in cells(example)] for example in examples]
-        self.number = len(numbers)
-        self._flat = np.array([number for one in held for number in one], dtype=int)
-        self._counts = np.array([len(one) for one in held], dtype=int)
-        self._starts = np.cumsum(self._counts) - self._counts
-
-    def of(self, index: int) -> np.ndarray:
-        """The cells of one example."""
-        return self._flat[self._starts[index] : self._starts[index] + self._counts[index]]
-
-    def sizes(self) -> np.ndarray:
-        """How many examples each cell has, (cells,)."""
-        return np.bincount(self._flat, minlength=self.number)
-
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """The mean of `values`, (cells,), over the cells of each example, (examples,)."""
-        return np.add.reduceat(values[self._flat], self._starts) / self._counts
-
-
-def variety(examples: Sequence[Example], held: Cells, balance: float) -> np.ndarray:
-    """The weight of each prompt, (examples,): the mean over its cells of one over their size, to the power `balance`.
+def variety(facts: Facts, balance: float) -> np.ndarray:
+    """The weight of each prompt, (prompts,): the mean over its cells of one over their size, to the power `balance`.
     Each task keeps its share of the whole. Diagnostic diversity as in DiTPO (arXiv 2603.04022), by answers."""
-    weights = held.mean(1 / held.sizes()) ** balance
-    tasks = np.array([example.task for example in examples])
-    for task in np.unique(tasks):
-        weights[tasks == task] /= weights[tasks == task].mean()
+    weights = facts.cells.mean(1 / facts.cells.sizes()) ** balance
+    for task in np.unique(facts.tasks):
+        weights[facts.tasks == task] /= weights[facts.tasks == task].mean()
     return weights
 
 
-def _last_stage(examples: Sequence[Example]) -> float:
+def _last_stage(facts: Facts) -> float:
     """The share of the prompts that ask the last stage of any."""
-    stages = [example.stage or 0 for example in examples]
-    return stages.count(max(stages, default=0)) / max(1, len(stages))
+    return float(np.mean(facts.stages == facts.stages.max(initial=0))) if len(facts) else 0.0
 
 
-def difficulty(examples: Sequence[Example], by: Sequence[str], seed: int) -> np.ndarray:
-    """The rank of each prompt, (examples,), 0 the easiest; equals are ranked by chance."""
+def difficulty(facts: Facts, by: Sequence[str], seed: int) -> np.ndarray:
+    """The rank of each prompt, (prompts,), 0 the easiest; equals are ranked by chance."""
+    openness = {task: place for place, task in enumerate(CLOSED_TO_OPEN)}
     keys = {
-        "task": lambda e: CLOSED_TO_OPEN.index(e.task) if e.task in CLOSED_TO_OPEN else len(CLOSED_TO_OPEN),
-        "length": lambda e: len(e.reasoning.split()),
-        "stage": lambda e: -(e.stage or 0),
+        "task": lambda: np.array([openness.get(name, len(openness)) for name in facts.names], dtype=int)[facts.tasks],
+        "length": lambda: facts.words,
+        "stage": lambda: -facts.stages,
     }
-    chance = np.random.default_rng(seed).permutation(len(examples))
-    columns = [chance, *(np.array([keys[name](example) for example in examples]) for name in reversed(by))]
-    ranks = np.empty(len(examples), dtype=int)
-    ranks[np.lexsort(columns)] = np.arange(len(examples))
+    chance = np.random.default_rng(seed).permutation(len(facts))
+    columns = [chance, *(keys[name]() for name in reversed(by))]
+    ranks = np.empty(len(facts), dtype=int)
+    ranks[np.lexsort(columns)] = np.arange(len(facts))
     return ranks

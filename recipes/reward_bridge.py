@@ -200,8 +200,6 @@ class RewardBridge:
 def _reward_row(row: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
     """What the rewards see of a data-set row with a completion of so many tokens, the end of its turn included."""
     seen = {name: row[name] for name in REWARD_COLUMNS if name in row}
-    for name in ("labels", "target"):
-        seen[name] = json.loads(seen[name]) if seen.get(name) else None
     return {**seen, "completion": text, "completion_tokens": tokens}
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from reasoner.layout import BASE_RATES
 from reasoner.profiles import OURS
-from reasoner.schema import Example
 from recipes.config import Recipe
-from rewards.skill import base_rates_of, find_base_rates
+from rewards.radrscore.base_rates import BaseRates
+from rewards.skill import find_base_rates
 
 
-def reward_options(recipe: Recipe, examples: Sequence[Example], folder: Path) -> dict[str, Any]:
-    """The options of the rewards, with the base rates of skill in the folder: those given, or the training split's."""
+def reward_options(recipe: Recipe, learn: Callable[[], BaseRates], folder: Path) -> dict[str, Any]:
+    """The options of the rewards, with the base rates of skill in the folder: those given, or else the training
+    split's, which `learn` gives."""
     options = dict(recipe.grpo.reward_options)
     if "skill" in recipe.grpo.rewards:
         given = options.get("skill", {}).get("base_rates")
         path = folder / BASE_RATES
-        (find_base_rates(given) if given else base_rates_of(examples)).write(path)
+        (find_base_rates(given) if given else learn()).write(path)
         options["skill"] = {"base_rates": str(path.resolve())}
     form = recipe.model.prompts.form
     for name in {"format", "stage"} & recipe.grpo.rewards.keys() if form != OURS.form else ():

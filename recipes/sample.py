@@ -64,10 +64,11 @@ def take(recipe: Recipe, stage: str, folder: Path, source: Source | None = None)
             if stage == "mine":
                 raise
             return Sample([], f"nothing is mined yet, and {error}")
-    if stage == SFT and sample.examples and recipe.sft.answer_only:
-        from recipes.sft import taught
+    if stage == SFT and recipe.sft.answer_only:
+        from recipes.sft import teaching
 
-        return sample._replace(examples=taught(recipe, sample.examples))
+        if teach := teaching(recipe):
+            return sample._replace(examples=[teach(example) for example in sample.examples])
     return sample
 
 

@@ -7,17 +7,15 @@ Interrupted runs resume from the newest checkpoint, with optimizer, scheduler, r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reasoner.errors import UserError
 from reasoner.layout import SFT
 from reasoner.mining.wording import stable_hash
 from reasoner.schema import Example
-from reasoner.training.dataset import load_examples
 from reasoner.training.weights import token_weights
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint, starting_weights
@@ -26,7 +24,7 @@ from recipes.training import (
     base_checkpoint,
     finish,
     held_out_dataset,
-    keep_fitting,
+    keep_rows,
     lora_config,
     show_progress,
     start_tracking,
@@ -53,16 +51,30 @@ def check(recipe: Recipe) -> SFTConfig:
             "set it to 0, or model.profile to chestx_reasoner"
         )
     # Rows are prompt + completion, so TRL takes the loss on the completion alone. Never truncate: a cut image crashes.
-    return trainer_arguments(SFTConfig, recipe, SFT, max_length=None, completion_only_loss=True)
+    return trainer_arguments(
+        SFTConfig,
+        recipe,
+        SFT,
+        max_length=None,
+        completion_only_loss=True,
+        remove_unused_columns=False,  # there is one, of numbers, from which the others are made
+    )
 
 
-def taught(recipe: Recipe, examples: Sequence[Example]) -> list[Example]:
-    """The examples as they are taught: the share `sft.answer_only` of them, by seed and id, without reasoning."""
+class AnswerOnly(NamedTuple):
+    """Takes the reasoning from a share of the examples, chosen by seed and id."""
 
-    def bare(example: Example) -> bool:
-        return stable_hash(recipe.seed, example.id, "answer only") < recipe.sft.answer_only * 2**64
+    share: float
+    seed: int
 
-    return [_without_reasoning(example) if bare(example) else example for example in examples]
+    def __call__(self, example: Example) -> Example:
+        bare = stable_hash(self.seed, example.id, "answer only") < self.share * 2**64
+        return _without_reasoning(example) if bare else example
+
+
+def teaching(recipe: Recipe) -> AnswerOnly | None:
+    """How examples are changed before they are taught; None where they are not."""
+    return AnswerOnly(recipe.sft.answer_only, recipe.seed) if recipe.sft.answer_only else None
 
 
 def _without_reasoning(example: Example) -> Example:
@@ -84,13 +96,10 @@ def run(recipe: Recipe) -> Path:
 
     output = working(recipe, "sft")
     args = check(recipe)
-    sft = recipe.sft
-    examples = load_examples(recipe.output / "data", "train", sft.tasks, sft.max_examples, dialogues=True)
     with args.main_process_first():
-        base = base_checkpoint(recipe, examples)
-    examples = taught(recipe, examples)
+        base = base_checkpoint(recipe)
     processor = load_processor(base, min_pixels=recipe.model.min_pixels, max_pixels=recipe.model.max_pixels)
-    examples = keep_fitting(examples, processor, recipe.model, completions=True)
+    examples = keep_rows(recipe, SFT, processor, completions=True, dialogues=True, teach=teaching(recipe))
     resume = last_checkpoint(output)
     start = warm_up(recipe, base, examples, processor)
     model = load_model(

@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError
 from reasoner.errors import UserError
 from reasoner.layout import (
     ADAPTER_CONFIG,
+    CACHE,
     CHECKPOINTS,
     CONFIG,
     EXPORT_CHECK,
@@ -259,6 +260,8 @@ def prepare(recipe: Recipe, stage: str, *, force: bool) -> bool:
         if part == place:
             place.mkdir(exist_ok=True)
             return (place / UNFINISHED).is_dir()
+        if force and stage in TRAINED:
+            remove(recipe.output / CACHE)  # pictures may have been restored
         if force or not STAGES[stage].resumes:
             remove(part)
         elif not STAGES[stage].carries:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +14,10 @@ from transformers import ProgressCallback, TrainerCallback
 
 from reasoner.dialogues import questions
 from reasoner.errors import UserError
-from reasoner.layout import BASE, CHECKPOINTS, GRPO, SFT, TRAINER_STATE
+from reasoner.layout import BASE, CACHE, CHECKPOINTS, GRPO, PICTURES, SFT, TRAINER_STATE
 from reasoner.models import TINY
+from reasoner.pictures import read_picture
+from reasoner.profiles import Profile
 from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap, write_whole
 from reasoner.runtime.metrics_log import MetricsLog
@@ -22,9 +25,11 @@ from reasoner.runtime.terminal import say, stream
 from reasoner.runtime.tracking import logged_in_to_wandb
 from reasoner.schema import Example
 from reasoner.training.augment import Augment
-from reasoner.training.dataset import load_examples, to_dataset
-from reasoner.training.lengths import fit_length
-from recipes.config import TEXT_LAYERS, Model, Recipe, check_trainer_args
+from reasoner.training.dataset import iter_examples
+from reasoner.training.feed import to_dataset
+from reasoner.training.kept import Kept, Wanted, keep
+from reasoner.training.shrunk import Shrunk
+from recipes.config import TEXT_LAYERS, Recipe, check_trainer_args
 from recipes.health import Finite, checkpoints_fit
 from recipes.held_out import arguments, take_best
 from recipes.stages import working
@@ -38,51 +43,72 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin, TrainingArguments
 
 
-def base_checkpoint(recipe: Recipe, examples: Iterable[Example]) -> str:
+#: The tiny model's tokenizer is trained on the words of so many rows at most: more hardly change it.
+WORDED = 50_000
+
+
+def base_checkpoint(recipe: Recipe) -> str:
     """The checkpoint that SFT starts from: `model.base`, or for `tiny` a small Qwen2.5-VL built once beside the run.
 
     Its tokenizer is trained on the training examples' own words. It appears whole or not at all.
     """
     if recipe.model.base != TINY:
         return recipe.model.base
+    sft, data = recipe.sft, recipe.output / "data"
+    limit = WORDED if sft.max_examples is None else min(sft.max_examples, WORDED)
+    return tiny_base(recipe, islice(iter_examples(data, "train", sft.tasks, []), limit))
+
+
+def tiny_base(recipe: Recipe, examples: Iterable[Example]) -> str:
+    """`base_checkpoint` of a recipe whose base is `tiny`, in the words of these examples."""
     folder = working(recipe, SFT) / BASE
     if not (folder / "processor_config.json").is_file():
         from reasoner.models import tiny
 
-        profile = recipe.model.prompts
-        texts = [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
-        for example in (question for row in examples for question in questions(row)):
-            own = assistant_message(example.reasoning, example.answer, profile)
-            texts += [message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own)]
         part = folder.with_name(f"{BASE}.part")
         remove(part)
-        tiny.build(part, texts, seed=recipe.seed, **recipe.model.options)
+        tiny.build(part, _words(examples, recipe.model.prompts), seed=recipe.seed, **recipe.model.options)
         swap(part, folder)
     return str(folder)
 
 
-def keep_fitting(
-    examples: Sequence[Example], processor: ProcessorMixin, model: Model, *, completions: bool
-) -> list[Example]:
-    """The examples that fit `model.max_length` tokens, images included: prompts are never cut, long rows are counted.
+def _words(examples: Iterable[Example], profile: Profile) -> Iterator[str]:
+    """What the model is asked and taught, and what stands around it."""
+    yield from [f"system\n{profile.system or 'You are a helpful assistant.'}\n", "user\n", "assistant\n"] * 2
+    for example in (question for row in examples for question in questions(row)):
+        own = assistant_message(example.reasoning, example.answer, profile)
+        yield from (message["content"][-1]["text"] for message in (ask(example, profile, 0)[-1], own))
+
+
+def keep_rows(recipe: Recipe, stage: str, processor: ProcessorMixin, **wanted: Any) -> Kept:
+    """The training examples of a stage that fit `model.max_length` tokens, images included: prompts are never cut, long
+    rows are counted. They are found once and kept in `output/cache`.
+
+    Args:
+        wanted: what of `Wanted` the stages differ in.
 
     Raises:
-        UserError: when none fits.
+        UserError: as `keep`.
     """
-    max_length = model.max_length
-    kept, dropped, longest = fit_length(examples, processor, max_length, completions=completions, profile=model.prompts)
-    if dropped:
-        say(f"left out {len(dropped)} of {len(examples)} rows longer than {max_length} tokens (longest {longest})")
-    if not kept:
-        raise UserError(f"no row fits max_length={max_length} (longest {longest} tokens); raise it or lower max_pixels")
-    return kept
+    model, settings = recipe.model, getattr(recipe, stage)
+    asked = Wanted(
+        max_length=model.max_length,
+        profile=model.prompts,
+        tasks=settings.tasks,
+        limit=settings.max_examples,
+        mix={str(task): often for task, often in settings.mix.items()},
+        **wanted,
+    )
+    return keep(recipe.output / "data", "train", asked, processor, recipe.output / CACHE, stage)
 
 
 def train_dataset(recipe: Recipe, stage: str, examples: Sequence[Example], *, completions: bool) -> datasets.Dataset:
     """The examples as the stage trains on them: in the words of the recipe's profile, images changed at random."""
+    model = recipe.model
     augment = Augment(**getattr(recipe, stage).augment.model_dump())
+    read = Shrunk(recipe.output / PICTURES, model.max_pixels) if model.shrink and model.max_pixels else read_picture
     return to_dataset(
-        examples, completions=completions, profile=recipe.model.prompts, augment=augment, seed=recipe.seed
+        examples, completions=completions, profile=model.prompts, augment=augment, seed=recipe.seed, read=read
     )
 
 
@@ -93,10 +119,16 @@ def held_out_dataset(
     section = getattr(recipe, stage)
     if section.held_out is None:
         return None
-    stages = section.stages if stage == GRPO else None
-    data, count = recipe.output / "data", section.held_out.examples
-    examples = load_examples(data, "val", section.tasks, count, stages=stages, dialogues=completions)
-    examples = keep_fitting(examples, processor, recipe.model, completions=completions)
+    asked = Wanted(
+        completions=completions,
+        max_length=recipe.model.max_length,
+        profile=recipe.model.prompts,
+        tasks=section.tasks,
+        stages=section.stages if stage == GRPO else None,
+        dialogues=completions,
+        limit=section.held_out.examples,
+    )
+    examples = keep(recipe.output / "data", "val", asked, processor, recipe.output / CACHE, f"{stage}_val")
     return to_dataset(examples, completions=completions, profile=recipe.model.prompts, seed=recipe.seed)
 
 

@@ -6,14 +6,13 @@ on from its newest checkpoint when it was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner.errors import UserError
 from reasoner.layout import CHECKPOINTS, CONFIG, SFT, TRAINER_STATE, WARM
 from reasoner.runtime.disk import remove, swap
-from reasoner.schema import Example
+from reasoner.training.kept import Kept
 from recipes.config import Recipe
 from recipes.resume import last_checkpoint
 from recipes.stages import working
@@ -41,7 +40,7 @@ def check(recipe: Recipe) -> TrainingArguments | None:
     )
 
 
-def warm_up(recipe: Recipe, base: str, examples: Sequence[Example], processor: ProcessorMixin) -> str:
+def warm_up(recipe: Recipe, base: str, examples: Kept, processor: ProcessorMixin) -> str:
     """The checkpoint that SFT starts from: `base`, with its tower warmed up if the recipe asks for that.
 
     Raises:
@@ -55,8 +54,8 @@ def warm_up(recipe: Recipe, base: str, examples: Sequence[Example], processor: P
     args, output = check(recipe), working(recipe, SFT) / WARM
     if args is None or (output / CONFIG).is_file():
         return base if args is None else str(output)
-    studies = studies_to_warm(examples)
-    if not studies:
+    studies = examples.picked("studies", studies_to_warm)
+    if not len(studies):
         raise UserError("sft.vision_warmup: no example has a report to learn from; set it to null")
     model = load_model(base, dtype=recipe.model.dtype, attn_implementation=recipe.model.attn_implementation)
     if args.process_index == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -39,8 +40,8 @@ def base_rates_of(examples: Iterable[Example]) -> BaseRates:
     Raises:
         UserError: no example has a reference chain and a report.
     """
-    usable = [e for e in examples if e.reasoning.strip() and e.report.strip()]
-    chosen = sorted(usable, key=lambda e: hashlib.sha256(e.id.encode()).digest())[:MOST_ROWS]
+    usable = (e for e in examples if e.reasoning.strip() and e.report.strip())
+    chosen = heapq.nsmallest(MOST_ROWS, usable, key=lambda e: hashlib.sha256(e.id.encode()).digest())
     return learn_base_rates(
         [
             Row(

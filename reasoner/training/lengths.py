@@ -1,8 +1,9 @@
-"""How long rows are, in tokens, images included: prompts are never truncated, rows that do not fit are left out."""
+"""How long rows are, in tokens, images included: prompts are never cut, too long rows are left out (`kept.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from reasoner.compat.transformers import count_image_tokens
@@ -13,14 +14,21 @@ from reasoner.prompts import ask, assistant_message
 from reasoner.schema import Example
 
 
-def fit_length(
-    examples: Sequence[Example], processor: Any, max_length: int, *, completions: bool, profile: Profile = OURS
-) -> tuple[list[Example], list[Example], int]:
-    """Splits examples into those of at most `max_length` tokens and the longer ones; also the longest length seen.
+def row_lengths(
+    examples: Sequence[Example],
+    processor: Any,
+    *,
+    completions: bool,
+    profile: Profile = OURS,
+    size: Callable[[str], tuple[int, int]] = picture_size,
+) -> list[int]:
+    """The tokens of each example's prompt, with `completions` those of its reference, too.
 
-    Text is tokenised for real; image tokens are counted from the image sizes in the files' headers. A dialogue is as
-    long as its whole conversation.
+    Text is tokenised for real; image tokens are counted from the (width, height) of a picture, which `size` gives from
+    the file's header. A dialogue is as long as its whole conversation.
     """
+    if not examples:
+        return []
     rows = [last_question(example) for example in examples]
     texts = [
         processor.apply_chat_template(
@@ -32,18 +40,12 @@ def fit_length(
         for e in rows
     ]
     lengths = [len(ids) for ids in processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    image_tokens: dict[tuple[int, int], int] = {}
-    kept: list[Example] = []
-    dropped: list[Example] = []
+    image_tokens = cache(partial(count_image_tokens, processor))
     for number, example in enumerate(examples):
         for path in example.images:
-            width, height = profile.shown_size(*picture_size(path))
-            size = (height, width)
-            if size not in image_tokens:
-                image_tokens[size] = count_image_tokens(processor, size)
-            lengths[number] += image_tokens[size] - 1  # the placeholder is counted in the text
-        (kept if lengths[number] <= max_length else dropped).append(example)
-    return kept, dropped, max(lengths)
+            width, height = profile.shown_size(*size(path))
+            lengths[number] += image_tokens((height, width)) - 1  # the placeholder is counted in the text
+    return lengths
 
 
 def message_length(messages: Sequence[Mapping[str, Any]], processor: Any) -> int:

@@ -10,7 +10,7 @@ head is thrown away; what remains are image tokens from which findings can be re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,12 +39,13 @@ def report_targets(report: str) -> list[float]:
     return found
 
 
-def studies_to_warm(examples: Sequence[Example]) -> list[Example]:
-    """One example of each study that has a report: the first without an earlier image, whose findings are others."""
-    chosen: dict[str, Example] = {}
-    for example in examples:
+def studies_to_warm(examples: Iterable[Example]) -> list[int]:
+    """The place of one example of each study that has a report: the first without an earlier image, whose findings are
+    others."""
+    chosen: dict[str, int] = {}
+    for number, example in enumerate(examples):
         if example.report and example.task != "temporal":
-            chosen.setdefault(example.study_id, example)
+            chosen.setdefault(example.study_id, number)
     return list(chosen.values())
 
 

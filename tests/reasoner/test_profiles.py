@@ -14,8 +14,8 @@ from reasoner.models.load import load_processor
 from reasoner.profiles import OURS, PROFILES, own_words
 from reasoner.prompts import TAGS, ask, assistant_message, format_completion
 from reasoner.schema import Example, Turn
-from reasoner.training.dataset import to_dataset
-from reasoner.training.lengths import fit_length
+from reasoner.training.feed import to_dataset
+from reasoner.training.lengths import row_lengths
 from reasoner.training.weights import TokenWeights, token_weights
 
 QUESTION = "Which abnormalities are present?"
@@ -138,7 +138,7 @@ def test_training_and_evaluation_ask_alike(processor, rows, name):
             assert [p.tobytes() for p in taught[number]["images"]] == [p.tobytes() for p in pictures]
             ids = processor(text=[text], images=pictures)["input_ids"][0]
             if not completions:
-                assert fit_length([row], processor, 4096, completions=False, profile=profile)[2] == len(ids)
+                assert row_lengths([row], processor, completions=False, profile=profile) == [len(ids)]
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("ours", [(400, 300), (200, 500)]), ("chestx_reasoner", [(448, 448)] * 2)])

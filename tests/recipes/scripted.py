@@ -74,8 +74,9 @@ def build(
     from trl import GRPOConfig, GRPOTrainer
 
     from reasoner.models.load import load_processor
-    from reasoner.training.dataset import to_dataset
+    from reasoner.training.feed import to_dataset
     from recipes.credit_trainer import CreditTrainer
+    from recipes.prompt_facts import facts_of
     from recipes.prompt_sampler import PromptSampler
     from recipes.reward_bridge import RewardBridge
 
@@ -98,7 +99,7 @@ def build(
         processing_class=load_processor(start),
         grpo=settings,
         bridge=bridge,
-        prompts=PromptSampler.of(given, settings.prompts, args),
+        prompts=PromptSampler.of(facts_of(given), settings.prompts, args),
     )
     tokenizer = ours.processing_class.tokenizer
     ours.asked = []

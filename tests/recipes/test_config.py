@@ -140,7 +140,8 @@ def test_every_number_is_finite(key, value):
 def test_no_number_is_true(key):
     if "trainer" in key or "options" in key or key == "data.tasks.answer":
         key = {"data.tasks.answer": "data.tasks.binary"}.get(key, "seed")  # a trainer's, a source's: checked by it
-    key = key.replace("minutes.answer", "minutes.sft").replace("data.counts.answer", "data.counts.binary")
+    for name, known in (("minutes", "sft"), ("counts", "binary"), ("mix", "binary")):
+        key = key.replace(f"{name}.answer", f"{name}.{known}")
     with pytest.raises(UserError, match=r"a number is needed, found true|got True"):
         load_recipe("phantom", [f"{key}=true"])
 
@@ -285,3 +286,13 @@ def test_every_default_of_a_trainer_passes_its_check():
         check_trainer_args(cls, plain, "trainer")
         given = {"learning_rate": 1, "max_steps": -1, "seed": 0, "optim": "sgd", "report_to": ["wandb"], "bf16": True}
         check_trainer_args(cls, given, "trainer")
+
+
+def test_pictures_are_shrunk_to_a_size_and_what_is_off_changes_no_fingerprint():
+    with pytest.raises(UserError, match="shrink needs max_pixels"):
+        load_recipe("phantom", ["model.shrink=true"])
+    assert load_recipe("phantom", ["model.shrink=true", "model.max_pixels=10000"]).model.shrink
+    with pytest.raises(UserError, match=r"sft\.mix"):
+        load_recipe("phantom", ["sft.mix={binary: -1}"])
+    written = load_recipe("phantom").model_dump(mode="json")
+    assert "shrink" not in written["model"] and "mix" not in written["sft"] and "mix" not in written["grpo"]

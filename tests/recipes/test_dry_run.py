@@ -19,7 +19,7 @@ from recipes import RECIPES, known_recipes
 from recipes.cli import main
 from recipes.load import load_recipe
 from recipes.sample import take
-from recipes.sft import check, taught
+from recipes.sft import check, teaching
 from tests.reasoner.sources.conftest import LAYOUTS
 
 #: The tokens of a picture under the recipe's image budget, 28 x 28 pixels each: of 32 x 32 pixels, and for phantoms
@@ -192,6 +192,9 @@ def test_a_share_of_the_rows_is_taught_without_reasoning_the_same_one_each_time(
     def recipe(share, seed=0):
         return load_recipe("chestx_reasoner_7b", [f"sft.answer_only={share}", f"seed={seed}"])
 
+    def taught(own, examples):
+        return list(map(teaching(own), examples))
+
     examples = rows(2000)
     half = taught(recipe(0.5), examples)
     bare = {example.id for example in half if not example.reasoning}
@@ -199,14 +202,14 @@ def test_a_share_of_the_rows_is_taught_without_reasoning_the_same_one_each_time(
     assert [(e.id, e.answer, e.question) for e in half] == [(e.id, e.answer, e.question) for e in examples]
     assert bare < {e.id for e in taught(recipe(0.8), examples) if not e.reasoning}, "a larger share holds the smaller"
     assert bare != {e.id for e in taught(recipe(0.5, seed=1), examples) if not e.reasoning}
-    assert taught(recipe(0.0), examples) == examples
+    assert teaching(recipe(0.0)) is None
     assert not any(example.reasoning for example in taught(recipe(1.0), examples))
 
 
 def test_a_dialogue_without_reasoning_has_none_in_any_turn():
     turns = tuple(Asked(f"d-{n}", "Is it wet?", "Yes", reasoning="There is edema.") for n in range(3))
     dialogue = Example("d", "s", "stage", question="", answer="", turns=turns)
-    [bare] = taught(load_recipe("chestx_reasoner_7b", ["sft.answer_only=1"]), [dialogue])
+    bare = teaching(load_recipe("chestx_reasoner_7b", ["sft.answer_only=1"]))(dialogue)
     assert [turn.answer for turn in bare.turns] == ["Yes"] * 3 and not any(turn.reasoning for turn in bare.turns)
 
 

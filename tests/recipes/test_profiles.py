@@ -21,6 +21,7 @@ from recipes.commands import evaluated
 from recipes.load import load_recipe
 from recipes.model_card import model_card, read_facts
 from recipes.reward_options import reward_options
+from rewards.radrscore.base_rates import BaseRates
 from rewards.registry import RewardSet
 
 
@@ -84,7 +85,7 @@ def test_the_format_reward_asks_for_what_is_taught(tmp_path, name):
 
     recipe = load_recipe("phantom", [f"model.profile={name}", "grpo.rewards={format: 1.0}"])
     given = examples(tmp_path)
-    rewards = RewardSet.build({"format": 1.0}, [], reward_options(recipe, given, tmp_path))
+    rewards = RewardSet.build({"format": 1.0}, [], reward_options(recipe, BaseRates, tmp_path))
     for example in given:
         if example.reasoning or not PROFILES[name].reasons(""):
             text = assistant_message(example.reasoning, example.answer, PROFILES[name])["content"][0]["text"]

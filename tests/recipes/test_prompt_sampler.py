@@ -9,7 +9,8 @@ import pytest
 
 from reasoner.schema import Example
 from recipes.config import Prompts
-from recipes.prompt_sampler import START, STATE, PromptSampler, cells
+from recipes.prompt_facts import cells, facts_of
+from recipes.prompt_sampler import START, STATE, PromptSampler
 
 
 def example(number: int, task: str = "abnormality_list", answer: str = "No Finding", **more) -> Example:
@@ -21,7 +22,7 @@ def sampler(examples, prompts: int = 8, **more) -> PromptSampler:
     constructed = {
         key: more.pop(key) for key in ("generations", "repeats", "ahead", "seed", "steps_per_batch") if key in more
     }
-    return PromptSampler(examples, Prompts(**more), prompts=prompts, **constructed)
+    return PromptSampler(facts_of(examples), Prompts(**more), prompts=prompts, **constructed)
 
 
 def share_of(drawn, examples, answer: str) -> float:

@@ -14,7 +14,7 @@ from reasoner.models import tiny
 from reasoner.schema import Example
 from recipes.load import load_recipe
 from recipes.resume import last_checkpoint, missing
-from recipes.training import base_checkpoint
+from recipes.training import tiny_base
 
 
 def write_checkpoint(folder, weights="model.safetensors"):
@@ -96,12 +96,12 @@ def test_a_kill_while_the_tiny_base_is_written_leaves_none(tmp_path, monkeypatch
     with monkeypatch.context() as killed:
         killed.setattr(tiny.Qwen2_5_VLProcessor, "save_pretrained", lambda *_: 1 / 0)  # after the weights
         with pytest.raises(ZeroDivisionError):
-            base_checkpoint(recipe, examples)
+            tiny_base(recipe, examples)
     assert [path.name for path in (tmp_path / "sft.part").iterdir()] == ["base.part"]
     half = tmp_path / "sft.part" / "base"  # as a copy that was cut short leaves it
     half.mkdir()
     (half / "config.json").touch()
-    base = base_checkpoint(recipe, examples)
+    base = tiny_base(recipe, examples)
     assert (half / "config.json").stat().st_size > 0
     assert base == str(tmp_path / "sft.part" / "base") and (tmp_path / "sft.part/base/tokenizer_config.json").is_file()
     assert not (tmp_path / "sft.part" / "base.part").exists()

@@ -17,7 +17,8 @@ from reasoner.mining.questions import Read, build_examples
 from reasoner.prompts import format_completion
 from reasoner.schema import CLASSES, LABEL_SOURCES, NO_FINDING, Example, Study, present_classes
 from reasoner.sources import open_source
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
+from reasoner.training.feed import to_dataset
 from rewards.registry import RewardSet, Score
 
 REWARDS = RewardSet.build({"answer": 1.0, "process": 1.0, "format": 1.0})
@@ -103,8 +104,8 @@ def test_what_a_phantom_report_leaves_out_is_rewarded(phantoms):
 
 def test_the_rows_of_grpo_say_whose_labels_they_are(phantoms):
     examples = [phantoms[0], replace(phantoms[1], label_source="mined"), replace(phantoms[2], **NO_LABELS)]
-    rows = to_dataset(examples, completions=False)
-    assert rows["label_source"][:] == ["verified", "mined", None]
+    rows = to_dataset(examples, completions=False)[:]
+    assert rows["label_source"] == ["verified", "mined", None]
     assert REWARDS.columns() <= {*REWARD_COLUMNS}
 
 

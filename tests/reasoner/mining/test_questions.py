@@ -21,7 +21,8 @@ from reasoner.profiles import OURS
 from reasoner.prompts import ask
 from reasoner.schema import CLASSES, Example, Study
 from reasoner.sources import open_source
-from reasoner.training.dataset import load_examples, to_dataset
+from reasoner.training.dataset import load_examples
+from reasoner.training.feed import to_dataset
 
 REPORTS = (
     "FINDINGS: Small left pleural effusion. No pneumothorax. Heart mildly enlarged. Atelectasis in the left base.",
@@ -247,7 +248,7 @@ def test_a_trainer_can_take_the_conversation(tmp_path: Path) -> None:
     said = prompt[9]["content"][0]["text"]
     assert rows[4].answer in said and rows[4].reasoning in said, "as it is taught to be written"
     assert [*taught["prompt"], *taught["completion"][:-1]] == asked[7]["prompt"]
-    completion = taught["completion"][-1]["content"]
+    completion = taught["completion"][-1]["content"][0]["text"]
     assert completion.startswith("<think>") and rows[7].answer in completion
 
 

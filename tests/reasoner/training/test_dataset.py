@@ -13,8 +13,9 @@ from reasoner.models import tiny
 from reasoner.models.load import load_processor
 from reasoner.schema import Example
 from reasoner.training.augment import Augment, augmented
-from reasoner.training.dataset import REWARD_COLUMNS, load_examples, to_dataset
-from reasoner.training.lengths import fit_length
+from reasoner.training.dataset import REWARD_COLUMNS, load_examples
+from reasoner.training.feed import to_dataset
+from reasoner.training.lengths import row_lengths
 
 QUESTION = "Which abnormalities are present?"
 
@@ -124,7 +125,7 @@ def test_the_next_good_row_takes_the_place_of_one_whose_picture_turned_bad(write
     assert len(told) == 2 and "1.png: damaged image" in told[0] and "(2 bad so far)" in told[1]
     for path in (data / "images").glob("*.png"):
         path.unlink()
-    with pytest.raises(UserError, match="no picture of the data set"):
+    with pytest.raises(UserError, match="no picture of 5 rows can be used"):
         rows[0]
 
 
@@ -148,24 +149,24 @@ def test_training_sees_what_vllm_sees(write, tmp_path):
 def test_sft_rows_teach_the_completion_and_grpo_rows_hide_it(write):
     examples = load_examples(write([example(0)]), "train")
     taught = to_dataset(examples, completions=True)[0]
-    assert taught["completion"][0]["content"].startswith("<think>The heart is enlarged.</think>")
+    assert taught["completion"][0]["content"][0]["text"].startswith("<think>The heart is enlarged.</think>")
     asked = to_dataset(examples, completions=False)[0]
     assert "completion" not in asked and set(REWARD_COLUMNS) <= set(asked)
     assert asked["images"][0].size == (112, 112)
 
 
-def test_rows_that_do_not_fit_are_left_out_whole(write, tmp_path):
+def test_the_length_is_the_processors_own(write, tmp_path):
     processor = load_processor(tiny.build(tmp_path / "model", [QUESTION, "The heart is enlarged."] * 4))
     examples = load_examples(write([example(0), example(1, reasoning="The heart is enlarged. " * 99)]), "train")
-    kept, dropped, longest = fit_length(examples, processor, 120, completions=True)
-    assert [e.id for e in kept] == ["e0"] and [e.id for e in dropped] == ["e1"] and longest > 120
+    short, long = row_lengths(examples, processor, completions=True)
+    assert short <= 120 < long
     # The count is the processor's own, image tokens included.
-    row = to_dataset(kept, completions=False)[0]
+    row = to_dataset(examples, completions=False)[0]
     content = [{"type": "image", "image": row["images"][0]}, {"type": "text", "text": QUESTION}]
     ids = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True
     )["input_ids"][0]
-    assert fit_length(kept, processor, 120, completions=False)[2] == len(ids)
+    assert row_lengths(examples[:1], processor, completions=False) == [len(ids)]
 
 
 def test_a_checkpoint_without_processor_files_says_what_is_missing(tmp_path):

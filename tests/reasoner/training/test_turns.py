@@ -15,8 +15,8 @@ from reasoner.models import tiny
 from reasoner.models.load import load_processor
 from reasoner.profiles import PROFILES
 from reasoner.schema import Example, Turn
-from reasoner.training.dataset import to_dataset
-from reasoner.training.lengths import fit_length
+from reasoner.training.feed import to_dataset
+from reasoner.training.lengths import row_lengths
 
 ASKED = (
     ("What is shown?", "A frontal view.", "The heart is enlarged.", 1),
@@ -150,4 +150,4 @@ def test_a_dialogue_is_as_long_as_its_conversation(trl, processor, dialogue):
         profile = PROFILES[name]
         dataset = to_dataset([dialogue], completions=True, profile=profile)
         ids, _ = labelled(trl, processor, dataset, 0)
-        assert fit_length([dialogue], processor, 4096, completions=True, profile=profile)[2] == len(ids)
+        assert row_lengths([dialogue], processor, completions=True, profile=profile) == [len(ids)]

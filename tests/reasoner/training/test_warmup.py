@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from reasoner.errors import UserError
+from reasoner.mining.pipeline.tables import EXAMPLE, to_table
 from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor
 from reasoner.schema import Example
+from reasoner.training.kept import Wanted, keep
 from reasoner.training.warmup import OPEN, TARGETS, FindingsReader, StudyCollator, report_targets, studies_to_warm
 
 NORMAL = "FINDINGS: The lungs are clear. No pleural effusion or pneumothorax."
@@ -46,7 +49,7 @@ def test_one_example_a_study_without_earlier_images():
         Example(id="3", study_id="a", task="abnormality_list", **row),
         Example(id="4", study_id="b", task="binary", question="?", answer=""),
     ]
-    assert [example.id for example in studies_to_warm(rows)] == ["2"]
+    assert studies_to_warm(rows) == [1]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,7 @@ def test_the_tower_learns_to_tell_two_kinds_of_images_apart(parts):
     assert logits[1::2].min() > logits[0::2].max(), "every image with the square above every one without"
 
 
-def test_settings_that_cannot_work_are_one_line(tmp_path):
+def test_settings_that_cannot_work_are_one_line(tmp_path, parts):
     from recipes.load import load_recipe
     from recipes.vision_warmup import check, warm_up
 
@@ -111,5 +114,9 @@ def test_settings_that_cannot_work_are_one_line(tmp_path):
         check(recipe)
     recipe = load_recipe("phantom", [f"output={tmp_path}"])
     silent = Example(id="1", study_id="a", task="binary", question="?", answer="")
+    (tmp_path / "examples").mkdir()
+    pq.write_table(to_table([silent.to_dict()], EXAMPLE), tmp_path / "examples" / "train-00000.parquet")
+    wanted = Wanted(completions=True, max_length=1000)
+    examples = keep(tmp_path, "train", wanted, parts[1], tmp_path / "cache", "sft")
     with pytest.raises(UserError, match="no example has a report"):
-        warm_up(recipe, "base", [silent], None)
+        warm_up(recipe, "base", examples, parts[1])

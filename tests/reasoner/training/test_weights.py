@@ -12,7 +12,7 @@ from reasoner.models import tiny
 from reasoner.models.load import load_model, load_processor
 from reasoner.prompts import format_completion
 from reasoner.schema import Example
-from reasoner.training.dataset import to_dataset
+from reasoner.training.feed import to_dataset
 from reasoner.training.weights import TokenWeights, token_weights
 
 REASONING = "No fracture. There is a small left pleural effusion. The heart may be enlarged."
@@ -54,7 +54,7 @@ def test_the_loss_is_the_weighted_mean_of_the_tokens_losses(folder, tmp_path):
     ]  # fmt: skip
     processor = load_processor(folder)
     args = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[], max_length=None,
-                     completion_only_loss=True, gradient_checkpointing=False)  # fmt: skip
+                     completion_only_loss=True, gradient_checkpointing=False, remove_unused_columns=False)  # fmt: skip
 
     def trainer(cls, weights=None):
         weigh = weights and partial(token_weights, processor.tokenizer, weights=weights)
