@@ -184,8 +184,9 @@ class HookedTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._rows = inputs
-        if isinstance(self.vllm_generation, ServedGeneration):
-            self.vllm_generation.begin(self.batch_number())
+        served = getattr(self, "vllm_generation", None)  # none where transformers generates
+        if isinstance(served, ServedGeneration):
+            served.begin(self.batch_number())
         output = super()._generate_and_score_completions(inputs)
         output["advantages"] = self.token_advantages(output)
         return output
