@@ -187,7 +187,7 @@ def run(stage: str, folder: Path, rows: int, use: str, start: float) -> None:
         tell("rows")
         return found
 
-    module.keep_rows, module.show_progress = told, lambda trainer: trainer.add_callback(Watch())
+    module.keep_rows, module.show_progress = told, lambda trainer, *_: trainer.add_callback(Watch())
     settings = SETTINGS | {"model.base": folder / "base", "output": folder}
     recipe = load_recipe("phantom", [f"{key}={value}" for key, value in settings.items()])
     working(recipe, stage).mkdir(parents=True, exist_ok=True)
