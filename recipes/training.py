@@ -229,21 +229,21 @@ def start_tracking(recipe: Recipe, stage: str, checkpoints: str) -> None:
     if not name.is_file():
         write_whole(name, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
 
-    os.environ.setdefault("WANDB_PROJECT", "cxr-reasoner")
-    os.environ.setdefault("WANDB_DIR", str(recipe.output))
     os.environ.setdefault("WANDB_DATA_DIR", str(recipe.output / "wandb"))  # its own choice is the home folder
     os.environ.setdefault("WANDB_SILENT", "true")
-    if "WANDB_MODE" not in os.environ:
-        os.environ["WANDB_MODE"] = "online" if logged_in_to_wandb() else "offline"
     run = wandb.init(
         id=name.read_text(encoding="utf-8"),
         resume="allow",
+        # Given, not set: another recipe of this process, or a process below it, has a folder of its own.
+        project=os.environ.get("WANDB_PROJECT", "cxr-reasoner"),
+        dir=os.environ.get("WANDB_DIR", str(recipe.output)),
+        mode=None if "WANDB_MODE" in os.environ else "online" if logged_in_to_wandb() else "offline",
         name=f"{recipe.name}-{stage}",
         config=recipe.model_dump(mode="json"),
         job_type=stage,
     )
-    if os.environ["WANDB_MODE"] != "disabled":
-        say(f"  W&B    {os.environ['WANDB_MODE']}: {run.url or Path(run.dir).parent}")
+    if run.settings.mode != "disabled":
+        say(f"  W&B    {run.settings.mode}: {run.url or Path(run.dir).parent}")
 
 
 class Progress(ProgressCallback):
