@@ -198,8 +198,7 @@ def train(trainer: Any, output: Path, where: str, resume: str | None) -> None:
     from reasoner.compat.transformers import train_no_further
 
     trainer.add_callback(Finite(output, where))
-    train_no_further(trainer)
-    with checkpoints_fit(output):
+    with train_no_further(trainer), checkpoints_fit(output):
         trainer.train(resume_from_checkpoint=resume)
     if words := take_best(trainer):
         say(words)

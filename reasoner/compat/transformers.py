@@ -3,7 +3,8 @@ an end to a training that has ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
@@ -61,8 +62,9 @@ def set_origin(model: Any, checkpoint: str) -> None:
     model.config._name_or_path = checkpoint
 
 
-def train_no_further(trainer: Any) -> None:
-    """Lets a training that goes on from its very last checkpoint end there.
+@contextmanager
+def train_no_further(trainer: Any) -> Iterator[None]:
+    """While this is active, a training that goes on from its very last checkpoint ends there.
 
     Why: the Trainer takes another step first, so that a run killed while it wrote its result ended in other weights.
     Guard: tests/recipes/test_health.py.
@@ -76,3 +78,7 @@ def train_no_further(trainer: Any) -> None:
             trainer.control.should_training_stop = True
 
     trainer._run_epoch = unless_over
+    try:
+        yield
+    finally:  # a trainer that refers to itself would stay: vLLM takes what is there at its start out of gc's sight
+        del trainer._run_epoch
