@@ -152,7 +152,7 @@ def run(argv: Sequence[str] | None) -> int:
     """Dispatches to the command."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.command not in TRAINED:
+    if rest and args.command not in (*TRAINED, "serve"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command == "doctor":
         from recipes import doctor
@@ -195,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all: anyone there can use it"
     )
     serve.add_argument("--port", type=int, default=8000, help="default 8000")
+    _add_profile(serve)
     serve.add_argument("--print", dest="show", action="store_true", help="only print its command line")
 
     for name, text in HELP.items():
@@ -210,9 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
                 "--evaluate", type=Path, metavar="GOLD.csv", help="score the mined labels; JSON to stdout"
             )
         if name in (*TRAINED, "export"):
-            command.add_argument(
-                "--profile", metavar="NAME", help="prompt profile instead of the recipe's model.profile"
-            )
+            _add_profile(command)
         if name in TRAINED:
             command.add_argument(
                 "--processes",
@@ -347,6 +346,10 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. grpo.rewards.skill=1.0"
     )
+
+
+def _add_profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", metavar="NAME", help="prompt profile instead of the recipe's model.profile")
 
 
 def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:

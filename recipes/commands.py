@@ -26,8 +26,9 @@ from reasoner.runtime.disk import replaced
 from reasoner.runtime.memory import keep_freed_memory
 from reasoner.runtime.threads import share_cores
 from recipes import banner, dry_run, stages
-from recipes.config import Recipe, check_trainer_args
+from recipes.config import Recipe
 from recipes.load import load_recipe, trainer_flags
+from recipes.trainer_args import check_trainer_args
 
 if TYPE_CHECKING:
     from eval.settings import Run
@@ -61,7 +62,8 @@ def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
         case "serve":
             from recipes.servers import serve
 
-            serve(load_recipe(args.recipe, args.set), args.host, args.port, args.show)
+            overrides = [*args.set, *_overrides(args), *trainer_flags(rest, GRPO)]  # as the trainer's, who joins it
+            serve(load_recipe(args.recipe, overrides), args.host, args.port, args.show)
         case "compare":
             from recipes import benchmark
 
@@ -208,6 +210,7 @@ def _overrides(args: Namespace) -> list[str]:
         "mine": {"llm": "data.llm", "llm_model": "data.llm_model"},
         "sft": {"profile": "model.profile"},
         "grpo": {"profile": "model.profile"},
+        "serve": {"profile": "model.profile"},
         "eval": {"profile": "model.profile", "models": "eval.models", "limit": "eval.limit"},
         "export": {"profile": "model.profile", "source": "export.source"},
     }

@@ -6,23 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     StringConstraints,
-    TypeAdapter,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from eval.settings import EvalSettings
-from reasoner.errors import UserError, nearest
 from reasoner.models import TINY
 from reasoner.profiles import PROFILES, Profile, ProfileName
 from reasoner.schema import Task
@@ -394,39 +389,3 @@ def _with_default(content: Any, path: Sequence[str], value: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     return {**content, path[0]: _with_default(content.get(path[0]), path[1:], value)}
-
-
-def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str, options: Sequence[str] = ()) -> None:
-    """Checks a `trainer` block against the data class `cls` (a TRL config): the names, types and signs of its fields.
-
-    `options` are flags of the command itself, which a misspelt key may have meant.
-
-    Raises:
-        UserError: naming the key.
-    """
-    known = {field.name: field for field in fields(cls) if field.init}
-    hints = get_type_hints(cls)
-    all_fields = f"see the fields of {cls.__module__}.{cls.__name__}"
-    for key, value in mapping.items():
-        if key not in known:
-            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, [*known, *options], all_fields)}")
-        try:
-            TypeAdapter(hints[key], config=_AS_WRITTEN).validate_python(value)
-        except ValidationError as error:
-            told = error.errors(include_url=False)[0]["msg"]
-            words = {True: f"; write --{key} VALUE", False: "; YAML reads no as false: quote it twice, '\"no\"'"}
-            fix = words[value] if isinstance(value, bool) else ""
-            raise UserError(f"{where}.{key}: {told[:1].lower()}{told[1:]} (got {value!r:.60}){fix}") from error
-        default: Any = known[key].default
-        if (key in _COUNTS and value == 0) or (_is_number(value) and _is_number(default) and value < 0 < default):
-            raise UserError(f"{where}.{key}: must be more than 0 (got {value})")
-
-
-#: Fields that TRL divides by, or makes batches of.
-_COUNTS = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "num_iterations")
-#: True is no number, 1 no truth, and "1" neither: what is not converted here, nobody would convert later.
-_AS_WRITTEN = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -29,10 +29,11 @@ from reasoner.training.dataset import iter_examples
 from reasoner.training.feed import to_dataset
 from reasoner.training.kept import Kept, Wanted, keep
 from reasoner.training.shrunk import Shrunk
-from recipes.config import TEXT_LAYERS, Recipe, check_trainer_args
+from recipes.config import TEXT_LAYERS, Recipe
 from recipes.health import Finite, checkpoints_fit
 from recipes.held_out import arguments, take_best
 from recipes.stages import working
+from recipes.trainer_args import check_trainer_args
 
 #: In the folder of checkpoints: the id of the W&B run, which a resumed one goes on.
 TRACKED = "wandb-id.txt"

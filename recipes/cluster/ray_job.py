@@ -83,10 +83,9 @@ def steps(
     served: int,
     gpus: int,
     accelerate: str,
-    checkpoint: str,
     ray_address: str,
 ) -> list[Step]:
-    """What runs where: the first nodes train, the last `served` serve rollouts from `checkpoint`.
+    """What runs where: the first nodes train, the last `served` serve rollouts.
 
     Args:
         arguments: of `reasoner STAGE`.
@@ -100,11 +99,10 @@ def steps(
     found: list[Step] = []
     for node in range(machines, len(places)):
         host, ports = places[node]
-        serve = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint, "--host", host]
-        serve += ["--port", str(ports[1]), "--tensor-parallel-size", str(gpus)]
-        serve += ["--weight-transfer-config", '{"backend": "nccl"}', "--logprobs-mode", "processed_logprobs"]
-        found.append(Step(node, [*serve, "--max-logprobs", "-1"], {"VLLM_SERVER_DEV_MODE": "1"}, serves=True))
+        address = ["--host", host, "--port", str(ports[1])]
         arguments = ["--vllm_mode", "server", "--vllm_server_base_url", f"http://{host}:{ports[1]}", *arguments]
+        arguments = ["--set", f"grpo.server.tensor_parallel={gpus}", *arguments]
+        found.append(Step(node, [sys.executable, "-m", "recipes.cli", "serve", *arguments, *address], {}, serves=True))
     for node in range(machines):
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate]
         launch += ["--num_machines", str(machines), "--num_processes", str(machines * gpus)]
@@ -205,7 +203,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--vllm-nodes", type=int, choices=(0, 1), default=0, help="of them, those that serve rollouts")
     parser.add_argument("--gpus", type=int, default=8, help="GPUs of each node")
     parser.add_argument("--accelerate", default=str(RECIPES / "accelerate" / "deepspeed_zero2.yaml"))
-    parser.add_argument("--checkpoint", help="what vLLM loads (default outputs/RECIPE/sft)")
     args, arguments = parser.parse_known_args(argv)
     try:
         return _main(args, arguments)
@@ -223,7 +220,7 @@ def _main(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     if args.nodes <= args.vllm_nodes:
         raise UserError(f"--nodes {args.nodes}: none is left to train on")
     given, _ = _recipe_arguments().parse_known_args(arguments)
-    recipe = load_recipe(given.recipe, given.set)
+    load_recipe(given.recipe, given.set)  # what is misspelt is told before nodes are held
     ray.init(log_to_driver=True)
     nodes = hold(args.nodes, args.gpus)
     planned = steps(
@@ -233,7 +230,6 @@ def _main(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         served=args.vllm_nodes,
         gpus=args.gpus,
         accelerate=args.accelerate,
-        checkpoint=args.checkpoint or str(recipe.output / "sft"),
         ray_address=ray.get_runtime_context().gcs_address,
     )
     code, line = run(planned, nodes)

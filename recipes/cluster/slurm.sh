@@ -104,13 +104,11 @@ fi
 
 if [[ $VLLM_NODES == 1 ]]; then
   SERVER=${NODES[TRAINERS]}
-  export VLLM_SERVER_DEV_MODE=1 # the trainer pushes its weights to endpoints that exist in this mode alone
-  on "$SERVER" "$BIN/vllm" serve "${OUTPUT:-outputs/$RECIPE}/sft" --host 0.0.0.0 --port $((PORT + 2)) \
-    --tensor-parallel-size "$GPUS" --weight-transfer-config '{"backend": "nccl"}' \
-    --logprobs-mode processed_logprobs --max-logprobs -1 &
+  set -- --set "grpo.server.tensor_parallel=$GPUS" --vllm_mode server \
+    --vllm_server_base_url "http://$SERVER:$((PORT + 2))" "$@"
+  on "$SERVER" "$BIN/reasoner" serve --recipe "$RECIPE" "$@" --host 0.0.0.0 --port $((PORT + 2)) &
   [[ -n $DRY_RUN ]] && wait
   until_up 1800 "vLLM on $SERVER" on "$HEAD" curl -sf "http://$SERVER:$((PORT + 2))/health"
-  set -- --vllm_mode server --vllm_server_base_url "http://$SERVER:$((PORT + 2))" "$@"
 fi
 
 # `accelerate launch` on each training node; SLURM_PROCID numbers the nodes of this step.

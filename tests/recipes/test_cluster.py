@@ -165,11 +165,13 @@ def test_a_ray_job_trains_on_the_first_nodes_and_serves_on_the_last():
         served=1,
         gpus=8,
         accelerate="a.yaml",
-        checkpoint="sft",
         ray_address="r:1",
     )
     server, *trainers = planned
-    assert (server.node, server.serves) == (2, True) and server.environment["VLLM_SERVER_DEV_MODE"] == "1"
+    assert (server.node, server.serves) == (2, True) and "serve" in server.command
+    served = dict(pairwise(server.command))
+    assert (served["--host"], served["--port"], served["--recipe"]) == ("10.0.0.3", "7002", "phantom")
+    assert served["--set"] == "grpo.server.tensor_parallel=8"
     assert [step.node for step in trainers] == [0, 1] and not any(step.serves for step in trainers)
     for step in trainers:
         words = list(step.command)
@@ -202,7 +204,7 @@ exit "${FAILS:-0}"
 def slurm(tmp_path: Path, *words: str, **settings: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """How the script ended on three nodes, and what ran."""
     programs = {"srun": SRUN, "scontrol": "#!/usr/bin/env bash\nprintf '%s\\n' a b c\n"}
-    programs |= dict.fromkeys(("ray", "accelerate", "vllm", "reasoner", "curl"), PROGRAM)
+    programs |= dict.fromkeys(("ray", "accelerate", "reasoner", "curl"), PROGRAM)
     for name, text in programs.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
         (tmp_path / name).chmod(0o755)
@@ -223,14 +225,15 @@ def test_the_slurm_script_places_ray_vllm_and_trainers(tmp_path):
     started = sorted(note for note in notes if " ray start " in note)
     assert [note.split()[0] for note in started] == ["a", "b", "c"]
     assert ["--head" in note for note in started] == [True, False, False] and "--address=a:29501" in started[1]
-    assert [note.split()[0] for note in notes if " vllm serve outputs/phantom/sft " in note] == ["c"]
+    (server,) = [note for note in notes if " reasoner serve " in note]
+    assert server.startswith("c ") and server.endswith(" --max_steps 2 --host 0.0.0.0 --port 29502")
     trainers = [note for note in notes if " accelerate " in note]
     assert [note.split()[0] for note in trainers] == ["a", "b"]
     for rank, note in enumerate(trainers):
         assert f"launch --machine_rank {rank} --config_file recipes/accelerate/deepspeed_zero2.yaml" in note
         assert "--num_machines 2 --num_processes 8 --main_process_ip a --main_process_port 29500" in note
-        assert " -m recipes.cli grpo --recipe phantom --vllm_mode server " in note
-        assert note.endswith(" --vllm_server_base_url http://c:29502 --max_steps 2")
+        assert " -m recipes.cli grpo --recipe phantom --set grpo.server.tensor_parallel=4 " in note
+        assert note.endswith(" --vllm_mode server --vllm_server_base_url http://c:29502 --max_steps 2")
 
 
 def test_the_slurm_script_mines_on_all_nodes_and_ends_as_its_step_does(tmp_path):

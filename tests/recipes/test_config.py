@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from reasoner.errors import UserError
 from reasoner.settings import Section
 from recipes import RECIPES, known_recipes
-from recipes.config import Recipe, check_trainer_args
+from recipes.config import Recipe
 from recipes.load import load_recipe, trainer_flags
 from recipes.plain_yaml import parse_yaml
+from recipes.trainer_args import check_trainer_args
 
 pytestmark = pytest.mark.anywhere(to="system")
 
