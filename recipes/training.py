@@ -231,19 +231,22 @@ def start_tracking(recipe: Recipe, stage: str, checkpoints: str) -> None:
 
     os.environ.setdefault("WANDB_DATA_DIR", str(recipe.output / "wandb"))  # its own choice is the home folder
     os.environ.setdefault("WANDB_SILENT", "true")
+    mode: Any = os.environ.get("WANDB_MODE") or ("online" if logged_in_to_wandb() else "offline")
     run = wandb.init(
         id=name.read_text(encoding="utf-8"),
         resume="allow",
-        # Given, not set: another recipe of this process, or a process below it, has a folder of its own.
+        reinit="finish_previous",
+        # Given, not set: another recipe of this process, or a process below it, has a place of its own, and W&B reads
+        # the environment once.
         project=os.environ.get("WANDB_PROJECT", "cxr-reasoner"),
         dir=os.environ.get("WANDB_DIR", str(recipe.output)),
-        mode=None if "WANDB_MODE" in os.environ else "online" if logged_in_to_wandb() else "offline",
+        mode=mode,
         name=f"{recipe.name}-{stage}",
         config=recipe.model_dump(mode="json"),
         job_type=stage,
     )
-    if run.settings.mode != "disabled":
-        say(f"  W&B    {run.settings.mode}: {run.url or Path(run.dir).parent}")
+    if mode != "disabled":
+        say(f"  W&B    {mode}: {run.url or Path(run.dir).parent}")
 
 
 class Progress(ProgressCallback):

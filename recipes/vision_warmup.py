@@ -80,12 +80,9 @@ def _part(recipe: Recipe) -> Path:
 
 
 def _write(recipe: Recipe, model: PreTrainedModel, processor: ProcessorMixin, trainer: Trainer) -> None:
-    import wandb
-
     part = _part(recipe)
     model.save_pretrained(part)
     processor.save_pretrained(part)
     trainer.state.save_to_json(str(part / TRAINER_STATE))
     remove(part / CHECKPOINTS)
     swap(part, working(recipe, SFT) / WARM)
-    wandb.finish()

@@ -101,6 +101,16 @@ def openai_server() -> Iterator[Callable[[Answer], OpenAiServer]]:
         web.stop()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_rewards() -> Iterator[None]:
+    """What a module registers of its own is gone after it: names are for all of a process."""
+    from rewards.registry import REGISTRY
+
+    yield
+    for name in [name for name, found in REGISTRY.items() if not found.function.__module__.startswith("rewards.")]:
+        del REGISTRY[name]
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     if not DATA.is_dir():

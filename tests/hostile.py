@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+#: How many hostile inputs the thorough form of a fuzz test tries.
+MANY = int(os.environ.get("CXR_REASONER_FUZZ", "1500"))
 #: JSON, or what some program takes for it.
 FRAGMENTS = (
     *("null", "true", "false", "0", "-1", "1.5", "1e999", "-1e999", "NaN", "Infinity", "9" * 30, "9" * 5000, "-0.0"),

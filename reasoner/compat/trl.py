@@ -26,6 +26,8 @@ from reasoner.runtime.ranks import free_port
 WRITTEN_FOR = "1.16"
 #: The label of a token that has no loss.
 IGNORED = -100
+#: What says which process of which group one is.
+_GROUP = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
 
 
 @contextmanager
@@ -38,7 +40,9 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
     2. Of the image tokens in a prompt one per image is kept, since TRL has expanded them and vLLM expands them again
        (no error: garbage completions). The prompt that comes back is compared with the trainer's.
     3. After a weight push the engine forgets the images it has seen.
-    4. Runs that start at the same time on one machine get a port each; TRL gives 29500 to all.
+    4. Runs that start at the same time on one machine get a port each; TRL gives 29500 to all. What TRL writes into the
+       environment for vLLM's start is taken back, so that a process below this one does not take itself for one of a
+       group, nor the next run of this one.
 
     Guard: tests/recipes/test_grpo_matrix.py (the log-probability gap), tests/reasoner/models/test_engine.py.
     """
@@ -51,6 +55,7 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
             super().__init__(*args, generation_kwargs=options, **kwargs)
 
         def _init_vllm(self) -> None:
+            before = dict(os.environ)
             os.environ.setdefault("MASTER_PORT", str(free_port()))
             engine = vllm_generation.LLM
             vllm_generation.LLM = partial(engine, **engine_options)
@@ -58,6 +63,8 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
                 super()._init_vllm()
             finally:
                 vllm_generation.LLM = engine
+                for name in _GROUP.difference(before):
+                    os.environ.pop(name, None)
 
         def sync_weights(self) -> None:
             super().sync_weights()

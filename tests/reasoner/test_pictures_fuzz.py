@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from reasoner.pictures import MAX_ASPECT, MAX_PIXELS, MIN_EDGE, REASONS, PictureError, picture_size, read_picture
+from tests.hostile import MANY
 
 #: Compression of TIFF -> the mode that it can write.
 WRITTEN = {"jpeg": "L", "group4": "1"}
@@ -71,7 +72,7 @@ def hostile(folder: Path, dicom: Callable[..., Path], encapsulated: Callable[...
         yield bytes(data)
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_hostile_pictures_are_read_or_refused(
     tmp_path: Path,
     dicom: Callable[..., Path],

@@ -10,6 +10,7 @@ import yaml
 
 from recipes import RECIPES, known_recipes
 from recipes.cli import main
+from tests.hostile import MANY
 
 TEXTS = [(RECIPES / name / "recipe.yaml").read_text(encoding="utf-8") for name in known_recipes()]
 #: What YAML, numbers and paths trip over.
@@ -62,7 +63,7 @@ def command(rng: random.Random, recipe: str) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_hostile_recipes_are_answered_with_the_recipe_or_one_line(count, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("recipes.dry_run.inspect", lambda *given: [])  # rows are for test_dry_run.py

@@ -53,6 +53,7 @@ SMALL = {
     "sft.held_out": "{every: 50, examples: 8}",
     "sft.augment.geometry": 0,
     "sft.trainer.max_steps": 150,
+    "sft.trainer.per_device_train_batch_size": 8,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
     "sft.trainer.lr_scheduler_kwargs": "{}",

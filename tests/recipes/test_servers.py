@@ -45,7 +45,7 @@ def start(tmp_path_factory):
 
     from recipes import grpo, servers
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     start = Start(tmp_path_factory.mktemp("servers"))
     recipe = load_recipe("phantom", [*start.settings, f"output={start.folder}"])
     args = grpo.check(recipe)

@@ -12,7 +12,7 @@ import pytest
 
 from recipes.cli import main
 from rewards.score import COLUMNS
-from tests.hostile import files
+from tests.hostile import MANY, files
 
 CHAIN = "A small left pleural effusion is present. No pneumothorax. Heart size is normal."
 GOOD: list[dict[str, Any]] = [
@@ -39,7 +39,7 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_hostile_rows(tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     scored = 0

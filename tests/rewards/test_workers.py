@@ -144,7 +144,7 @@ def test_a_broken_reward_or_a_missing_column_stops_the_run_and_not_the_pool(pool
     assert [row["odd"].value for row in pool.score(rows_of(5))] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
+def test_a_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
     import ray
 
     rows, chance, expected = rows_of(60), random.Random(0), [float(i) for i in range(60)]
@@ -157,7 +157,7 @@ def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGSTOP)
 
-    for number in range(200):
+    for number in range(100):
         if number % 10 == 0:
             for index in range(2):
                 pool._await(index)  # a worker killed after the last batch is found only by the next
@@ -174,7 +174,7 @@ def test_two_hundred_batches_survive_workers_killed_and_frozen_at_random(pool):
     for index in range(2):
         pool._await(index)
     alive = {ray.get(actor.ready.remote()).pid for actor in pool._actors}
-    assert changes(pool, before)["restarts"] >= 15 and changes(pool, before)["failed_rows"] == 0
+    assert changes(pool, before)["restarts"] >= 7 and changes(pool, before)["failed_rows"] == 0
     deadline = time.monotonic() + 20
     while (left := {pid for pid in seen - alive if psutil.pid_exists(pid)}) and time.monotonic() < deadline:
         time.sleep(0.1)

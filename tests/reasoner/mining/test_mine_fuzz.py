@@ -18,7 +18,7 @@ from reasoner.mining.pipeline.summary import EXAMPLE_REASONS
 from reasoner.sources.io.files import decode
 from recipes import mine as mine_stage
 from recipes.cli import main
-from tests.hostile import files
+from tests.hostile import MANY, files
 
 GOOD: list[dict[str, Any]] = [
     {"study_id": f"s{n}", "patient_id": f"p{n % 5}", "report": report, **more}
@@ -35,7 +35,7 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_hostile_rows(
     tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
