@@ -113,7 +113,7 @@ def end_to_end(reports: Iterator[str], workers: int) -> tuple[float, float, int]
         with path.open("w", encoding="utf-8") as file:
             for n, report in enumerate(reports):
                 file.write(json.dumps({"study_id": f"s{n}", "report": report}) + "\n")
-        source = open_source("jsonl", str(path), folder, {"require_images": False})
+        source = open_source("jsonl", str(path), Path(folder), {"require_images": False})
         stop, peak = threading.Event(), [0.0]
 
         def watch() -> None:

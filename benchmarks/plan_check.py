@@ -56,7 +56,7 @@ def overrides(stage: str, output: Path, options: dict[str, int], rows: int, chec
     }  # fmt: skip
     if stage == "grpo":
         trainer |= {"use_vllm": False, "max_completion_length": COMPLETION}
-    settings = {"output": str(output), "model.options": options, "sft.vision_warmup": None}
+    settings: dict[str, Any] = {"output": str(output), "model.options": options, "sft.vision_warmup": None}
     settings |= {f"{stage}.trainer.{name}": value for name, value in trainer.items()}
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
@@ -110,10 +110,9 @@ def train_grpo(overridden: list[str]) -> dict[str, int]:
     from recipes.reward_bridge import RewardBridge
 
     recipe = load_recipe("phantom", [*overridden, 'grpo.rewards={"answer": 1.0, "process": 2.0, "format": 0.2}'])
-    examples = grpo.load_examples(recipe.output / "data", "train", ["abnormality_list"])
     start = recipe.output / SFT
     if not start.exists():
-        base = Path(training.base_checkpoint(recipe, examples))
+        base = Path(training.base_checkpoint(recipe))
         base.rename(start)
     args = grpo.check(recipe)
     examples, processor = grpo.load_data(recipe, start)

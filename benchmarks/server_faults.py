@@ -25,7 +25,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from reasoner.serving.servers import Servers
-from reasoner.training.dataset import load_examples
 from recipes import grpo, mine
 from recipes.load import load_recipe
 from recipes.stages import working
@@ -64,7 +63,7 @@ def small_start(folder: Path) -> list[str]:
     lines = [f"{key}={value}" for key, value in settings.items()]
     recipe = load_recipe("phantom", [*lines, f"output={folder}"])
     mine.run(recipe)
-    base = base_checkpoint(recipe, load_examples(folder / "data", "train"))
+    base = base_checkpoint(recipe)
     (folder / "sft").symlink_to(base, target_is_directory=True)
     return lines
 
@@ -109,11 +108,12 @@ def killing(output: Path, steps: list[int]) -> Iterator[list[Servers]]:
     @contextmanager
     def watched(*args: Any) -> Iterator[Servers | None]:
         with original(*args) as servers:
+            assert servers is not None, "the only process is the main one"
             held.append(servers)
             threading.Thread(target=_kill, args=(servers, output, steps, over), daemon=True).start()
             yield servers
 
-    grpo.rollout_servers = watched
+    grpo.rollout_servers = watched  # type: ignore[assignment]
     try:
         yield held
     finally:

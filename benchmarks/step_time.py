@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +52,7 @@ class Clock:
     """Seconds by part; what is begun within another part is not counted there."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._parts = ["rest"]
         self._since = time.perf_counter()
 
@@ -74,7 +74,7 @@ class Clock:
     def take(self) -> dict[str, float]:
         """The seconds since this was last called."""
         self._turn()
-        taken, self.seconds = dict(self.seconds), Counter()
+        taken, self.seconds = self.seconds, defaultdict(float)
         return taken
 
 
@@ -82,7 +82,8 @@ class Watch(TrainerCallback):
     """Reads the clock after each step; the methods are timed from the beginning of training."""
 
     def __init__(self, trainer: Any):
-        self.trainer, self.clock, self.steps = trainer, Clock(), []
+        self.trainer, self.clock = trainer, Clock()
+        self.steps: list[dict[str, float]] = []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         for holder, name, part in METHODS:
@@ -103,14 +104,14 @@ class Watch(TrainerCallback):
 
 def settings(stage: str, way: str, size: str, steps: int, output: Path) -> list[str]:
     options, *rows = SIZES[size]
-    trainer = {
+    trainer: dict[str, Any] = {
         "max_steps": steps + 1, "per_device_train_batch_size": rows[stage == "grpo"], "gradient_checkpointing": False,
         "dataloader_num_workers": 0, "dataloader_persistent_workers": False, "dataloader_prefetch_factor": None,
         "report_to": "none", "save_strategy": "no",
     }  # fmt: skip
     if stage == "grpo":
         trainer |= {"use_vllm": way != "trl", "max_completion_length": COMPLETION}
-    chosen = {"output": str(output), "model.options": options, "sft.vision_warmup": None}
+    chosen: dict[str, Any] = {"output": str(output), "model.options": options, "sft.vision_warmup": None}
     chosen |= {"grpo.rewards": {"answer": 1.0, "process": 2.0, "format": 0.2}}
     chosen |= {f"{stage}.trainer.{name}": value for name, value in trainer.items()}
     return [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
@@ -269,7 +270,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(*args.child, args.steps, args.work)
+        stage, way, size = args.child
+        child(stage, way, size, args.steps, args.work)
         return
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)

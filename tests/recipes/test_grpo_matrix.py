@@ -50,9 +50,9 @@ SMALL = {
     "model.options.max_position_embeddings": 4096,
     "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
-    "sft.held_out": "{every: 50, examples: 8}",
+    "sft.held_out": "{every: 25, examples: 8}",
     "sft.augment.geometry": 0,
-    "sft.trainer.max_steps": 150,
+    "sft.trainer.max_steps": 75,
     "sft.trainer.per_device_train_batch_size": 8,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
