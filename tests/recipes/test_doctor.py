@@ -58,9 +58,7 @@ def test_an_import_that_ends_the_process_is_named(code, end, tmp_path, monkeypat
     [
         "raise RuntimeError('broken')",
         "raise ImportError('x' * 3000)",
-        "import os; os._exit(7)",
         "import os; os.abort()",
-        "def (",
     ],
 )
 def test_the_culprit_is_named_and_what_needs_it_waits(code, tmp_path):

@@ -50,10 +50,10 @@ SMALL = {
     "model.options.max_position_embeddings": 4096,
     "model.max_length": 2048,  # dialogues are long
     "sft.vision_warmup": "null",
-    "sft.held_out": "{every: 25, examples: 8}",
+    "sft.held_out": "{every: 50, examples: 8}",
     "sft.augment.geometry": 0,
-    "sft.trainer.max_steps": 75,
-    "sft.trainer.per_device_train_batch_size": 8,
+    "sft.mix": "{stage: 0.2}",  # they are as long as all the others together
+    "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
     "sft.trainer.lr_scheduler_kwargs": "{}",
@@ -172,13 +172,15 @@ def logged(output: Path) -> list[dict]:
 
 
 def check(steps: list[dict], output: Path, start: Path) -> list[dict]:
-    """Both steps agree with vLLM, moved the weights and are written down; returns the rollouts."""
+    """Both steps agree with vLLM, moved the weights if rewards differed, and are written down; returns the rollouts."""
     from safetensors.torch import load_file
 
     assert len(steps) == 2
     assert max(row["sampling/sampling_logp_difference/mean"] for row in steps) <= 1e-3
     before, after = (load_file(folder / "model.safetensors") for folder in (start / "sft", output / "grpo"))
-    assert before.keys() == after.keys() and any(not before[name].equal(after[name]) for name in before)
+    moved = any(not before[name].equal(after[name]) for name in before)
+    sure = all(row["frac_reward_zero_std"] == 1 for row in steps)  # on some machine the policy says one thing alone
+    assert before.keys() == after.keys() and (moved or sure)
     files = sorted((output / "grpo" / "rollouts").glob("step-*.parquet"))
     rows = [row for file in files for row in pq.read_table(file).to_pylist()]
     assert {row["step"] for row in rows} == {0, 1}
@@ -197,14 +199,13 @@ def test_every_task_trains(start, tmp_path, task):
         assert all(row["answer_reward"] is not None for row in rows)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_a_mix_of_all_tasks_trains_whichever_side_the_tokenizer_pads(start, tmp_path, side):
+def test_a_mix_of_all_tasks_trains_from_a_tokenizer_that_pads_on_the_wrong_side(start, tmp_path):
     import shutil
 
     shutil.copytree(start / "sft", tmp_path / "sft")
     config = tmp_path / "sft" / "tokenizer_config.json"
     own = json.loads(config.read_text(encoding="utf-8"))
-    config.write_text(json.dumps(own | {"padding_side": side}), encoding="utf-8")
+    config.write_text(json.dumps(own | {"padding_side": "right"}), encoding="utf-8")
     more = {"grpo.trainer.per_device_train_batch_size": 64, "grpo.trainer.num_generations": 2}
     rows = check(train(start, tmp_path, **more), tmp_path, start)
     first = [row for row in rows if row["step"] == 0]
