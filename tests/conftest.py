@@ -106,9 +106,11 @@ def own_rewards() -> Iterator[None]:
     """What a module registers of its own is gone after it: names are for all of a process."""
     from rewards.registry import REGISTRY
 
+    before = set(REGISTRY)  # those of modules whose own are registered where they are imported, too
     yield
-    for name in [name for name, found in REGISTRY.items() if not found.function.__module__.startswith("rewards.")]:
-        del REGISTRY[name]
+    for name, found in list(REGISTRY.items()):
+        if name not in before and not found.function.__module__.startswith("rewards."):
+            del REGISTRY[name]
 
 
 @pytest.fixture(scope="session")
