@@ -231,7 +231,7 @@ def test_missing_pictures_cost_their_rows_and_not_the_run(road, tmp_path):
     (tmp_path / "sft").unlink()
     told = run(tmp_path, "sft", **{"sft.trainer.max_steps": 8})  # more than one epoch
     assert "left out" in told and f"{gone.name}: missing image" in told and f"{cut.name}: damaged image" in told
-    told = run(tmp_path, "eval")
+    told = run(tmp_path, "eval", **{"eval.models": "[sft]"})
     assert "left out" in told and f"{lost.name}: damaged image" in told
     for path in (tmp_path / "data" / "images" / "train").glob("*.png"):
         path.unlink()
