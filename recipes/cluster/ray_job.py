@@ -18,6 +18,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from reasoner.errors import UserError
@@ -219,6 +220,8 @@ def _main(args: argparse.Namespace, arguments: Sequence[str]) -> int:
         raise UserError(f"--vllm-nodes: only {GRPO} samples from vLLM")
     if args.nodes <= args.vllm_nodes:
         raise UserError(f"--nodes {args.nodes}: none is left to train on")
+    if not Path(args.accelerate).is_file():
+        raise UserError(f"--accelerate {args.accelerate}: no such file")
     given, _ = _recipe_arguments().parse_known_args(arguments)
     load_recipe(given.recipe, given.set)  # what is misspelt is told before nodes are held
     ray.init(log_to_driver=True)
