@@ -107,7 +107,7 @@ def settings(stage: str, way: str, size: str, steps: int, output: Path) -> list[
     trainer: dict[str, Any] = {
         "max_steps": steps + 1, "per_device_train_batch_size": rows[stage == "grpo"], "gradient_checkpointing": False,
         "dataloader_num_workers": 0, "dataloader_persistent_workers": False, "dataloader_prefetch_factor": None,
-        "report_to": "none", "save_strategy": "no",
+        "report_to": "none", "save_strategy": "no", "logging_steps": 1,
     }  # fmt: skip
     if stage == "grpo":
         trainer |= {"use_vllm": way != "trl", "max_completion_length": COMPLETION}
@@ -216,11 +216,10 @@ def child(stage: str, way: str, size: str, steps: int, work: Path) -> None:
         with make(way, recipe) as trainer:
             watch = Watch(trainer)
             trainer.add_callback(watch)
-            before = trainer.state.num_input_tokens_seen
             trainer.train()
             told = {
                 "parts": {part: statistics.fmean(step.get(part, 0.0) for step in watch.steps[1:]) for part in PARTS},
-                "tokens": (trainer.state.num_input_tokens_seen - before) / (steps + 1),
+                "tokens": max(row.get("num_tokens", 0) for row in trainer.state.log_history) / (steps + 1),
                 "peak": resident("VmHWM"),
                 "parameters": sum(p.numel() for p in trainer.model.parameters()),
             }
