@@ -24,18 +24,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import VOWELS
 from reasoner.layout import CHECKPOINTS, GRPO, SFT, TRAINER_STATE
 from recipes.cli import main as reasoner
 from recipes.resume import missing
 
-#: The recipe's sizes here. Rewards that any text has more or less of, so that each step moves the weights.
-REWARD = """\
-from rewards.registry import Score, reward
-
-@reward("vowels")
-def vowels(completion: str) -> Score:
-    return Score(sum(letter in "aeiou" for letter in completion) / max(1, len(completion)))
-"""
+#: The recipe's sizes here.
 SMALL: dict[str, object] = {
     "data.options.train": 48,
     "data.options.val": 8,
@@ -91,9 +85,7 @@ class Runs:
     def __init__(self, folder: Path, stage: str, settings: Mapping[str, object] | None = None):
         self.folder, self.stage, self.settings = folder.resolve(), stage, dict(settings or {})
         self.folder.mkdir(parents=True, exist_ok=True)
-        reward = self.folder / "vowels.py"
-        reward.write_text(REWARD, encoding="utf-8")
-        self.settings |= {"grpo.reward_files": f"[{json.dumps(str(reward))}]"}
+        self.settings |= {"grpo.reward_files": f"[{json.dumps(str(VOWELS))}]"}
         self.appeared: dict[str, tuple[float, float]] = {}
 
     def whole(self) -> str:

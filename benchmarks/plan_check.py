@@ -39,6 +39,7 @@ SIZES: dict[str, tuple[dict[str, int], int, int]] = {
 }  # fmt: skip
 MINIMAL = {"hidden_size": 48, "num_hidden_layers": 1, "intermediate_size": 64, "vision_hidden_size": 32}
 GROUP, COMPLETION, STEPS = 8, 96, 3
+REWARDS = {"answer": 1.0, "process": 2.0, "format": 0.2}
 SENTENCES = (
     "There is a small left pleural effusion.", "The heart is moderately enlarged.", "No pneumothorax is seen.",
     "The mediastinum is not widened.", "There is no consolidation in either lung.", "Both hila look normal.",
@@ -109,7 +110,7 @@ def train_grpo(overridden: list[str]) -> dict[str, int]:
     from recipes.load import load_recipe
     from recipes.reward_bridge import RewardBridge
 
-    recipe = load_recipe("phantom", [*overridden, 'grpo.rewards={"answer": 1.0, "process": 2.0, "format": 0.2}'])
+    recipe = load_recipe("phantom", [*overridden, f"grpo.rewards={json.dumps(REWARDS)}"])
     start = recipe.output / SFT
     if not start.exists():
         base = Path(training.base_checkpoint(recipe))

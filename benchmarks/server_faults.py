@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks import VOWELS
 from reasoner.serving.servers import Servers
 from recipes import grpo, mine
 from recipes.load import load_recipe
@@ -31,14 +32,6 @@ from recipes.stages import working
 from recipes.training import base_checkpoint
 
 GAP = "sampling/sampling_logp_difference/max"
-#: Rewards what any text has more or less of, so that each step moves the weights and the next push is put to the test.
-VOWELS = """
-from rewards.registry import Score, reward
-
-@reward("vowels")
-def vowels(completion: str) -> Score:
-    return Score(sum(letter in "aeiou" for letter in completion) / max(1, len(completion)))
-"""
 SMALL = {
     "data.options": "{train: 40, val: 0, test: 0, site_b: 0, prior_rate: 0.0}",
     "model.dtype": "float32",
@@ -58,8 +51,7 @@ SMALL = {
 def small_start(folder: Path) -> list[str]:
     """Makes `data` and an untrained `sft` in the folder; returns settings of a GRPO from there, each `KEY=VALUE`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vowels.py").write_text(VOWELS, encoding="utf-8")
-    settings = {**SMALL, "grpo.reward_files": f"['{folder / 'vowels.py'}']"}
+    settings = {**SMALL, "grpo.reward_files": f"['{VOWELS}']"}
     lines = [f"{key}={value}" for key, value in settings.items()]
     recipe = load_recipe("phantom", [*lines, f"output={folder}"])
     mine.run(recipe)

@@ -32,7 +32,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from benchmarks.plan_check import COMPLETION, MIB, SIZES, resident, write_data
+from benchmarks.plan_check import MIB, REWARDS, SIZES, overrides, resident, write_data
 
 WAYS = {"sft": ("ours", "trl"), "grpo": ("ours", "trl+vllm", "trl")}
 PARTS = ("data", "push", "rollout", "reward", "logps", "update", "rest")
@@ -104,17 +104,11 @@ class Watch(TrainerCallback):
 
 def settings(stage: str, way: str, size: str, steps: int, output: Path) -> list[str]:
     options, *rows = SIZES[size]
-    trainer: dict[str, Any] = {
-        "max_steps": steps + 1, "per_device_train_batch_size": rows[stage == "grpo"], "gradient_checkpointing": False,
-        "dataloader_num_workers": 0, "dataloader_persistent_workers": False, "dataloader_prefetch_factor": None,
-        "report_to": "none", "save_strategy": "no", "logging_steps": 1,
-    }  # fmt: skip
+    own: dict[str, Any] = {f"{stage}.trainer.max_steps": steps + 1, f"{stage}.trainer.logging_steps": 1}
     if stage == "grpo":
-        trainer |= {"use_vllm": way != "trl", "max_completion_length": COMPLETION}
-    chosen: dict[str, Any] = {"output": str(output), "model.options": options, "sft.vision_warmup": None}
-    chosen |= {"grpo.rewards": {"answer": 1.0, "process": 2.0, "format": 0.2}}
-    chosen |= {f"{stage}.trainer.{name}": value for name, value in trainer.items()}
-    return [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
+        own |= {"grpo.rewards": REWARDS, "grpo.trainer.use_vllm": way != "trl"}
+    shared = overrides(stage, output, options, rows[stage == "grpo"], checkpointing=False)
+    return [*shared, *(f"{key}={json.dumps(value)}" for key, value in own.items())]
 
 
 def in_process(weights: dict[str, float]) -> list[Callable[..., list[float | None]]]:

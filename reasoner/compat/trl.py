@@ -55,7 +55,7 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
             super().__init__(*args, generation_kwargs=options, **kwargs)
 
         def _init_vllm(self) -> None:
-            before = dict(os.environ)
+            ours = _GROUP.difference(os.environ)
             os.environ.setdefault("MASTER_PORT", str(free_port()))
             engine = vllm_generation.LLM
             vllm_generation.LLM = partial(engine, **engine_options)
@@ -63,7 +63,7 @@ def rollouts(engine_options: Mapping[str, Any], logit_bias: Mapping[int, float])
                 super()._init_vllm()
             finally:
                 vllm_generation.LLM = engine
-                for name in _GROUP.difference(before):
+                for name in ours:
                     os.environ.pop(name, None)
 
         def sync_weights(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import VOWELS
 from reasoner.mining.grounding import PLACED
 from reasoner.training.dataset import load_examples
 from recipes import known_recipes
@@ -22,14 +23,6 @@ pytestmark = pytest.mark.slow
 TASKS = ("abnormality_list", "binary", "single", "multiple", "anomaly", "temporal", "detection", "grounding", "stage")
 #: What is trained on together: tasks of a kind, since each run costs a start of vLLM.
 TRAINED = ("abnormality_list", "binary, single, multiple, anomaly", "temporal", "stage", ", ".join(PLACED))
-#: Rewards what any text has more or less of, so that each step moves the weights and the next push is put to the test.
-VOWELS = """
-from rewards.registry import Score, reward
-
-@reward("vowels")
-def vowels(completion: str) -> Score:
-    return Score(sum(letter in "aeiou" for letter in completion) / max(1, len(completion)))
-"""
 #: Has something to say on every other completion, so to speak.
 ODD = """
 from rewards.registry import Score, reward
@@ -52,7 +45,6 @@ SMALL = {
     "sft.vision_warmup": "null",
     "sft.held_out": "{every: 50, examples: 8}",
     "sft.augment.geometry": 0,
-    "sft.mix": "{stage: 0.2}",  # they are as long as all the others together
     "sft.trainer.max_steps": 150,
     "sft.trainer.learning_rate": 2e-3,
     "sft.trainer.lr_scheduler_type": "constant",
@@ -142,7 +134,6 @@ def start(tmp_path_factory):
     from recipes import mine, sft
 
     folder = tmp_path_factory.mktemp("matrix")
-    (folder / "vowels.py").write_text(VOWELS, encoding="utf-8")
     recipe = recipe_of(folder)
     mine.run(recipe)
     sft.run(recipe)
@@ -160,7 +151,7 @@ def train(start: Path, output: Path, name: str = "phantom", **more: object) -> l
     for part in ("data", "sft"):
         if not (output / part).exists():
             (output / part).symlink_to(start / part)
-    recipe = recipe_of(output, name, **{"grpo.reward_files": f"['{start / 'vowels.py'}']", **more})
+    recipe = recipe_of(output, name, **{"grpo.reward_files": f"['{VOWELS}']", **more})
     grpo.run(recipe)
     working(recipe, "grpo").rename(result(recipe, "grpo"))
     return logged(output)
@@ -172,15 +163,13 @@ def logged(output: Path) -> list[dict]:
 
 
 def check(steps: list[dict], output: Path, start: Path) -> list[dict]:
-    """Both steps agree with vLLM, moved the weights if rewards differed, and are written down; returns the rollouts."""
+    """Both steps agree with vLLM, moved the weights and are written down; returns the rollouts."""
     from safetensors.torch import load_file
 
     assert len(steps) == 2
     assert max(row["sampling/sampling_logp_difference/mean"] for row in steps) <= 1e-3
     before, after = (load_file(folder / "model.safetensors") for folder in (start / "sft", output / "grpo"))
-    moved = any(not before[name].equal(after[name]) for name in before)
-    sure = all(row["frac_reward_zero_std"] == 1 for row in steps)  # on some machine the policy says one thing alone
-    assert before.keys() == after.keys() and (moved or sure)
+    assert before.keys() == after.keys() and any(not before[name].equal(after[name]) for name in before)
     files = sorted((output / "grpo" / "rollouts").glob("step-*.parquet"))
     rows = [row for file in files for row in pq.read_table(file).to_pylist()]
     assert {row["step"] for row in rows} == {0, 1}
@@ -337,7 +326,7 @@ def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, 
     monkeypatch.setattr(GRPOTrainer, "_calculate_rewards", calculated)
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", scored)
     (tmp_path / "odd.py").write_text(ODD, encoding="utf-8")
-    files = [str(start / "vowels.py"), str(tmp_path / "odd.py")]
+    files = [str(VOWELS), str(tmp_path / "odd.py")]
     more = {"grpo.reward_files": str(files), "grpo.rewards": "{answer: 1.0, odd: 2.0, vowels: 0.5, process: 0.0}"}
     more |= {"grpo.trainer.multi_objective_aggregation": "normalize_then_sum", "grpo.step_credit": 0.5}
     check(train(start, tmp_path, **more), tmp_path, start)

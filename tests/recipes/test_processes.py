@@ -10,21 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import VOWELS
 from recipes.cli import main
 from recipes.load import load_recipe
 from recipes.stages import read_records, result, working
 
 pytestmark = pytest.mark.slow
 RANKS = 2
-#: What any text has more or less of, well-formed or not.
-VOWELS = """
-from rewards.registry import Score, reward
-
-@reward("vowels")
-def vowels(completion: str) -> Score:
-    share = sum(letter in "aeiou" for letter in completion) / max(1, len(completion))
-    return Score(share, parts={"length": len(completion)})
-"""
 SMALL = {
     "data.options.train": 24,
     "data.options.val": 0,
@@ -62,8 +54,10 @@ LOGGED = {
 
 
 def settings(output: Path) -> list[str]:
-    files = f"grpo.reward_files=['{output.parent / 'vowels.py'}']"
-    return [files, *(f"{key}={value}" for key, value in {**SMALL, "output": output}.items())]
+    return [
+        f"grpo.reward_files=['{VOWELS}']",
+        *(f"{key}={value}" for key, value in {**SMALL, "output": output}.items()),
+    ]
 
 
 def here(output: Path, stage: str) -> Path:
@@ -119,7 +113,6 @@ def start(tmp_path_factory):
 
     output = tmp_path_factory.mktemp("processes") / "one"
     output.mkdir()
-    (output.parent / "vowels.py").write_text(VOWELS, encoding="utf-8")
     mine.run(load_recipe("phantom", settings(output)))
     return here(output, "sft")
 

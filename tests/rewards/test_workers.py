@@ -14,7 +14,7 @@ from reasoner.errors import UserError
 from reasoner.prompts import format_completion
 from reasoner.runtime.cluster import Place
 from rewards import workers
-from rewards.registry import REGISTRY, RewardError, RewardSet
+from rewards.registry import RewardError, RewardSet
 from rewards.workers import RewardPool
 
 pytestmark = pytest.mark.slow
@@ -58,9 +58,7 @@ def rows_of(n, **faults):
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rewards") / "odd.py"
     path.write_text(ODD, encoding="utf-8")
-    yield str(path)
-    for name in ("odd", "chunk"):
-        REGISTRY.pop(name, None)
+    return str(path)
 
 
 @pytest.fixture(scope="module")

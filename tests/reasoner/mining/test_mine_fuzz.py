@@ -67,7 +67,7 @@ def test_hostile_rows(
         assert all(row["where"] and row["reason"] for row in quarantined)
         json.dumps(quarantined, ensure_ascii=False).encode()
         mined += len(studies)
-    assert mined > count / 100
+    assert mined > count / 50
 
 
 def is_row(line: bytes) -> bool:
