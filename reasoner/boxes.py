@@ -16,7 +16,7 @@ GRID = 100
 #: x0, y0, x1, y1 on the grid.
 Corners = tuple[int, int, int, int]
 
-_NUMBER = r"(-?\d{1,6}(?:\.\d{1,6})?)"
+_NUMBER = r"(-?\d{1,6}(?:\.\d{1,6})?)\s?%?"
 _GAP = r"(?:\s{0,3},\s{0,3}|\s{1,3})"
 #: Four numbers with blanks or commas between.
 FOUR = _GAP.join([_NUMBER] * 4)

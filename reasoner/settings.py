@@ -67,7 +67,7 @@ def explain(error: ValidationError, schema: type[Section]) -> str:
     if problem["type"] == "missing":
         return f"'{where}' is missing"
     if problem["type"] == "value_error":
-        return f"{where}: {problem['ctx']['error']}"
+        return f"{where}{': ' * bool(where)}{problem['ctx']['error']}"
     message = "a mapping is needed" if problem["type"] == "model_type" else problem["msg"]
     told, found = f"{message[:1].lower()}{message[1:]}", repr(problem["input"])
     return f"{where}{': ' * bool(where)}{told} (got {found if len(found) <= 60 else found[:57] + '...'})"

@@ -335,9 +335,10 @@ def _mine_source(args: Namespace) -> None:
 
     if not args.source or not args.output:
         raise UserError("mine: give --source NAME, --input PATH and --output DIR together, or a --recipe alone")
-    recipe = load_recipe(args.recipe, [*args.set, *_overrides(args)])
+    own = ["sft={}", "grpo={}"]  # how the recipe trains is no matter here
+    recipe = load_recipe(args.recipe, [*own, *args.set, *_overrides(args)])
     if recipe.data.source != args.source:  # a recipe's source options belong to its own source
-        recipe = load_recipe(args.recipe, ["data.options={}", *args.set, *_overrides(args)])
+        recipe = load_recipe(args.recipe, [*own, "data.options={}", *args.set, *_overrides(args)])
     source = open_source(args.source, args.input, args.output, recipe.data.options)
     if args.dry_run:
         for line in dry_run.inspect(recipe, "mine", source):

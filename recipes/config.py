@@ -256,6 +256,12 @@ class Servers(Section):
     restarts: CountOrZero = 3
     """How often a batch may lose a server before the stage ends."""
 
+    @model_validator(mode="after")
+    def _starts_or_joins(self) -> Servers:
+        if self.addresses and self.model_fields_set & {"count", "options"}:
+            raise ValueError("addresses are of servers that run already: leave out count and options, or addresses")
+        return self
+
 
 class Grpo(Growing):
     """Reinforcement learning from verifiable rewards (`grpo`)."""
@@ -354,6 +360,17 @@ class Recipe(Section):
                 raise ValueError(
                     f"{name}.augment.geometry moves pictures but not the boxes of task '{placed[0]}'; set it to 0"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _mixes_what_is_trained_on(self) -> Recipe:
+        for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
+            tasks = stage.tasks or list(self.data.tasks)
+            for task, often in stage.mix.items():
+                if task not in tasks:
+                    raise ValueError(f"{name}.mix: '{task}' is not trained on, which are {', '.join(tasks)}")
+            if not any(stage.mix.get(task, 1) for task in tasks):
+                raise ValueError(f"{name}.mix: leaves no task to train on")
         return self
 
     @model_validator(mode="before")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reasoner.errors import UserError, nearest
 from reasoner.settings import Count, Section
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+
+#: Fields of a trainer that follow from `held_out`.
+OURS = {"eval_strategy", "eval_steps", "do_eval", "load_best_model_at_end"}
 
 
 class HeldOut(Section):
@@ -23,8 +28,18 @@ class HeldOut(Section):
     `trainer.metric_for_best_model`, which is `eval_loss` for SFT and `eval_reward` for GRPO."""
 
 
-def arguments(chosen: HeldOut | None, trainer: dict[str, Any], *, rewards: bool) -> dict[str, Any]:
-    """What the trainer is told, for a recipe's `trainer` block; `rewards`: it earns them (GRPO)."""
+def arguments(
+    chosen: HeldOut | None, trainer: Mapping[str, Any], stage: str, rewards: Collection[str] = ()
+) -> dict[str, Any]:
+    """What the trainer is told, for a stage's `trainer` block and the names of the rewards that it earns (GRPO).
+
+    Raises:
+        UserError: the block says something that `held_out` decides, or a score that there is not.
+    """
+    for name in OURS & trainer.keys():
+        wanted = "set that instead" if chosen is None else "leave this out"
+        if chosen is not None or trainer[name] not in (False, None, "no"):
+            raise UserError(f"{stage}.trainer.{name}: {stage}.held_out says when is scored and what is kept; {wanted}")
     if chosen is None:
         return {}
     told: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": chosen.every}
@@ -34,7 +49,10 @@ def arguments(chosen: HeldOut | None, trainer: dict[str, Any], *, rewards: bool)
         told["num_generations_eval"] = 1
     told |= {name: trainer[name] for name in told if name in trainer and not name.startswith("eval_")}
     if chosen.keep_best:
-        metric = trainer.get("metric_for_best_model", "eval_reward" if rewards else "eval_loss")
+        known = [f"eval_{name}" for name in _scores(rewards)]
+        metric = trainer.get("metric_for_best_model", known[0])
+        if metric not in known:
+            raise UserError(f"{stage}.trainer.metric_for_best_model: unknown '{metric}'; {nearest(metric, known)}")
         told |= {
             "metric_for_best_model": metric,
             "greater_is_better": trainer.get("greater_is_better", not metric.endswith("loss")),
@@ -43,6 +61,16 @@ def arguments(chosen: HeldOut | None, trainer: dict[str, Any], *, rewards: bool)
             "load_best_model_at_end": False,  # `take_best` does: the Trainer misreads a Qwen-VL's names without a word
         }
     return told
+
+
+def _scores(rewards: Collection[str]) -> list[str]:
+    """What TRL's trainers log of held-out rows, and a checkpoint can be chosen by."""
+    shared = ["loss", "entropy", "mean_token_accuracy"]
+    if not rewards:
+        return shared
+    lengths = ("mean_length", "mean_terminated_length", "clipped_ratio")
+    own = [*(f"rewards/{name}/mean" for name in rewards), *(f"completions/{name}" for name in lengths)]
+    return ["reward", *own, *shared[:2]]
 
 
 def best_checkpoint(args: TrainingArguments, state: Any) -> Path | None:

@@ -69,7 +69,7 @@ def _culprit(error: ValidationError, overrides: Sequence[str]) -> str | None:
     place = [str(part) for part in error.errors(include_url=False)[0]["loc"]]
     for override in reversed(overrides):
         key = override.partition("=")[0].split(".")
-        if key == place[: len(key)] or place == key[: len(place)]:
+        if place and (key == place[: len(key)] or place == key[: len(place)]):
             return f"--set {override:.80}"
     return None
 

@@ -150,7 +150,12 @@ def serve(recipe: Recipe, host: str, port: int, show: bool) -> None:
     Raises:
         UserError: settings that cannot work.
     """
-    command = [*SERVE, *wanted(recipe).flags(), "--host", host, "--port", str(port)]
+    if not 0 < port < 2**16:
+        raise UserError(f"--port {port}: from 1 to 65535")
+    what = wanted(recipe)
+    if not what.checkpoint.is_dir() and not show:
+        raise UserError(f"{what.checkpoint}: no such checkpoint, which is what GRPO starts from; run `reasoner sft`")
+    command = [*SERVE, *what.flags(), "--host", host, "--port", str(port)]
     if show:
         print(" ".join(f"{name}={value}" for name, value in environment().items()), shlex.join(command))
         return

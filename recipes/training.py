@@ -156,7 +156,7 @@ def trainer_arguments(
         "save_total_limit": 2,
     }
     held_out = getattr(recipe, stage).held_out if block == "trainer" else None
-    scored = arguments(held_out, chosen, rewards=stage == GRPO)
+    scored = arguments(held_out, chosen, stage, recipe.grpo.rewards if stage == GRPO else ())
     try:
         args = cls(**{**defaults, **device, **ours, **chosen, **scored})
     except (ValueError, TypeError, ImportError) as error:

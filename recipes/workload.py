@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from reasoner.errors import UserError
 from reasoner.layout import data as data_folder
 from reasoner.models.shape import Tower
-from recipes.config import Recipe
+from recipes.config import Grpo, Recipe, Sft
 
 #: Studies of each collection's training split, about, by its authors.
 STUDIES = {
@@ -124,8 +125,8 @@ def _assumed(recipe: Recipe) -> tuple[Rows, Rows, str]:
         texts = Texts(min(texts.asked, 40), texts.written // 3)
     dialogues = set(by_task) == {"stage"}
     stages: list[Rows] = []
-    for tasks, of_dialogues in ((recipe.sft.tasks, DIALOGUE), (recipe.grpo.tasks, STAGE)):
-        count = sum(number for task, number in by_task.items() if tasks is None or task in tasks)
+    for stage, of_dialogues in ((recipe.sft, DIALOGUE), (recipe.grpo, STAGE)):
+        count = sum(number * _often(stage, task) for task, number in by_task.items())
         stages.append(Rows(max(1, round(count)), of_dialogues if dialogues and data.source != "phantom" else texts))
     if dialogues:
         stages[1] = replace(stages[1], count=stages[1].count * (26 if data.source == "cxrtrek" else 8))
@@ -153,22 +154,28 @@ def _mined(recipe: Recipe) -> tuple[Rows, Rows, str] | None:
     if not shards or set(recipe.data.tasks) == {"stage"}:
         return None
     try:
-        tasks = [task for shard in shards for task in pq.read_table(shard, columns=["task"])["task"].to_pylist()]
+        tasks = Counter(task for shard in shards for task in pq.read_table(shard, columns=["task"])["task"].to_pylist())
         columns = ["task", "question", "reasoning", "answer"]
         batches = (batch for shard in shards for batch in pq.ParquetFile(shard).iter_batches(_SAMPLED, columns=columns))
         sample = [row for batch in islice(batches, 4) for row in batch.to_pylist()]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: cannot be read ({error}); run `reasoner mine --force`") from error
     stages = []
-    for wanted in (recipe.sft.tasks, recipe.grpo.tasks):
-        rows = [row for row in sample if wanted is None or row["task"] in wanted]
-        if not rows:
+    for stage in (recipe.sft, recipe.grpo):
+        often = [_often(stage, row["task"]) for row in sample]
+        if not any(often):
             return None
-        count = sum(wanted is None or task in wanted for task in tasks)
-        stages.append(Rows(count, Texts(_tokens(rows, "question") + 30, _tokens(rows, "reasoning", "answer") + 10)))
+        count = round(sum(_often(stage, task) * number for task, number in tasks.items()))
+        texts = Texts(_tokens(sample, often, "question") + 30, _tokens(sample, often, "reasoning", "answer") + 10)
+        stages.append(Rows(max(1, count), texts))
     return stages[0], stages[1], f"{folder}, tokens by words"
 
 
-def _tokens(rows: Sequence[Mapping[str, Any]], *columns: str) -> int:
-    words = statistics.fmean(sum(len((row[name] or "").split()) for name in columns) for row in rows)
+def _often(stage: Sft | Grpo, task: str) -> float:
+    """How often an epoch of the stage shows each row of the task."""
+    return stage.mix.get(task, 1.0) if stage.tasks is None or task in stage.tasks else 0.0  # type: ignore[call-overload]
+
+
+def _tokens(rows: Sequence[Mapping[str, Any]], often: Sequence[float], *columns: str) -> int:
+    words = statistics.fmean((sum(len((row[name] or "").split()) for name in columns) for row in rows), often)
     return round(PER_WORD * words)

@@ -7,6 +7,7 @@ opens from a disk, without a server or an account.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -66,10 +67,11 @@ def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in [*rows, *_speeds(rows)]:
         for name, value in row.items():
-            if isinstance(value, int | float) and not any(fnmatchcase(name, hidden) for hidden in _HIDDEN):
+            shown = isinstance(value, int | float) and math.isfinite(value)  # JSON knows no others
+            if shown and not any(fnmatchcase(name, hidden) for hidden in _HIDDEN):
                 lines.setdefault(name, []).append((row["step"], float(value)))
     taken: set[str] = set()
-    shown = []
+    found = []
     for title, patterns in PANELS.items():
         names = [
             name
@@ -79,8 +81,8 @@ def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
         ]  # fmt: skip
         taken.update(names)
         if names:
-            shown.append({"title": title, "lines": [{"name": n, "points": thinned(lines[n])} for n in names]})
-    return shown
+            found.append({"title": title, "lines": [{"name": n, "points": thinned(lines[n])} for n in names]})
+    return found
 
 
 def _speeds(rows: Sequence[Row]) -> Iterator[dict[str, float]]:
@@ -120,6 +122,6 @@ def write_live(folder: Path, title: str, trainings: Sequence[Training]) -> Path:
             for one in trainings
         ],
     }
-    words = json.dumps(told).replace("<", "\\u003c")
+    words = json.dumps(told, allow_nan=False).replace("<", "\\u003c")
     write_whole(folder / "data.js", f"show({words});\n")
     return folder / "index.html"

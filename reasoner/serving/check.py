@@ -22,8 +22,12 @@ def lacks(client: Client, wanted: Served | None) -> list[str]:
     if not client.well():
         return ["does not answer: start it, or mend the address"]
     try:
+        client.call("GET", "/version")["version"]
+    except (Lost, RuntimeError, TypeError, KeyError):
+        return ["is no vLLM server: mend the address"]
+    try:
         client.version()
-    except RuntimeError:
+    except (RuntimeError, TypeError, KeyError):
         return ["takes no weights: set VLLM_SERVER_DEV_MODE=1 in its environment and start it anew"]
     except Lost as error:
         return [f"is broken: {error}"]

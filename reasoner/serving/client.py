@@ -73,7 +73,10 @@ class Client:
             raise Lost(f"{self.url}{path}: {answer.status_code} {answer.text[:300]}")
         if answer.status_code >= 400:
             raise RuntimeError(f"the vLLM server refused {self.url}{path}: {answer.status_code} {answer.text[:300]}")
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError as error:
+            raise RuntimeError(f"{self.url}{path}: no JSON, but {answer.text[:80]!r}") from error
 
     def well(self, timeout_s: float = SILENCE_S) -> bool:
         """Whether the server answers at all."""

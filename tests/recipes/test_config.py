@@ -106,6 +106,9 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", ["data.llm=ftp://x"], "data.llm: string should match pattern"),
         ("phantom_boxes", ["sft.augment.geometry=0.1"], "sft.augment.geometry moves pictures but not the boxes"),
         ("phantom", ["grpo.tasks=[detection]"], "grpo.augment.geometry moves pictures but not the boxes"),
+        ("phantom", ["sft.mix={detection: 2}"], "sft.mix: 'detection' is not trained on, which are "),
+        ("phantom", ["grpo.mix={abnormality_list: 0}"], "grpo.mix: leaves no task to train on"),
+        ("phantom", ["grpo.server={addresses: ['http://a:1'], count: 2}"], "grpo.server: addresses are of servers that"),
         ("phantom", ["seed=1:30"], "seed: input should be a valid integer"),
     ],
 )

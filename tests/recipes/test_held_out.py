@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
+from reasoner.errors import UserError
 from recipes.held_out import HeldOut, arguments, take_best
 from tests.recipes.scripted import policy
 
 
 def test_the_trainer_scores_saves_and_compares_at_the_same_steps():
-    assert arguments(None, {"save_steps": 7}, rewards=True) == {}
-    sft = arguments(HeldOut(every=50), {"per_device_train_batch_size": 4, "save_steps": 7}, rewards=False)
+    assert arguments(None, {"save_steps": 7, "eval_strategy": "no"}, "grpo", ["answer"]) == {}
+    sft = arguments(HeldOut(every=50), {"per_device_train_batch_size": 4, "save_steps": 7}, "sft")
     assert sft["eval_steps"] == sft["save_steps"] == 50 and sft["per_device_eval_batch_size"] == 4
     assert (sft["metric_for_best_model"], sft["greater_is_better"]) == ("eval_loss", False)
-    grpo = arguments(HeldOut(every=5), {"num_generations_eval": 2}, rewards=True)
+    grpo = arguments(HeldOut(every=5), {"num_generations_eval": 2}, "grpo", ["answer"])
     assert (grpo["metric_for_best_model"], grpo["greater_is_better"], grpo["num_generations_eval"]) == (
         "eval_reward",
         True,
         2,
     )
-    named = arguments(HeldOut(every=5), {"metric_for_best_model": "eval_rewards/answer/mean"}, rewards=True)
+    named = arguments(HeldOut(every=5), {"metric_for_best_model": "eval_rewards/answer/mean"}, "grpo", ["answer"])
     assert named["metric_for_best_model"] == "eval_rewards/answer/mean" and named["greater_is_better"]
-    scores = arguments(HeldOut(every=5, keep_best=False), {"save_steps": 7}, rewards=True)
+    scores = arguments(HeldOut(every=5, keep_best=False), {"save_steps": 7}, "grpo", ["answer"])
     assert not {"save_steps", "metric_for_best_model"} & scores.keys()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "trainer", "rewards", "message"),
+    [
+        (None, {"load_best_model_at_end": True}, [], "sft.trainer.load_best_model_at_end: sft.held_out says when"),
+        (None, {"eval_strategy": "epoch"}, [], "sft.held_out says when is scored and what is kept; set that instead"),
+        (HeldOut(every=5), {"eval_steps": 7}, [], "sft.trainer.eval_steps: sft.held_out says when is scored"),
+        (HeldOut(every=5), {"metric_for_best_model": "eval_los"}, [], "'eval_los'; did you mean 'eval_loss'?"),
+        (HeldOut(every=5), {"metric_for_best_model": "eval_rewards/skill/mean"}, ["answer"], "unknown 'eval_rewards/"),
+    ],
+)
+def test_what_held_out_decides_or_nobody_logs_is_refused_before_any_training(chosen, trainer, rewards, message):
+    with pytest.raises(UserError) as raised:
+        arguments(chosen, trainer, "sft", rewards)
+    assert message in str(raised.value)
 
 
 def test_the_best_weights_are_taken_back(tmp_path):

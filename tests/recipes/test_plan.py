@@ -166,6 +166,8 @@ def test_rows_and_tokens_of_mined_data_are_read(tmp_path):
     made = plan("phantom", "--set", f"output={tmp_path}")
     assert made.workload.sft.count == 40 and made.workload.grpo.count == 10  # GRPO has lists alone
     assert made.workload.sft.texts.written == 150 and "words" in made.workload.source
+    mixed = plan("phantom", "--set", f"output={tmp_path}", "--set", "sft.mix={binary: 2, abnormality_list: 0.5}")
+    assert mixed.workload.sft.count == 30 * 2 + 5
     (folder / "train-00000.parquet").write_bytes(b"no table")
     with pytest.raises(UserError, match="cannot be read"):
         _ = plan("phantom", "--set", f"output={tmp_path}").sft

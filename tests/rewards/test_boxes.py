@@ -55,6 +55,7 @@ def stage(text: str, gold: str = GOLD) -> float:
     [
         (GOLD, 1.0),
         ("[62, 70, 88, 81]", 0.5),
+        ("[62%, 70%, 88%, 81%]", 0.5),
         (f"{GOLD}, [1, 1, 9, 9]", 0.5),
         (f"{GOLD}, {GOLD}, {GOLD}, {GOLD}", 0.25),
         (", ".join([GOLD, *(f"[{n}, 0, {n + 9}, 9]" for n in range(60))]), 1 / 61),

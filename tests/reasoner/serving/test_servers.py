@@ -68,6 +68,8 @@ class Played:
             self.broken[path] -= 1
             return 500, {"error": "broken"}
         match path:
+            case "/version":
+                return 200, {"version": "0.31"}
             case "/weight_info":
                 return 200, {"weight_version": self.version}
             case "/collective_rpc":
@@ -260,6 +262,7 @@ WELL = {
     [
         ({}, None),
         ({"missing": {"/health"}}, "does not answer"),
+        ({"missing": {"/version"}}, "is no vLLM server"),
         ({"missing": {"/weight_info"}}, "takes no weights: set VLLM_SERVER_DEV_MODE=1"),
         ({"missing": {"/inference/v1/generate"}}, "takes no images with token ids"),
         ({"served": None}, "loads nothing of ours"),
