@@ -366,7 +366,7 @@ class Recipe(Section):
     def _mixes_what_is_trained_on(self) -> Recipe:
         for name, stage in (("sft", self.sft), ("grpo", self.grpo)):
             tasks = stage.tasks or list(self.data.tasks)
-            for task, often in stage.mix.items():
+            for task in stage.mix:
                 if task not in tasks:
                     raise ValueError(f"{name}.mix: '{task}' is not trained on, which are {', '.join(tasks)}")
             if not any(stage.mix.get(task, 1) for task in tasks):

@@ -118,6 +118,6 @@ def sharding_of(config: Mapping[str, Any], gpus: int, where: str) -> Sharding:
     if kind in ("NO", "MULTI_GPU", "MULTI_CPU"):
         return Sharding("none" if gpus == 1 else "data", gpus)
     raise UserError(
-        f"{where}: distributed_type {kind} as it is set there cannot be planned; plans are made for DeepSpeed ZeRO-2 and "
-        "ZeRO-3, FSDP2 and data parallelism"
+        f"{where}: distributed_type {kind} as it is set there cannot be planned; plans are made for DeepSpeed ZeRO-2 "
+        "and ZeRO-3, FSDP2 and data parallelism"
     )
