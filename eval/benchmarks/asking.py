@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from eval.benchmarks.answers import Answer
 from eval.predictions import Decoding, checkpoint_fingerprint
 from reasoner.errors import UserError, one_line
-from reasoner.llm import Llm, replies, served_models
+from reasoner.llm import GIVE_UP, Llm, replies, served_models
 from reasoner.pictures import PictureError, read_rgb
 from reasoner.profiles import Profile
 
@@ -40,7 +40,11 @@ class Model(Protocol):
     fingerprint: list[Any]
 
     def answer(self, prompts: Sequence[Prompt], number: int) -> list[Answer]:
-        """Samples of each prompt, a failure where there are none; `number` is that of the block."""
+        """Samples of each prompt, a failure where there are none; `number` is that of the block.
+
+        Raises:
+            UserError: a server answers nothing at all.
+        """
         ...
 
     def finished(self) -> None:
@@ -54,7 +58,7 @@ def open_model(place: str, profile: Profile, decoding: Decoding, folder: Path) -
     """The model at a URL (`http://HOST:PORT[#NAME]`), else a checkpoint folder or Hub id.
 
     Raises:
-        UserError: no server answers there, or it serves several models and none is named.
+        UserError: no server answers there, it serves several models and none is named, or it holds too few tokens.
     """
     if place.startswith(("http://", "https://")):
         return Server(place, profile, decoding, folder / "replies.sqlite")
@@ -129,6 +133,12 @@ class Server:
         if not name and len(names) != 1:
             raise UserError(f"{url} serves {', '.join(names) or 'no model'}; name one: --model LABEL={url}#NAME")
         entry = served[names.index(name)] if name else served[0]
+        holds = entry.get("max_model_len")  # of a vLLM server
+        if isinstance(holds, int) and decoding.max_tokens >= holds:
+            raise UserError(
+                f"{url} holds {holds} tokens of prompt and completion, so none of {decoding.max_tokens} can be asked for: "
+                "lower --max-new-tokens, or start it with a larger --max-model-len"
+            )
         self.llm = Llm(url, entry["id"], timeout_s=_PATIENCE_S)
         # Not the address: the same server elsewhere gives the same answers.
         self.fingerprint = [
@@ -146,8 +156,14 @@ class Server:
             except PictureError as error:
                 failed[index] = Answer((), failure=one_line(error))
         self.cache.parent.mkdir(parents=True, exist_ok=True)
-        given = iter(replies(bodies, self.llm, self.cache, _kept))
-        return [failed.get(index) or _received(next(given)) for index in range(len(prompts))]
+        received = [_received(reply) for reply in replies(bodies, self.llm, self.cache, _kept)]
+        if len(received) >= GIVE_UP and all(one.failure for one in received):
+            raise UserError(
+                f"{self.llm.url} answered none of {len(received)} questions, the last one with {received[-1].failure}; "
+                "mend that and repeat the command: it goes on from here"
+            )
+        given = iter(received)
+        return [failed.get(index) or next(given) for index in range(len(prompts))]
 
     def finished(self) -> None:
         self.cache.unlink(missing_ok=True)
