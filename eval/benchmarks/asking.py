@@ -136,8 +136,8 @@ class Server:
         holds = entry.get("max_model_len")  # of a vLLM server
         if isinstance(holds, int) and decoding.max_tokens >= holds:
             raise UserError(
-                f"{url} holds {holds} tokens of prompt and completion, so none of {decoding.max_tokens} can be asked for: "
-                "lower --max-new-tokens, or start it with a larger --max-model-len"
+                f"{url} holds {holds} tokens of prompt and completion, so none of {decoding.max_tokens} can be asked "
+                "for: lower --max-new-tokens, or start it with a larger --max-model-len"
             )
         self.llm = Llm(url, entry["id"], timeout_s=_PATIENCE_S)
         # Not the address: the same server elsewhere gives the same answers.

@@ -81,7 +81,7 @@ def test_refused_requests_are_counted_and_never_dropped(tmp_path, openai_server)
 def test_a_server_that_answers_nothing_ends_the_run_with_what_it_said(tmp_path, openai_server):
     server = openai_server(lambda content, number: (400, "no images here"))
     path = write_questions(tmp_path / "data", 25)
-    with pytest.raises(UserError, match="answered none of 25 questions.*HTTP 400.*no images here"):
+    with pytest.raises(UserError, match=r"answered none of 25 questions.*HTTP 400.*no images here"):
         run(wanted(tmp_path, path, server.url))
 
 
@@ -91,7 +91,7 @@ def test_a_server_that_holds_too_few_tokens_is_refused_before_it_is_asked(tmp_pa
     server = openai_server(lambda content, number: (200, RIGHT))
     monkeypatch.setattr(asking, "served_models", lambda llm, option: [{"id": "m", "max_model_len": 608}])
     path = write_questions(tmp_path / "data", 2)
-    with pytest.raises(UserError, match="holds 608 tokens.*lower --max-new-tokens"):
+    with pytest.raises(UserError, match=r"holds 608 tokens.*lower --max-new-tokens"):
         run(wanted(tmp_path, path, server.url))
     assert server.asked == 0
     assert run(wanted(tmp_path, path, server.url, max_new_tokens=200))["m"]["test_binary"]["n"] == 2
