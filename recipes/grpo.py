@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 import rewards
 from reasoner.errors import UserError, nearest
@@ -252,6 +252,7 @@ def build_trainer(
     if recipe.grpo.stop is not None:
         callbacks.append(StopOnCollapse(working(recipe, GRPO), recipe.grpo.stop))
     with rollouts(recipe, args, processor, dtype, examples.found.most_images, servers):
+        set_seed(args.seed)  # of adapters, whatever this process drew before
         trainer = CreditTrainer(
             model=model,
             reward_funcs=bridge.functions(),

@@ -89,6 +89,7 @@ def run(recipe: Recipe) -> Path:
     Raises:
         UserError: for data, processor or trainer arguments that cannot work, before any training.
     """
+    from transformers import set_seed
     from trl import SFTTrainer
 
     from reasoner.compat.trl import TurnsCollator, WeighingTrainer
@@ -118,6 +119,7 @@ def run(recipe: Recipe) -> Path:
         processor, completion_only_loss=args.completion_only_loss is not False, pad_to_multiple_of=pad, weigh=weigh
     )
     trainer_class = SFTTrainer if weigh is None else WeighingTrainer
+    set_seed(args.seed)  # of adapters, whatever this process drew before
     trainer = trainer_class(
         model=model,
         args=args,

@@ -46,7 +46,7 @@ def warm_up(recipe: Recipe, base: str, examples: Kept, processor: ProcessorMixin
     Raises:
         UserError: for arguments that cannot work, or when no example has a report.
     """
-    from transformers import Trainer
+    from transformers import Trainer, set_seed
 
     from reasoner.models.load import load_model
     from reasoner.training.warmup import FindingsReader, StudyCollator, studies_to_warm
@@ -58,6 +58,7 @@ def warm_up(recipe: Recipe, base: str, examples: Kept, processor: ProcessorMixin
     if not len(studies):
         raise UserError("sft.vision_warmup: no example has a report to learn from; set it to null")
     model = load_model(base, dtype=recipe.model.dtype, attn_implementation=recipe.model.attn_implementation)
+    set_seed(args.seed)  # of the reader's head, whatever this process drew before
     if args.process_index == 0:
         start_tracking(recipe, WARM, args.output_dir)
     trainer = Trainer(

@@ -73,8 +73,9 @@ def road(tmp_path_factory):
     return output
 
 
-def kill_after(checkpoint: Path, output: Path, stage: str, **more: object) -> None:
-    """Starts a stage and kills it, with all its processes, as soon as it has written `checkpoint`."""
+def kill_after(written: str, output: Path, stage: str, **more: object) -> None:
+    """Starts a stage and kills it, with all its processes, as soon as that file is in its working folder."""
+    file = output / f"{stage}.part" / written
     with subprocess.Popen(
         **process(output, stage, **more),
         stdout=subprocess.DEVNULL,
@@ -82,8 +83,8 @@ def kill_after(checkpoint: Path, output: Path, stage: str, **more: object) -> No
         start_new_session=True,
     ) as running:
         until = time.monotonic() + 300
-        while not (checkpoint / "trainer_state.json").is_file():  # written last
-            assert running.poll() is None and time.monotonic() < until, f"{stage} ended before {checkpoint.name}"
+        while not file.is_file():
+            assert running.poll() is None and time.monotonic() < until, f"{stage} ended before {written}"
             time.sleep(0.02)
         os.killpg(running.pid, signal.SIGKILL)
     assert not (output / f"{stage}.part" / "trainer_state.json").is_file(), "killed too late to show anything"
@@ -135,9 +136,9 @@ def test_a_killed_sft_run_resumes_to_the_very_same_weights(road, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data").symlink_to(road / "data")
     run(tmp_path / "whole", "sft", **more)
-    for part in ("warm.part", ""):  # first while the vision tower is warmed up, then after it
-        checkpoint = tmp_path / "killed" / "sft.part" / part / "checkpoints" / "checkpoint-5"
-        kill_after(checkpoint, tmp_path / "killed", "sft", **more)
+    kill_after("base/processor_config.json", tmp_path / "killed", "sft", **more)  # then in the warm-up, then after it
+    for checkpoints in ("warm.part/checkpoints", "checkpoints"):
+        kill_after(f"{checkpoints}/checkpoint-5/trainer_state.json", tmp_path / "killed", "sft", **more)
     assert "resum" in run(tmp_path / "killed", "sft", **more)
     whole, resumed = (load_file(tmp_path / name / "sft" / "model.safetensors") for name in ("whole", "killed"))
     assert all(whole[name].equal(resumed[name]) for name in whole)
@@ -148,7 +149,7 @@ def test_a_killed_grpo_run_resumes_to_the_very_same_weights_and_as_one_run_of_wa
 
     for name in ("data", "sft"):
         (tmp_path / name).symlink_to(road / name)
-    kill_after(tmp_path / "grpo.part" / "checkpoints" / "checkpoint-1", tmp_path, "grpo")
+    kill_after("checkpoints/checkpoint-1/trainer_state.json", tmp_path, "grpo")
     assert "resum" in run(tmp_path, "grpo")
     prompts = [[(row["step"], row["id"]) for row in rollouts(folder / "grpo")] for folder in (road, tmp_path)]
     assert prompts[0] == prompts[1]
