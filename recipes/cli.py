@@ -20,6 +20,7 @@ from reasoner.errors import UserError, one_line
 from reasoner.layout import TRAINED
 from reasoner.runtime import ranks, terminal
 from reasoner.runtime.disk import MENDABLE, output_path
+from reasoner.runtime.tracking import PROJECT
 from recipes import DEFAULT, known_recipes
 
 HELP = {
@@ -59,6 +60,9 @@ EXAMPLES = {
     "report": """\
   reasoner report outputs/benchmarks/radrbench
   reasoner report outputs/phantom/grpo""",
+    "dashboard": """\
+  reasoner dashboard --entity my-team
+  reasoner dashboard --print > workspace.json""",
     "watch": """\
   reasoner watch outputs/phantom""",
     "export": """\
@@ -258,6 +262,11 @@ def build_parser() -> argparse.ArgumentParser:
     watch = _command(commands, "watch", "draw what a training logs, while it goes on, as a page of this machine")
     watch.add_argument("folder", type=Path, metavar="OUTPUT", help="a recipe's output, outputs/phantom say")
     watch.add_argument("--once", action="store_true", help="write the page as things stand, and end")
+
+    dashboard = _command(commands, "dashboard", "save a workspace with the panels of a training in your W&B project")
+    dashboard.add_argument("--entity", help="user or team (default: WANDB_ENTITY, else your default entity)")
+    dashboard.add_argument("--project", help=f"default: WANDB_PROJECT, else {PROJECT}")
+    dashboard.add_argument("--print", dest="show", action="store_true", help="only print it, as JSON; needs no account")
 
     summary = _command(commands, "summary", "what was run, how long it took, where it lies")
     _add_recipe_arguments(summary)

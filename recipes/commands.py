@@ -72,6 +72,10 @@ def run(args: Namespace, rest: Sequence[str], words: Sequence[str]) -> int:
             from eval.page import report
 
             print(report(args.folder))
+        case "dashboard":
+            from recipes import dashboard
+
+            print(dashboard.save(args.entity, args.project, args.show))
         case "watch":
             from eval.watch import watch
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from reasoner.errors import UserError
 from reasoner.pictures import PictureError, read_picture
 from reasoner.runtime.terminal import say
 from reasoner.training.dataset import REWARD_COLUMNS
+from recipes.dashboard import ROLLOUTS, coloured
 from rewards.credit import PROCESS_REWARDS
 from rewards.registry import Score, gate
 from rewards.workers import RewardPool
@@ -210,8 +211,15 @@ def _log_to_wandb(table: list[dict]) -> None:
     if wandb.run is None:
         return
     names = [name for name in table[0] if name != "images"]
-    rows = [[_wandb_image(r["images"]), *(r[n] for n in names)] for r in table]
-    wandb.log({"rollouts": wandb.Table(columns=["image", *names], data=rows)}, commit=False)
+    rows = [[_wandb_image(r["images"]), _wandb_words(r), *(r[n] for n in names)] for r in table]
+    wandb.log({ROLLOUTS: wandb.Table(columns=["image", "verdicts", *names], data=rows)}, commit=False)
+
+
+def _wandb_words(row: Mapping[str, Any]) -> Any:
+    """The completion coloured by verdict, as a cell of a W&B table."""
+    import wandb
+
+    return wandb.Html(coloured(row["completion"], json.loads(row["evidence"])), inject=False)
 
 
 def _wandb_image(paths: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
 from itertools import islice
@@ -22,7 +23,7 @@ from reasoner.prompts import ask, assistant_message
 from reasoner.runtime.disk import remove, swap, write_whole
 from reasoner.runtime.metrics_log import MetricsLog
 from reasoner.runtime.terminal import say, stream
-from reasoner.runtime.tracking import logged_in_to_wandb
+from reasoner.runtime.tracking import PROJECT, logged_in_to_wandb
 from reasoner.schema import Example
 from reasoner.training.augment import Augment
 from reasoner.training.dataset import iter_examples
@@ -238,7 +239,7 @@ def start_tracking(recipe: Recipe, stage: str, checkpoints: str) -> None:
         reinit="finish_previous",
         # Given, not set: another recipe of this process, or a process below it, has a place of its own, and W&B reads
         # the environment once.
-        project=os.environ.get("WANDB_PROJECT", "cxr-reasoner"),
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
         dir=os.environ.get("WANDB_DIR", str(recipe.output)),
         mode=mode,
         name=f"{recipe.name}-{stage}",
@@ -291,8 +292,29 @@ class KeepMetrics(TrainerCallback):
             self.kept.add(state.global_step, {"max_steps": state.max_steps, **logs})
 
 
+class Speed(TrainerCallback):
+    """Adds to what is logged of steps: `seconds_per_step` and `tokens_per_second` since it was logged before."""
+
+    def __init__(self) -> None:
+        self.before: tuple[float, float, float | None] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.before = (state.global_step, time.monotonic(), None)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs or self.before is None:
+            return
+        (step, seconds, tokens), now = self.before, (state.global_step, time.monotonic(), logs.get("num_tokens"))
+        self.before = now
+        if now[0] > step:
+            logs["seconds_per_step"] = (now[1] - seconds) / (now[0] - step)
+            if tokens is not None and now[2] is not None:
+                logs["tokens_per_second"] = (now[2] - tokens) / (now[1] - seconds)
+
+
 def show_progress(trainer: Any, recipe: Recipe, stage: str) -> None:
     """Replaces the trainer's own bar, which prints every metric of every step; these are kept for `reasoner watch`."""
     trainer.remove_callback(ProgressCallback)
+    trainer.callback_handler.callbacks.insert(0, Speed())  # before W&B's, which is given the same numbers
     trainer.add_callback(Progress())
     trainer.add_callback(KeepMetrics(MetricsLog(recipe.output, stage)))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ LIVE = "watch"
 POINTS = 400
 #: Title -> patterns of the names that trainers log; the first panel that takes a name has it.
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Reward": ("reward", "reward_std"),
+    "Total reward": ("reward", "reward_std"),
     "Held-out scores": ("eval_reward", "eval_rewards/*/mean", "eval_loss", "eval_mean_token_accuracy"),
     "Rewards by name": ("rewards/*/mean",),
     "Parts of the rewards": ("parts/*",),
@@ -65,7 +64,7 @@ class Training(NamedTuple):
 def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The panels that have something to show: `title`, and `lines` of a `name` and `points` (step, value)."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    for row in [*rows, *_speeds(rows)]:
+    for row in rows:
         for name, value in row.items():
             shown = isinstance(value, int | float) and math.isfinite(value)  # JSON knows no others
             if shown and not any(fnmatchcase(name, hidden) for hidden in _HIDDEN):
@@ -83,16 +82,6 @@ def panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
         if names:
             found.append({"title": title, "lines": [{"name": n, "points": thinned(lines[n])} for n in names]})
     return found
-
-
-def _speeds(rows: Sequence[Row]) -> Iterator[dict[str, float]]:
-    """Tokens a second and seconds a step between two rows of the training's own; a pause between them shows."""
-    timed = [row for row in rows if "time" in row and "num_tokens" in row]
-    for before, row in pairwise(timed):
-        steps, seconds = row["step"] - before["step"], row["time"] - before["time"]
-        if steps > 0 and seconds > 0:
-            yield {"step": row["step"], "seconds_per_step": seconds / steps}
-            yield {"step": row["step"], "tokens_per_second": (row["num_tokens"] - before["num_tokens"]) / seconds}
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = POINTS) -> list[tuple[float, float]]:

@@ -6,6 +6,9 @@ import netrc
 import os
 from urllib.parse import urlparse
 
+#: W&B's project where `WANDB_PROJECT` names none.
+PROJECT = "cxr-reasoner"
+
 
 def logged_in_to_wandb() -> bool:
     """Whether `wandb login` was run (it writes ~/.netrc) or a key is in the environment."""
