@@ -130,7 +130,10 @@ def held_out_dataset(
         dialogues=completions,
         limit=section.held_out.examples,
     )
-    examples = keep(recipe.output / "data", "val", asked, processor, recipe.output / CACHE, f"{stage}_val")
+    try:
+        examples = keep(recipe.output / "data", "val", asked, processor, recipe.output / CACHE, f"{stage}_val")
+    except UserError as error:
+        raise UserError(f"{stage}.held_out scores the split val: {error}") from error
     return to_dataset(examples, completions=completions, profile=recipe.model.prompts, seed=recipe.seed)
 
 
