@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from reasoner.errors import nearest
 
@@ -55,6 +55,15 @@ Float = Annotated[float, BeforeValidator(_check_number)]
 #: How many of something: large enough for any use, small enough for every library.
 Count = Annotated[Int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[Int, Field(ge=0, lt=2**31)]
+#: Address of a server.
+Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names; raises `ValueError` where one is there twice."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: each at most once")
+    return names
 
 
 def explain(error: ValidationError, schema: type[Section]) -> str:

@@ -21,7 +21,8 @@ from eval.settings import EvalSettings
 from reasoner.models import TINY
 from reasoner.profiles import PROFILES, Profile, ProfileName
 from reasoner.schema import Task
-from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section
+from reasoner.serving.settings import ServerSettings
+from reasoner.settings import Count, CountOrZero, Float, Int, Options, Section, Url, distinct
 from reasoner.training.weights import TokenWeights
 from recipes.collapse import Stop
 from recipes.held_out import HeldOut
@@ -40,17 +41,9 @@ MinedTask = Literal[
 ]
 #: Those that have classes and answers to count.
 CountedTask = Literal["binary", "single", "multiple", "anomaly", "temporal"]
-#: Address of a server.
-Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 StageName = Literal["mine", "sft", "grpo", "eval", "export"]
 #: A name of a run that is also the name of a folder.
 Name = Annotated[str, StringConstraints(pattern=r"^[\w ][\w .+-]*$", max_length=100)]
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(names)}: each at most once")
-    return names
 
 
 class Growing(Section):
@@ -92,7 +85,7 @@ class Data(Growing):
     """Task -> keep at most so many of each class and answer, in each split; needs `choices: level`."""
     compare: Literal["words", "reports"] = "words"
     """Change as the report's own words tell it, or as two reports do: the study's and its prior's."""
-    steps: Annotated[list[Literal["differential", "recommendation"]], AfterValidator(_distinct)] = []
+    steps: Annotated[list[Literal["differential", "recommendation"]], AfterValidator(distinct)] = []
     """What closes a `systematic` read, where the report gives it."""
     llm: Url | None = None
     """Address of an OpenAI-compatible server that rewrites the chains (`vllm serve`); none leaves them rule-made."""
@@ -216,7 +209,7 @@ class Prompts(Section):
     informative: Float = Field(0.0, ge=0, le=0.95)
     """How far a prompt is drawn by the spread that its rewards had of late: 0 not at all; at 0.8 one that teaches
     nothing any more keeps 0.2 of its chance."""
-    curriculum: Annotated[list[Literal["task", "length", "stage"]], AfterValidator(_distinct)] = []
+    curriculum: Annotated[list[Literal["task", "length", "stage"]], AfterValidator(distinct)] = []
     """What makes a prompt easy: its task (yes and no, then one choice, several, lists), the length of its chain, its
     stage in a dialogue (the last first), or the one and within it the other; none draws from all."""
     curriculum_steps: Count = 100
@@ -229,38 +222,6 @@ class Prompts(Section):
     def drawn(self) -> bool:
         """Whether prompts are drawn by our sampler rather than TRL's."""
         return bool(self.balance or self.informative or self.curriculum)
-
-
-class Servers(Section):
-    """vLLM servers that sample the rollouts, with `trainer.vllm_mode: server` (docs/training.md)."""
-
-    addresses: Annotated[list[Url], AfterValidator(_distinct)] = []
-    """Those that run already; with none they are started on this machine, and ended with the stage."""
-    count: Int = Field(1, ge=1, le=1000)
-    """How many are started."""
-    tensor_parallel: Int = Field(1, ge=1, le=1000)
-    """GPUs of each that is started; they are the last of the machine, the trainer has the first."""
-    options: Options = {}
-    """Further flags of `vllm serve` for those that are started, by name: gpu_memory_utilization, max_num_seqs, ..."""
-    transfer: Literal["auto", "files", "nccl"] = "auto"
-    """How weights get there: files in a folder that trainer and servers share, or NCCL between GPUs; auto is NCCL where
-    the trainer has one."""
-    folder: str | None = None
-    """That folder; none is the machine's shared memory, which serves servers of this machine alone."""
-    seeded: bool = True
-    """Whether each completion has a seed of its own, so that a batch that is done again comes out the same."""
-    start_timeout_s: Float = Field(600.0, gt=0, le=86400)
-    """Time limit for a server to be ready, in seconds."""
-    answer_timeout_s: Float = Field(1800.0, gt=0, le=86400)
-    """Time limit for the completions of one prompt, in seconds; a server that takes longer is started again."""
-    restarts: CountOrZero = 3
-    """How often a batch may lose a server before the stage ends."""
-
-    @model_validator(mode="after")
-    def _starts_or_joins(self) -> Servers:
-        if self.addresses and self.model_fields_set & {"count", "options"}:
-            raise ValueError("addresses are of servers that run already: leave out count and options, or addresses")
-        return self
 
 
 class Grpo(Growing):
@@ -301,7 +262,7 @@ class Grpo(Growing):
     """Ray's scheduling strategy for the workers: over all nodes, or packed."""
     reward_options: Options = {}
     """Reward -> its options."""
-    server: Servers = Servers()
+    server: ServerSettings = ServerSettings()
     """Servers that sample the rollouts."""
     max_examples: Count | None = None
     """Use at most so many prompts."""
