@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: What a whole film is called, and verbs that say how it looks.
 _FILM = frozenset(("film", "image", "picture", "everything", "radiographs", "images", "films"))
 _LOOKS = frozenset(("is", "are", "looks", "look", "appears", "appear", "seems", "seem"))
+#: What is somewhere rather than said of it: "fluid is seen in the pleural space".
+_MATTER = frozenset(("fluid", "air"))
 ATTRIBUTES = ("side", "location", "severity", "change", "acuity", "size", "kind")
 
 
@@ -178,7 +180,7 @@ class Frames:
                 if found and j + 1 < len(self.items) and self._predicate_follows(j):
                     break
                 found.append(j)
-            elif self.tokens[item.first].text == "this" and not found:  # "nothing wrong with this chest"
+            elif not found and self._between(k, item):
                 pass
             elif not any(name in roles for name in (*ATTRIBUTES, "conjunction")) or (
                 not found and "conjunction" in roles
@@ -186,6 +188,13 @@ class Frames:
                 break
             end = item.last
         return found
+
+    def _between(self, k: int, item: Term) -> bool:
+        """Whether words between the quality at item k and its organ part them not: "nothing wrong with *this* chest",
+        "fluid *is seen in* the pleural space"."""
+        if self.items[k].roles["quality"] in _MATTER:
+            return "verb" in item.roles or self.tokens[item.last - 1].text in ("in", "within")
+        return self.tokens[item.first].text == "this"
 
     def _predicate_follows(self, j: int) -> bool:
         return any("quality" in item.roles for item in self.items[j + 1 : j + 3])

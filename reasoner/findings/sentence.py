@@ -11,7 +11,7 @@ from reasoner.findings.clauses import settle, subjects
 from reasoner.findings.compose import compose
 from reasoner.findings.frames import ATTRIBUTES, Frames
 from reasoner.findings.lexicon import Term, ancestors, load, matched
-from reasoner.findings.measures import with_sizes
+from reasoner.findings.measures import with_numbers
 from reasoner.findings.scope import MAX_WALK, Scopes
 from reasoner.findings.text import Token
 from reasoner.schema import Evidence, Finding
@@ -38,7 +38,7 @@ def read_sentence(sentence: str) -> tuple[Finding, ...]:
     tokens, terms = matched(sentence)
     if not terms:
         return ()
-    items, marks = compose(tokens, with_sizes(sentence, tokens, terms))
+    items, marks = compose(tokens, with_numbers(sentence, tokens, terms))
     items = settle(tokens, items, marks)
     reader = Mentions(tokens, items, marks)
     named, framed = list(reader.mentions()), list(Frames(reader).read())

@@ -92,3 +92,35 @@ def test_what_comes_to_mind_is_left_open(words):
     assert [(found.concept, found.status) for found in read_sentence(f"This {words} pneumonia.")] == [
         ("pneumonia", "uncertain")
     ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status"),
+    [
+        ("The cardiothoracic ratio is 0.62.", "present"),
+        ("CTR: 58%.", "present"),
+        ("The cardiothoracic ratio is greater than 0.5.", "present"),
+        ("The CTR is 0.45.", "absent"),
+        ("The cardiothoracic ratio is less than 50 %.", "absent"),
+        ("The cardiothoracic ratio is not above 0.5.", "absent"),
+        ("The cardiothoracic ratio is above 0.4.", None),
+        ("The cardiothoracic ratio was not measured.", None),
+    ],
+)
+def test_a_cardiothoracic_ratio_is_read_as_the_size_of_the_heart(sentence, status):
+    assert [(f.concept, f.status) for f in read_sentence(sentence)] == [("cardiomegaly", status)] * bool(status)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("Fluid is seen in the right pleural space.", [("pleural_effusion", "present", "right")]),
+        ("Fluid has collected in the left pleural cavity.", [("pleural_effusion", "present", "left")]),
+        ("No fluid is seen in the right pleural space.", [("pleural_effusion", "absent", "right")]),
+        ("Air has entered the left pleural space.", [("pneumothorax", "present", "left")]),
+        ("There is no air in either pleural cavity.", [("pneumothorax", "absent", None)]),
+        ("Air is seen in the stomach.", []),
+    ],
+)
+def test_what_is_in_the_pleural_space_is_read_from_where_it_is(sentence, told):
+    assert [(f.concept, f.status, f.laterality) for f in read_sentence(sentence)] == told
