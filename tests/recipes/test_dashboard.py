@@ -11,7 +11,7 @@ import pytest
 from eval.page.live import PANELS
 from reasoner.errors import UserError
 from recipes import dashboard
-from recipes.cli import main
+from recipes.cli import failed, main
 from recipes.training import Speed
 from rewards.process import process
 
@@ -50,12 +50,14 @@ def test_without_a_login_the_other_ways_are_named(monkeypatch):
 
 
 def test_what_wandb_refuses_is_one_line(monkeypatch):
+    def refused(*args: object) -> None:
+        raise ValueError("HTTP 403:\nno such team")
+
     monkeypatch.setattr(dashboard, "logged_in_to_wandb", lambda: True)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setenv("WANDB_ENTITY", "team")
-    with pytest.raises(UserError, match=r"W&B: team/films: .*wandb login"):
-        dashboard.save(None, "films", show=False)
+    monkeypatch.setattr("wandb.Api", refused)  # the real one tries again for 20 seconds
+    with pytest.raises(UserError, match=r"(?s)W&B: team/films: ValueError: HTTP 403.*wandb login") as raised:
+        dashboard.save("team", "films", show=False)
+    assert failed(raised.value) == 2
 
 
 def test_rollouts_are_coloured_by_the_process_rewards_verdicts():
