@@ -36,7 +36,7 @@ def arguments(
     Raises:
         UserError: the block says something that `held_out` decides, or a score that there is not.
     """
-    for name in OURS & trainer.keys():
+    for name in sorted(OURS & trainer.keys()):
         wanted = "set that instead" if chosen is None else "leave this out"
         if chosen is not None or trainer[name] not in (False, None, "no"):
             raise UserError(f"{stage}.trainer.{name}: {stage}.held_out says when is scored and what is kept; {wanted}")

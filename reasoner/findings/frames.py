@@ -190,8 +190,8 @@ class Frames:
         return found
 
     def _between(self, k: int, item: Term) -> bool:
-        """Whether words between the quality at item k and its organ part them not: "nothing wrong with *this* chest",
-        "fluid *is seen in* the pleural space"."""
+        """Whether words between the quality at item k and its organ leave them together: "nothing wrong with *this*
+        chest", "fluid *is seen in* the pleural space"."""
         if self.items[k].roles["quality"] in _MATTER:
             return "verb" in item.roles or self.tokens[item.last - 1].text in ("in", "within")
         return self.tokens[item.first].text == "this"

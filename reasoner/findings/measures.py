@@ -17,15 +17,15 @@ _LENGTH = re.compile(
     r"[ -]?(cm|mm|centimet(?:er|re)s?|millimet(?:er|re)s?)\b",
     re.IGNORECASE,
 )
+_ABOVE = ("above", "over", "greater than", "more than", "exceeds", "exceeding", ">")
+_BELOW = ("below", "under", "less than", "<")
 #: Widest heart over widest chest; above `_LARGE` the heart is enlarged (on a PA film; Danzer 1919).
 _RATIO = re.compile(
-    r"(?:\bcardio-?\s?thoracic ratio|\bctr)\b(?:\s[a-z]+){0,4}?\s?(?P<side>above|over|greater than|more than|exceeds|"
-    r"exceeding|>|below|under|less than|<)?[\s:=]*(?P<number>(?:0?\.\d{1,3}|[1-9]\d(?:\.\d)?\s?%))",
+    r"(?:\bcardio-?\s?thoracic ratio|\bctr)\b(?:\s[a-z]+){0,4}?\s?"
+    rf"(?P<side>{'|'.join((*_ABOVE, *_BELOW))})?[\s:=]*(?P<number>(?:0?\.\d{{1,3}}|[1-9]\d(?:\.\d)?\s?%))",
     re.IGNORECASE,
 )
 _LARGE = 0.5
-_ABOVE = frozenset(("above", "over", "greater than", "more than", "exceeds", "exceeding", ">"))
-_BELOW = frozenset(("below", "under", "less than", "<"))
 
 
 def with_numbers(sentence: str, tokens: Sequence[Token], items: Sequence[Term]) -> Sequence[Term]:

@@ -11,7 +11,7 @@ import pytest
 from eval.page.live import PANELS
 from reasoner.errors import UserError
 from recipes import dashboard
-from recipes.cli import failed, main
+from recipes.cli import main
 from recipes.training import Speed
 from rewards.process import process
 
@@ -49,15 +49,15 @@ def test_without_a_login_the_other_ways_are_named(monkeypatch):
         dashboard.save(None, None, show=False)
 
 
-def test_what_wandb_refuses_is_one_line(monkeypatch):
+def test_what_wandb_refuses_is_one_line(monkeypatch, capsys):
     def refused(*args: object) -> None:
         raise ValueError("HTTP 403:\nno such team")
 
     monkeypatch.setattr(dashboard, "logged_in_to_wandb", lambda: True)
     monkeypatch.setattr("wandb.Api", refused)  # the real one tries again for 20 seconds
-    with pytest.raises(UserError, match=r"(?s)W&B: team/films: ValueError: HTTP 403.*wandb login") as raised:
-        dashboard.save("team", "films", show=False)
-    assert failed(raised.value) == 2
+    assert main(["dashboard", "--entity", "team", "--project", "films"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: W&B: team/films: ValueError: HTTP 403: no such team") and "wandb login" in line
 
 
 def test_rollouts_are_coloured_by_the_process_rewards_verdicts():
