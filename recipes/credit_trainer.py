@@ -80,6 +80,9 @@ class CreditTrainer(HookedTrainer):
     def prompt_sampler(self) -> PromptSampler | None:
         return self.prompts if self.grpo.prompts.drawn else None
 
+    def one_pass(self) -> bool:
+        return super().one_pass() and not self.grpo.edits.rate  # `edits/logp` is of the policy before the loss
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Keeps the sampler's state first: the checkpoint counts as whole by what is written last."""
         if self.prompts is not None and self.accelerator.is_main_process:

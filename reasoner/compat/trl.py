@@ -1,6 +1,6 @@
 """TRL: an SFT trainer whose tokens may weigh differently, a GRPO trainer that samples a Qwen-VL from vLLM, and one
 with hooks: for its prompts, for the conversation before each, for its completions before they are scored, and for the
-advantage of each token."""
+advantage of each token. That one needs one forward pass a step where TRL needs two."""
 
 from __future__ import annotations
 
@@ -108,12 +108,18 @@ class Rollout:
 
 
 class HookedTrainer(GRPOTrainer):
-    """TRL's GRPO trainer with four hooks, which leave it as it is unless they are overridden.
+    """TRL's GRPO trainer with four hooks, which leave it as it is unless they are overridden; and where the policy that
+    is updated is still the one that was sampled, the loss's own forward pass gives the log-probabilities that vLLM's
+    are corrected with.
 
     Why: TRL has no dynamic sampling (huggingface/trl#3708), no samples but its own, and one advantage a completion; its
-    loss does take advantages of shape (completions, tokens), and it takes a log-probability of None as unknown.
+    loss does take advantages of shape (completions, tokens), and it takes a log-probability of None as unknown. For the
+    correction it runs the model over every batch once more, a sixth of a step (benchmarks/step_time.py).
     Guard: tests/recipes/test_grpo_matrix.py, tests/recipes/test_credit_trainer.py.
     """
+
+    #: The batch of a loss that waits for its log-probabilities.
+    _uncorrected: dict[str, Any] | None = None
 
     def prompt_sampler(self) -> Sampler[int] | None:
         """The sampler of training prompts, or None for TRL's own. It repeats indices as `RepeatSampler` does."""
@@ -136,6 +142,12 @@ class HookedTrainer(GRPOTrainer):
                 tokens count, both (completions, tokens); `old_per_token_logps` of the same shape, where TRL needs them.
         """
         return output["advantages"]
+
+    def one_pass(self) -> bool:
+        """Whether no update comes between the rollout of a batch and its loss, so that both have the same policy."""
+        sampled_every = self.args.steps_per_generation * self.num_iterations
+        fresh = self.args.gradient_accumulation_steps % sampled_every == 0
+        return self.model.training and fresh
 
     def group_size(self) -> int:
         """Completions of one prompt, in training or in evaluation."""
@@ -194,9 +206,50 @@ class HookedTrainer(GRPOTrainer):
         served = getattr(self, "vllm_generation", None)  # none where transformers generates
         if isinstance(served, ServedGeneration):
             served.begin(self.batch_number())
-        output = super()._generate_and_score_completions(inputs)
+        corrects = self.vllm_importance_sampling_correction
+        self.vllm_importance_sampling_correction = corrects and not self.one_pass()
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self.vllm_importance_sampling_correction = corrects
         output["advantages"] = self.token_advantages(output)
         return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        waits = self.use_vllm and self.vllm_importance_sampling_correction and "importance_sampling_ratio" not in inputs
+        self._uncorrected = inputs if waits else None
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> tuple:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        batch, self._uncorrected = self._uncorrected, None
+        if batch is not None:
+            batch["importance_sampling_ratio"] = self._importance(found[0].detach(), batch)
+        return found
+
+    def _importance(self, logps: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
+        """The ratios of the policy to vLLM's, (completions, tokens), or (completions, 1) where TRL's mode is by sequence, as
+        its `_generate_and_score_completions` makes and logs them. `logps`: (completions, tokens)."""
+        mask, sampled = batch["completion_mask"].bool(), batch["sampling_per_token_logps"]
+        known = mask & ~sampled.isnan()
+        difference = torch.where(known, logps - sampled, 0.0)
+        level, _, act = self.vllm_importance_sampling_mode.partition("_")
+        ratio = (difference.sum(-1, keepdim=True) if level == "sequence" else difference).exp()
+        low, high = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+        kept = ratio if low is None and high is None else ratio.clamp(low, high)
+        ratio = kept if act == "truncate" else ratio.masked_fill(ratio != kept, 0.0)
+        self._note_importance(difference[known].abs(), ratio.flatten() if level == "sequence" else ratio[mask])
+        return ratio
+
+    def _note_importance(self, gaps: torch.Tensor, ratios: torch.Tensor) -> None:
+        gaps, ratios = (values if len(values) else values.new_zeros(1) for values in (gaps, ratios))
+        own = torch.stack([gaps.mean(), gaps.max(), ratios.min(), ratios.mean(), ratios.max()])
+        every = self.accelerator.gather(own.unsqueeze(0))
+        self.note("sampling/sampling_logp_difference/mean", every[:, 0].mean().item())
+        self.note("sampling/sampling_logp_difference/max", every[:, 1].max().item())
+        for column, name in enumerate(("min", "mean", "max"), start=2):
+            value = getattr(every[:, column], name)()
+            self.note(f"sampling/importance_sampling_ratio/{name}", value.item())
 
 
 def _rollouts(rows: Sequence[dict[str, Any]], prompts: Sequence[list], output: tuple) -> list[Rollout]:

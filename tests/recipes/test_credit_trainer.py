@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -233,6 +234,35 @@ def test_plain_prompts_leave_the_sampler_to_trl(start, tmp_path):
     from trl.trainer.utils import RepeatSampler
 
     assert isinstance(build(tmp_path, start, prompts_={"refill": 1})._get_train_sampler(), RepeatSampler)
+
+
+def test_importance_ratios_are_clipped_or_masked_by_token_or_sequence():
+    """exp(log pi - log mu) in each of TRL's modes, of two completions of three tokens: one is not counted, of one vLLM
+    gave no probability."""
+    from reasoner.compat.trl import HookedTrainer
+
+    noted = []
+    trainer = SimpleNamespace(_note_importance=lambda gaps, ratios: noted.append((gaps.tolist(), ratios.tolist())))
+    batch = {
+        "completion_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+        "sampling_per_token_logps": torch.tensor([[-1.0, -1.0, torch.nan], [-1.0, -1.0, -1.0]]),
+    }
+    logps = torch.log(torch.tensor([[2.0, 0.5, 9.0], [4.0, 1.0, 9.0]])) - 1
+    wanted = {
+        "token_truncate": [[2.0, 0.8, 1.0], [3.0, 1.0, 1.0]],
+        "token_mask": [[2.0, 0.0, 1.0], [0.0, 1.0, 1.0]],
+        "sequence_truncate": [[1.0], [3.0]],
+        "sequence_mask": [[1.0], [0.0]],
+    }
+    for mode, ratios in wanted.items():
+        trainer.vllm_importance_sampling_mode = mode
+        trainer.vllm_importance_sampling_clip_min, trainer.vllm_importance_sampling_clip_max = 0.8, 3.0
+        assert HookedTrainer._importance(trainer, logps, batch).tolist() == [pytest.approx(row) for row in ratios], mode
+    gaps, counted = noted[0]
+    assert gaps == pytest.approx([0.6931, 0.6931, 1.3863, 0.0], abs=1e-4)
+    assert counted == pytest.approx([2.0, 0.8, 1.0, 3.0, 1.0])
+    trainer.vllm_importance_sampling_clip_min = trainer.vllm_importance_sampling_clip_max = None
+    assert HookedTrainer._importance(trainer, logps, batch).tolist() == [pytest.approx([1.0]), pytest.approx([4.0])]
 
 
 def test_groups_that_are_spread_over_processes_are_refused(monkeypatch):

@@ -341,6 +341,45 @@ def test_each_reward_is_normalised_by_itself_whatever_abstains(start, tmp_path, 
         assert np.allclose(advantages, (total - total.mean()) / (total.std(ddof=1) + 1e-4), atol=1e-3)
 
 
+def test_the_forward_pass_of_the_loss_corrects_as_one_before_it_does(start, tmp_path, monkeypatch):
+    """The same two steps with TRL's pass over every batch before its loss, where vLLM and the trainer are far apart."""
+    from safetensors.torch import load_file
+    from trl import GRPOTrainer
+
+    from reasoner.compat.trl import HookedTrainer
+
+    passes = []
+
+    def off(self, *args):
+        ids, logprobs = sampled(self, *args)
+        return ids, [[value - 0.3 * (n % 3) for n, value in enumerate(row)] for row in logprobs]
+
+    def counted(self, *args, **kwargs):
+        passes.append(self.model.training)
+        return forward(self, *args, **kwargs)
+
+    sampled, forward = GRPOTrainer._generate_single_turn, GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", off)
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", counted)
+    halves = {"grpo.trainer.gradient_accumulation_steps": 2, "grpo.trainer.per_device_train_batch_size": 8}
+    mode = {"grpo.trainer.vllm_importance_sampling_mode": "token_truncate"}
+    mode["grpo.trainer.vllm_importance_sampling_clip_max"] = 1.5
+    once = train(start, tmp_path / "once", **halves, **mode)
+    assert len(passes) == 4, "one a micro-batch"
+    passes.clear()
+    monkeypatch.setattr(HookedTrainer, "one_pass", lambda self: False)
+    twice = train(start, tmp_path / "twice", **halves, **mode)
+    assert len(passes) > 4
+    for one, two in zip(once, twice, strict=True):
+        assert one.keys() == two.keys()
+        assert {name: one[name] for name in ("loss", "grad_norm")} == {
+            name: pytest.approx(two[name], rel=1e-3, abs=1e-5) for name in ("loss", "grad_norm")
+        }
+    assert once[0]["sampling/sampling_logp_difference/mean"] > 0.1
+    ours, theirs = (load_file(tmp_path / name / "grpo" / "model.safetensors") for name in ("once", "twice"))
+    assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-4
+
+
 #: What a recipe for GPUs needs to run here: the tiny model in the place of its base, float32, two short steps.
 ANYWHERE = {
     "model.dtype": "float32",
