@@ -9,13 +9,19 @@ from typing import Literal, NamedTuple
 from reasoner.findings.discourse_data import reply_words
 from reasoner.schema import Status
 
-_BARELY = frozenset(("the", "but", "just"))
+_BARELY = frozenset(("the", "but", "just", "only"))
+#: "All three", "both of the two".
+_NUMBERS = frozenset(("two", "three", "four", "five"))
+_RULES = frozenset(("confirms", "confirm", "confirmed", "excludes", "excluded", "rules", "bears", "proves"))
+_STAYS = frozenset(("persists", "persist", "remains", "remain", "resolved", "cleared", "disappeared"))
+#: Who finds it hard to say.
+_UNSURE = frozenset(("i", "we", "hard", "difficult", "impossible"))
 _OF_THEM = frozenset(("of", "them", "these", "those"))
-Whose = Literal["all", "first", "second", "third", "last", "first two", "last two"]
+Whose = Literal["all", "first", "second", "third", "last", "first two", "last two", "all but first", "all but last"]
 #: The things that are meant of those named before.
 MEANT: dict[Whose, slice] = {
     "all": slice(None), "first": slice(1), "second": slice(1, 2), "third": slice(2, 3), "last": slice(-1, None),
-    "first two": slice(2), "last two": slice(-2, None),
+    "first two": slice(2), "last two": slice(-2, None), "all but first": slice(1, None), "all but last": slice(-1),
 }  # fmt: skip
 
 
@@ -33,7 +39,10 @@ class Reply(NamedTuple):
 def read_reply(said: Sequence[str]) -> Reply | None:
     """What the words of a clause say of the things named before it; None if they may say anything else."""
     kinds = reply_words()
-    known = frozenset().union(*(kinds[name] for name in ("back", "seen", "no", "maybe", "sure", "glue", "elsewhere")))
+    said = [word for n, word in enumerate(said) if not (n and word in _NUMBERS and said[n - 1] in ("all", "the"))]
+    known = frozenset().union(
+        *(kinds[name] for name in ("back", "seen", "no", "maybe", "sure", "negator", "glue", "elsewhere"))
+    )
     pairs = {"two"} if any(_orders(said, n) for n in range(len(said) - 1)) else set()
     if not said or not (known | pairs).issuperset(said) or _option(said):
         return None
@@ -43,22 +52,24 @@ def read_reply(said: Sequence[str]) -> Reply | None:
         own += ["that", "true"]
     there = {name for name, words in kinds.items() if not words.isdisjoint(own)}
     timed = "this" in own and "time" in own
+    timed = timed or ("lateral" in own and not _RULES.isdisjoint(own))  # "the lateral view confirms it"
     if whose != "all" and _BARELY.issuperset(own):
-        return Reply("present", whose)  # "X or Y? The latter."
+        return Reply("present", whose, only="only" in own)  # "X or Y? The latter."
     if own in ([], ["here"]) or ("elsewhere" in there and not timed) or {"only", "not"} <= {*own}:
         return None
     denials = sum(word in kinds["no"] for word in own)
     judges = "truth" in there and "verdict" not in there
     points = whose != "all" or not there.isdisjoint(("back", "seen")) or _bare(own)
-    points = points or (judges and not kinds["judge"].isdisjoint(own))
+    points = points or "all" in own or (judges and not kinds["judge"].isdisjoint(own))
     ends = own[-1] in kinds["be"]
     if ("maybe" in there and not denials) or ({"negator", "sure"} <= there and "seen" not in there):
-        return Reply("uncertain", whose) if points or ends else None
+        return Reply("uncertain", whose) if points or ends or not _UNSURE.isdisjoint(own) else None
     if denials:
         status: Status = "present" if denials % 2 == 0 else "absent"
         return Reply(status, whose, turns=judges) if points or ends or timed else None
     affirms = "seen" in there or ends or (kinds["whole"] | _OF_THEM).issuperset(own)
-    return Reply("present", whose, only="only" in own, turns=judges) if affirms and points else None
+    only = "only" in own or whose.startswith("all but")
+    return Reply("present", whose, only=only, turns=judges) if affirms and points else None
 
 
 def _bare(said: Sequence[str]) -> bool:
@@ -76,6 +87,8 @@ def _whose(said: Sequence[str]) -> Whose:
     if at is None:
         return "all"
     whose: Whose = next(name for name in ("first", "second", "third", "last") if said[at] in reply_words()[name])
+    if "but" in said[:at] and "all" in said[:at] and whose in ("first", "last"):
+        return "all but first" if whose == "first" else "all but last"
     if said[at + 1 : at + 2] == ["two"] and whose in ("first", "last"):
         return "first two" if whose == "first" else "last two"
     return whose
@@ -88,5 +101,5 @@ def _orders(said: Sequence[str], n: int) -> bool:
         return False
     if word in ("former", "latter"):
         return True
-    alone = after in ("", "one", "two", "of") or after in reply_words()["be"]  # rather than "the last film"
+    alone = after in ("", "one", "two", "of") or after in _STAYS or after in reply_words()["be"]  # not "the last film"
     return alone and (before == "the" or after in ("one", "two"))

@@ -65,6 +65,8 @@ _LONG = 16
 _PREDICATE = frozenset(("verb", "hedge_forward"))
 #: What is said of a subject.
 _SAYING = frozenset(("verb", "quality", "change", "concept", "hedge_forward"))
+_NAMED = frozenset(("option", "choice", "answer", "statement"))
+_SUPPOSING = frozenset(("if", "even", "were", "had"))
 #: How much of it there is: "a small one".
 _DEGREE = frozenset(("severity", "quality"))
 #: What turns to something else.
@@ -192,6 +194,10 @@ def _said(tokens: Sequence[Token], terms: Sequence[Term], first: int, last: int)
     one = "one" in words  # "but a small one on the left"
     told = [term.roles for term in terms if tokens[term.first].text != "which"]
     degrees = [roles for roles in told if one and roles.keys() <= _DEGREE]
+    if any(word in _NAMED and len(letter) == 1 for word, letter in pairwise(words)):  # "so it is not option A"
+        return None
+    if "would" in words and tokens[0].text in _SUPPOSING:  # "even if there were one, the film would not show it"
+        return None
     if last - first > _LONG or any(_says_more(roles) and roles not in degrees for roles in told):
         return None
     lexicon = load()

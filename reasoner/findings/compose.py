@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from reasoner.findings.denials import CLOSE, FAR, NEAR, STOPS, denied, near
 from reasoner.findings.lexicon import Roles, Term, load
 from reasoner.findings.text import Token
 
@@ -18,44 +19,31 @@ MARKS = frozenset((
     "assertive", "seeming", "seek", "modal", "able",
     "choice",
 ))  # fmt: skip
-_COMPOSED = MARKS | {"change", "hedge_forward", "hypothetical_forward", "correlative"}
-#: So many words may stand between the parts: "nearly all resolved", "not entirely without", "one might well think".
-CLOSE, NEAR, FAR = 2, 4, 6
+_COMPOSED = MARKS | {"change", "hedge_forward", "hedge_backward", "hypothetical_forward", "correlative"}
 _ASKED = frozenset((",", ":", "-", "to", "must", "should", "please", "will", "need", "and", "shall", "not", "or"))
-_STOPS = frozenset(",;:()?-")
-_ABLE = frozenset(("can", "could"))
-_BE = frozenset(("be", "been", "being", "is", "are", "was", "were"))
-_ARTICLES = frozenset(("a", "an", "the", "any", "this"))
-_HELPING = _BE | {"to", "at", "all", "even", "yet", "present", "this", "time", "point", "really", "in", "fact"}
-#: What is denied with them is only a degree.
-_DEGREES = frozenset(("as", "so", "well"))
 _FINITE = frozenset(("is", "are", "was", "were", "being", "be"))
 _DOUBTS = frozenset(("may", "might", "could", "likely", "probably", "possibly", "perhaps", "maybe", "or"))
-_HAVE = frozenset(("has", "have", "had", "having"))
-#: Before "this film" these go on with what was said.
-_INSIDE = frozenset(("on", "in", "of", "at", "from", "with", "to", "for", "by", "about"))
 #: "Exclude" and its like, which may be a wish as well as a finding.
 _PLAIN = frozenset(("exclude", "excludes", "rule", "rules", "r"))
-_JOINING = frozenset(("or", "nor", "and", "to", "be", "even", "can", "could", "i", "we"))
+_MORE = frozenset(("more", "better", "rather", "likelier", "sooner"))
+_LOOKED = frozenset(("looked", "seemed", "appeared", "resembled"))
+_LOOKS = frozenset(("look", "seem", "appear", "sound"))
+_MAY = frozenset(("would", "could", "may", "might"))
+_POINTING = frozenset(("which", "that", "this", "it"))
+_THEN = frozenset(("was", "were", "had"))
+#: What is one of several findings: "one is a nodule, the other is a mass".
+_ONES = frozenset(("one", "other", "first", "second", "third", "next", "former", "latter"))
 #: Operators that a reversal before them undoes.
 _DISPUTES = {"dispute", "exclude", "overlook"}
-#: What opens the clause that an operator governs; "whether" only after a verb of knowing.
-_THAT, _WHETHER = frozenset(("that",)), frozenset(("that", "whether", "if"))
-#: A denial reaches no verb behind these.
-_BARRIERS = frozenset((
-    "concept", "quality", "severity", "adversative", "exception", "terminator", "speaker", "hypothetical_forward",
-))  # fmt: skip
 #: What a stretch of words speaks of.
 _SPENT = frozenset(("concept", "quality"))
 #: What a finding that is told of may do, too.
 _STAYING = frozenset(("not", "exist", "persist", "remain", "now", "still", "well", "only", "even", "just", "account"))
-_CUES = {"absent": "negation", "uncertain": "hedge", "nothing": "hypothetical"}
-_CLAUSES = {"absent": "reversal_forward", "uncertain": "doubt_forward", "nothing": "hypothetical_forward"}
 
 
 def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term], list[Term]]:
     """The items for scopes and attributes, and the marks that act on clauses, both in order."""
-    if all(term.roles.keys().isdisjoint(_COMPOSED) for term in found):
+    if all(term.roles.keys().isdisjoint(_COMPOSED) for term in found) and all(t.text != "than" for t in tokens):
         return list(found), []
     items: list[Term] = []
     marks: list[Term] = []
@@ -70,19 +58,26 @@ def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term],
 def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
     unreal = any("counterfactual" in term.roles for term in found)
     speaks, nobody = -1, False  # where the last speaker ends, and whether that is nobody
+    excludes = False  # whether something was excluded so far
     n = 0
     while n < len(found):
         term = found[n]
         roles = term.roles
+        if newly := _newly(tokens, found, n) or _unlike(tokens, found, n):
+            yield newly[0]
+            n = newly[1]
+            continue
         if roles.keys().isdisjoint(_COMPOSED):
             speaks = -1 if "concept" in roles or "quality" in roles else speaks
+            if "concept" in roles and (than := _than(tokens, term)):
+                yield Term(than, than + 1, {"hedge_forward": True})
             yield term
             n += 1
             continue
         if "adversative" in roles and _aside(tokens, term):
             n += 1
             continue
-        whole = _approximated(tokens, found, n) or _less(tokens, found, n) or _denied(tokens, found, n)
+        whole = _approximated(tokens, found, n) or _less(tokens, found, n) or denied(tokens, found, n)
         if whole:
             yield whole[0]
             n = whole[1]
@@ -107,33 +102,57 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         elif "seek" in roles and "hypothetical_forward" not in roles and (sought := _sought(tokens, found, n)):
             yield Term(term.first, sought, {"hypothetical_forward": True})
             n = max(k for k in range(n, len(found)) if found[k].first < sought)
-        elif tokens[term.first].text == "whether" and any(_unsettled(other.roles) for other in found[n + 1 :]):
+        elif tokens[term.first].text == "whether" and any(
+            _unsettled(other.roles)
+            for other in (*found[n + 1 :], *(one for one in found[:n] if one.roles.get("quality")))
+        ):
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif "intent" in roles and _asserts(tokens, found, n):  # "I should mention that there is ..."
             pass
-        elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and _near(tokens, speaks, term.first, FAR):
+        elif "say" in roles and tokens[0].text != "as" and speaks >= 0 and near(tokens, speaks, term.first, FAR):
             said: Roles = {"counterfactual": True} if tokens[term.first].text == "would" else {}
             said = {"reversal_forward" if nobody else "hypothetical_forward": True} | said
             yield Term(term.first, term.last, said)
+        elif tokens[term.first].text in _LOOKED and (until := _unmasked(tokens, term)):
+            yield Term(term.first, term.last, {"negation_forward": True, "until": until})
         elif "seeming" in roles:
             yield Term(term.first, term.last, {_seeming(tokens, found, n): True, **roles})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif "hedge_backward" in roles and tokens[term.first - 1].text in _POINTING and _explains(tokens, term):
+            pass  # "an effusion, which would explain the cough"
+        elif roles.keys() & {"hedge_backward", "hedge_forward"} and tokens[term.last - 1].text in ("than", "over"):
+            yield from _compared(tokens, term, next_)
+        elif tokens[term.first].text == "less" and "hedge_forward" in roles and _inserted(tokens, term):
+            yield Term(term.first, term.last, {"hedge_forward": True})
+        elif tokens[term.first].text == "not" and excludes and tokens[term.first - 1].text == "but":
+            yield Term(term.first, term.last, {"hedge_forward": True})  # "rules out X but not Y"
+        elif (
+            roles.get("operator") == "true"
+            and tokens[term.first].text == "right"
+            and tokens[term.first - 1].text == "the"
+        ):
+            yield Term(term.first, term.first + 1, {"side": "right"})  # "it is on the right that"
+        elif "copula" in roles and tokens[term.first - 1].text in _ONES:
+            yield Term(term.first, term.first + 1, {"verb": True})
         elif "copula" in roles and follows.isalpha():
             yield Term(term.first, term.last, {"hypothetical_backward": True})
         elif "perhaps" in roles and term.first == 0:
             yield Term(term.first, term.last, {"doubt_forward": True})
-        elif unreal and term.first == 0 and tokens[0].text == "without":  # "without the effusion it would be normal"
+        elif (
+            unreal and tokens[term.first].text == "without" and (term.first == 0 or follows == "the")
+        ):  # "without the effusion it would be normal"
             yield Term(term.first, term.last, {"exception": True, "adversative": True, "terminator": True})
         elif "reversal_backward" in roles and follows == "to" and next_.get("operator") in _DISPUTES:  # "wrong to deny"
             yield Term(term.first, found[n + 1].last, {"affirm": True})
             n += 1
         elif "reversal_backward" in roles and follows in ("that", "to"):
             yield Term(term.first, term.last, {"reversal_forward": True})
-        elif "hedge_forward" in roles and follows == "that":
+        elif roles.keys() & {"hedge_forward", "hedge_backward"} and follows == "that":
             yield Term(term.first, term.last, {"doubt_forward": True})
         else:
             yield term
+        excludes = excludes or roles.get("operator") == "exclude"
         if "speaker" in roles or "nobody" in roles:
             speaks, nobody = term.last, "nobody" in roles
         elif roles.keys() & {"concept", "quality"}:
@@ -141,10 +160,38 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
         n += 1
 
 
+def _compared(tokens: Sequence[Token], term: Term, follows: Roles) -> Iterator[Term]:
+    """What is "more likely than" or "favored over" something: as open as that."""
+    yield Term(term.first, term.last - 1, {"hedge_backward": True})
+    if "concept" in follows:
+        yield Term(term.last - 1, term.last, {"hedge_forward": True})
+
+
+def _explains(tokens: Sequence[Token], term: Term) -> bool:
+    """Whether the term says what something "would explain"."""
+    return tokens[term.first].text in _MAY and tokens[term.first + 1].text in ("explain", "account", "fit")
+
+
+def _than(tokens: Sequence[Token], term: Term) -> int:
+    """The "than" that sets a finding behind another, "more likely X than Y"; 0 without one."""
+    at = term.first - 1 - (tokens[term.first - 1].text in ("a", "an"))
+    if at < 2 or tokens[at].text != "than":
+        return 0
+    before = {token.text for token in tokens[max(at - 2 * FAR, 0) : at]}
+    if tokens[at - 1].text in ("more", "no"):  # "no more than"
+        return 0
+    return at if before & _MORE and before.isdisjoint(("less", "called", "described", "termed")) else 0
+
+
+def _inserted(tokens: Sequence[Token], term: Term) -> bool:
+    """Whether the term is set in before what it speaks of: "X or, less likely, Y"."""
+    return term.first > 0 and tokens[term.first - 1].text in (",", "or", "and", "(")
+
+
 def _approximated(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
     """What is nearly so, as one term with the index of the next: "nearly resolved"."""
     term, after = found[n], found[n + 1] if n + 1 < len(found) else None
-    if "approximate" not in term.roles or after is None or not _near(tokens, term.last, after.first, CLOSE):
+    if "approximate" not in term.roles or after is None or not near(tokens, term.last, after.first, CLOSE):
         return None
     roles = after.roles
     if roles.get("change") == "resolved":
@@ -152,6 +199,38 @@ def _approximated(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tup
     if roles.get("quality") in ("normal", "clear") and "negator" not in term.roles and "change" not in roles:
         return Term(term.first, after.last, {"affirm": True}), n + 2  # neither denies nor asserts
     return None
+
+
+def _newly(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
+    """What was not there before, as one term with the index of the next: "that was not present on the prior film"."""
+    first = found[n].first
+    words = [token.text for token in tokens[max(first - 2, 0) : found[n].last]]
+    if len(words) < 3 or words[0] not in ("that", "which") or words[1] not in _THEN or words[2] not in ("not", "never"):
+        return None
+    for k in range(n + 1, min(n + NEAR, len(found))):
+        roles = found[k].roles
+        if "formerly" in roles and near(tokens, found[n].last, found[k].first, FAR):
+            return Term(first, found[k].last, {"change": "new"}), k + 1
+        if roles.keys() & _SPENT:
+            return None
+    return None
+
+
+def _unlike(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
+    """A denial that it looks so, as one term with the index of the next: "does not look to me as though there is"."""
+    first = found[n].first
+    if tokens[first].text != "not" or "negator" not in found[n].roles:
+        return None
+    words = [token.text for token in tokens[first : first + 2 * FAR]]
+    end = next((k for k in range(2, len(words)) if words[k - 1] == "as" and words[k] in ("if", "though")), 0)
+    if (
+        not end
+        or words[1] not in _LOOKS
+        or any("concept" in term.roles for term in found if first < term.first < first + end)
+    ):
+        return None
+    after = next((k for k in range(n + 1, len(found)) if found[k].first > first + end), len(found))
+    return Term(first, first + end + 1, {"reversal_forward": True}), after
 
 
 def _less(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
@@ -163,139 +242,6 @@ def _less(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term,
     if len(named) < 2 or all(tokens[i].text != word for i in range(found[named[0]].last, found[named[1]].first)):
         return None
     return Term(found[n].first, found[n].last, {"negation_forward": True, "until": word}), n + 1
-
-
-def _denied(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
-    """A denial with the operators that it governs, as one term with the index of the next: "not without", "cannot at
-    present be excluded", "neither confirms nor excludes", "nothing on this film suggests"."""
-    first = found[n]
-    if "negator" not in first.roles:
-        return None
-    able = first.first > 0 and tokens[first.first - 1].text in _ABLE
-    how = "hard" if "hard" in first.roles else "unable" if able or "unable" in first.roles else "denied"
-    twice, said, last = False, dict[str, Term](), n
-    for k in range(n + 1, min(n + 1 + FAR, len(found))):
-        term, roles = found[k], found[k].roles
-        if (
-            not _near(tokens, found[k - 1].last, term.first, FAR)
-            or (said and not _joined(tokens, found[last].last, term.first))
-            or "quality" in roles
-            or _idle(tokens, first, term)
-        ):
-            break
-        operator = _operator(roles) if not _nominal(tokens, term) else None
-        if operator == "show" and not _adverbial(tokens, first.last, term.first):
-            break
-        verdict = _verdict(operator, how, twice) if operator else None
-        if verdict:
-            said.setdefault(verdict, term)
-            last = k
-        elif "negator" in roles:
-            twice = twice != (tokens[term.first].text != "nor")
-        elif not roles.keys().isdisjoint(_BARRIERS) and not _framed(tokens, term):
-            break
-    for verdict in ("uncertain", "absent", "nothing", "stable", "present"):
-        if verdict in said:
-            meant = _governing(tokens, first, said[verdict], found[last].last, verdict)
-            if meant and "change" in first.roles:  # "no longer visible"
-                meant = {**meant, "change": first.roles["change"]}
-            if "past form" in said[verdict].roles and _by_others(tokens, found, last):
-                meant = {"affirm": True}
-            return _whole(tokens, found, n, last, meant) if meant else None
-    if twice and "negator" in found[n + 1].roles:  # "cannot be anything but"
-        return _whole(tokens, found, n, n + 1, {"affirm": True})
-    return None
-
-
-def _by_others(tokens: Sequence[Token], found: Sequence[Term], n: int) -> bool:
-    """Whether the verb at term n is what others did: "not seen by the first reader"."""
-    last = found[n].last
-    if last == len(tokens) or tokens[last].text != "by" or n + 1 == len(found):
-        return False
-    return "speaker" in found[n + 1].roles and _near(tokens, last, found[n + 1].first, NEAR)
-
-
-def _whole(tokens: Sequence[Token], found: Sequence[Term], n: int, last: int, roles: Roles) -> tuple[Term, int]:
-    """Terms n to `last` as one of these roles, with the "whether" of the clause that it governs."""
-    end, after = found[last].last, last + 1
-    if end < len(tokens) and tokens[end].text in ("whether", "if") and not roles.keys().isdisjoint(_CLAUSES.values()):
-        after += after < len(found) and found[after].first == end
-        end += 1
-    return Term(found[n].first, end, roles), after
-
-
-def _joined(tokens: Sequence[Token], a: int, b: int) -> bool:
-    """Whether an operator at token b is one more for the denial of the one before token a: "confirm nor exclude"."""
-    between = [token.text for token in tokens[a:b]]
-    return _JOINING.issuperset(between) and (bool(between) or tokens[b].text in ("nor", "or"))
-
-
-def _operator(roles: Roles) -> str | None:
-    if "reversal_forward" in roles:  # "not wrong to say that"
-        return "dispute"
-    return "vanish" if roles.get("change") == "resolved" else roles.get("operator")
-
-
-def _verdict(operator: str, how: str, twice: bool) -> str | None:
-    """What an operator says under a denial, or under two of them."""
-    says = load().operators[operator]
-    if twice:
-        return says.get("alone")
-    return says.get(how) or (says.get("denied") if how == "unable" else None)
-
-
-def _governing(tokens: Sequence[Token], first: Term, operator: Term, last: int, verdict: str) -> Roles | None:
-    """The roles of a denied operator: which way it acts is told by its form, or by the "that" behind it."""
-    if verdict in ("present", "stable"):
-        return {"affirm": True} if verdict == "present" else {"change": "stable"}
-    spec = load().operators[_operator(operator.roles) or ""]
-    follows = tokens[last].text if last < len(tokens) else ""
-    exists = follows == "there" and last + 1 < len(tokens) and tokens[last + 1].text in _BE
-    if exists or follows in (_WHETHER if "of_clauses" in spec else _THAT):
-        return {_CLAUSES[verdict]: True}
-    cue = _CUES[verdict]
-    before = [token.text for token in tokens[max(first.first - 1, 0) : operator.first]]
-    helper = next((word for word in reversed(before) if word in _BE or word in _HAVE), "")
-    if "intransitive" in spec or ("past form" in operator.roles and helper not in _HAVE):
-        return {f"{cue}_backward": True}
-    if spec.get("of_clauses") == "only" and "active form" in operator.roles:
-        return None
-    if "active form" in operator.roles and "hard" not in first.roles:  # "an effusion is hard to exclude"
-        taken = {"presupposes": True} if cue == "hypothetical" else {}  # "I cannot explain the effusion"
-        return {f"{cue}_forward": True, **taken}
-    if cue == "hypothetical":  # "not due to", though there may be what it is not due to
-        return {"hypothetical_forward": True, "presupposes": True}
-    if tokens[first.first].text in ("no", "zero"):
-        return {f"{cue}_forward": True}
-    return {f"{cue}_forward": True, f"{cue}_backward": True}
-
-
-def _nominal(tokens: Sequence[Token], term: Term) -> bool:
-    """Whether what looks like a verb is a noun: "a finding", "the change"."""
-    return not term.roles.keys().isdisjoint(("active form", "past form")) and tokens[term.first - 1].text in _ARTICLES
-
-
-def _adverbial(tokens: Sequence[Token], a: int, b: int) -> bool:
-    """Whether only helping words and adverbs stand between tokens a and b: "not at present to be seen"."""
-    return all(token.text in _HELPING or token.text.endswith("ly") for token in tokens[a:b])
-
-
-def _idle(tokens: Sequence[Token], first: Term, term: Term) -> bool:
-    """Whether a denial leaves the verb at a term alone: "no suspected fracture", "not so well seen"."""
-    if tokens[first.first].text != "no":
-        return _operator(term.roles) not in ("sure", "know") and any(
-            tokens[i].text in _DEGREES for i in range(first.last, term.first)
-        )
-    verb = "past form" in term.roles or tokens[term.first].text.endswith("ing")
-    return verb or _operator(term.roles) in ("change", "sure")
-
-
-def _framed(tokens: Sequence[Token], term: Term) -> bool:
-    """Whether "this" or "it" is what a preposition or a noun goes with: "nothing on this film", "this film"."""
-    word, before = tokens[term.first].text, tokens[term.first - 1].text if term.first else ""
-    if word in ("this", "it"):
-        return before in _INSIDE or before in _ABLE or before in _BE
-    return word == "so" and before == "not"
 
 
 def _asserts(tokens: Sequence[Token], found: Sequence[Term], n: int) -> bool:
@@ -311,7 +257,8 @@ def _asserts(tokens: Sequence[Token], found: Sequence[Term], n: int) -> bool:
 
 def _unsettled(roles: Roles) -> bool:
     """Whether a term may say that something is not known: "whether there is an effusion is unclear"."""
-    return roles.get("quality") == "unclear" or roles.get("operator") in ("know", "sure") or "hedge_backward" in roles
+    unsettled = roles.get("quality") == "unclear" or roles.get("operator") in ("know", "sure")
+    return unsettled or "hedge_backward" in roles or "doubt_forward" in roles
 
 
 def _drops(tokens: Sequence[Token], term: Term) -> bool:
@@ -337,7 +284,7 @@ def _opens_choice(tokens: Sequence[Token], term: Term) -> bool:
 
 def _degree(tokens: Sequence[Token], term: Term, after: Term) -> bool:
     """Whether what is gone is a degree: "an effusion is no longer small"."""
-    ends = after.last == len(tokens) or tokens[after.last].text in _STOPS
+    ends = after.last == len(tokens) or tokens[after.last].text in STOPS
     return ends and term.last == after.first and not after.roles.keys().isdisjoint(("severity", "acuity"))
 
 
@@ -352,11 +299,19 @@ def _sought(tokens: Sequence[Token], found: Sequence[Term], n: int) -> int:
     last = found[n].last
     stop = next((term.first for term in found[n + 1 :] if not term.roles.keys().isdisjoint(_SPENT)), len(tokens))
     for i in range(last, min(last + FAR, stop)):
-        if tokens[i].text in _STOPS:
+        if tokens[i].text in STOPS:
             return 0
         if tokens[i].text == "for":
             return i + 1
     return 0
+
+
+def _unmasked(tokens: Sequence[Token], term: Term) -> str:
+    """The word with which something that "looked like" one thing turns out to be another; empty without one."""
+    for i in range(term.last, len(tokens) - 1):
+        if tokens[i].text in ("turned", "proved", "turns", "proves") and tokens[i + 1].text in ("out", "to"):
+            return tokens[i].text
+    return ""
 
 
 def _seeming(tokens: Sequence[Token], found: Sequence[Term], n: int) -> str:
@@ -380,6 +335,9 @@ def _wanted(tokens: Sequence[Token], term: Term) -> bool:
     """Whether "exclude" is what is to be done, rather than what the film does."""
     if tokens[term.first].text in ("excludes", "rules"):
         return False
+    if term.first and tokens[term.first - 1].text == "and":  # "to confirm or exclude", but "confirm X and exclude Y"
+        before = {token.text for token in tokens[max(term.first - 2 * FAR, 0) : term.first - 1]}
+        return not before.isdisjoint(_ASKED - STOPS - {"and", "or", "not"})
     return term.first == 0 or any(token.text in _ASKED for token in tokens[max(term.first - 2, 0) : term.first])
 
 
@@ -387,13 +345,8 @@ def _concludes(tokens: Sequence[Token], term: Term, before: Term | None) -> bool
     """Whether "excluding" draws a conclusion ("clear, excluding pneumonia"), rather than names an exception."""
     if before is None or term.first == 0:
         return False
-    return before.last < term.first or tokens[term.first - 1].text in _STOPS or "quality" not in before.roles
+    return before.last < term.first or tokens[term.first - 1].text in STOPS or "quality" not in before.roles
 
 
 def _starts(tokens: Sequence[Token], term: Term) -> bool:
-    return tokens[term.first - 1].text in _STOPS
-
-
-def _near(tokens: Sequence[Token], a: int, b: int, reach: int) -> bool:
-    """Whether few words and no punctuation lie between tokens a and b."""
-    return b - a <= reach and not any(tokens[i].text in _STOPS for i in range(a, b))
+    return tokens[term.first - 1].text in STOPS

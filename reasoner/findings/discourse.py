@@ -36,7 +36,7 @@ _SHOWS = frozenset(("{shows}", "{showed}"))
 _PREDICATES = frozenset(("{finite}", "{show}", *_SHOWS))
 _STATES = frozenset(("{see}", "{state}", "{not}", *_SHOWS))
 #: What goes on after "and" with a verb: "and is", "and I", "and found"; what a search is said to have found.
-_GOES_ON = frozenset(("{pronoun}", "{finite}", "{will}", "{result}", "not"))
+_GOES_ON = frozenset(("{pronoun}", "{finite}", "{will}", "{result}", "not", "cannot"))
 _FOUND = frozenset(("{pronoun}", "{not}", "the", "that"))
 #: How a subject begins that is not of a kind but of this film.
 _SPECIFIC = frozenset(("{the}", "{pronoun}", "{not}", "{detail}"))
@@ -45,6 +45,9 @@ _SAYS = frozenset(("is", "are", "appears", "appear", "looks", "look", "shows", "
                    "demonstrate", "remains", "remain"))  # fmt: skip
 #: What ends a list of candidates.
 _ENDS_LIST = frozenset(("{finite}", "only", "just"))
+_DROPS = ("rule", "ruling", "exclud", "eliminat", "dismiss", "discard")
+#: Which of those named before: "the latter".
+_ORDERS = frozenset(("first", "second", "third", "last", "former", "latter"))
 _DETERMINERS = frozenset(("{not}", "{a}", "{the}"))
 #: A clause that begins so lacks a subject.
 _VERBS = frozenset(("{modal}", "{habit}", "{kinds}", "{finite}", "involves", "requires"))
@@ -132,8 +135,10 @@ class _Sentence:
     def _opens(self, i: int, predicate: bool) -> bool:
         word, own = self.words[i].text, self.labels[i]
         if "{turn}" in own:
-            return self.words[i - 1].text not in ("as", "of")  # "as though", "none of which"
+            return self.words[i - 1].text not in ("as", "of") and not self._excepts(i)  # "as though", "none of which"
         ahead = self.labels[i + 1] if i + 1 < len(self.labels) else ()
+        if word == "and" and "{filler}" in ahead and i + 2 < len(self.labels):  # "and still cannot"
+            ahead = self.labels[i + 2]
         if word in ("so", "since", "as"):
             return "{pronoun}" in ahead or "the" in ahead or (word == "so" and "no" in ahead)
         if word == "or":
@@ -143,6 +148,11 @@ class _Sentence:
         if word == "and" and "{finds}" in ahead:
             return self._any(_FOUND, i + 2, i + 3)
         return not _GOES_ON.isdisjoint(ahead) or (predicate and self._predicates(i + 1))
+
+    def _excepts(self, i: int) -> bool:
+        """Whether "but" at word i takes out one of those named before: "all but the last"."""
+        order = not _ORDERS.isdisjoint(word.text for word in self.words[i + 1 : i + 3])
+        return order and self.words[i].text == "but" and self.words[i - 1].text == "all"
 
     def _predicates(self, i: int) -> bool:
         """Whether a subject begins at word i that has a verb: "the heart is"."""
@@ -175,11 +185,16 @@ class _Sentence:
             names = self._any(_NAMING if frame in OUTCOMES else _FINDINGS, first, last)
             if frame == "affirms" and self._any(_NOT, first, last):
                 names = True  # "does not confirm this finding" leaves all open
+            names = names or (bool(self.found) and self._told_apart(first, last))
             if not names or frame not in OUTCOMES:
-                return clause._replace(reply=None if names else Reply(_ANSWERS[frame]))
+                said = "uncertain" if frame == "refers" and self._keeps(first, last) else _ANSWERS[frame]
+                return clause._replace(reply=None if names else Reply(said))
             frame = ""
         if frame == "denies" and "{supposed}" in self.labels[self._skipped(first, last)]:
             frame = ""
+        if frame == "denies" and not self._any(_NAMING, first, last):  # "both are excluded by this film"
+            points = "{pronoun}" in self.labels[self._skipped(first, last)]
+            return clause._replace(reply=Reply("absent") if points else None)
         if frame == "signs":
             denied = self._any(frozenset(("{not}", "{absent}")), first, last)
             return clause._replace(frame=frame, outcome="absent" if denied else "present")
@@ -188,6 +203,12 @@ class _Sentence:
         if frame in _VOID:
             return self._void(first, last, clause._replace(frame=frame), after)
         return clause._replace(frame=frame) if frame else self._plain(first, last, clause)
+
+    def _keeps(self, first: int, last: int) -> bool:
+        """Whether a clause says that something is not excluded: "cannot dismiss it"."""
+        words = [word.text for word in self.words[first:last]]
+        dropped = next((n for n, word in enumerate(words) if word.startswith(_DROPS)), 0)
+        return any("{not}" in labels for labels in self.labels[first : first + dropped])
 
     def _void(self, first: int, last: int, clause: Clause, after: int) -> Clause:
         """A plan or the like, with what it came to; one that goes on to speak asserts that."""
@@ -339,6 +360,15 @@ class _Sentence:
         """Whether a state is named, as in lists of what to look for ("enlargement"), rather than found ("enlarged")."""
         return self.labels[i][0].endswith(tuple(data()["noun_endings"]))
 
+    def _told_apart(self, first: int, last: int) -> bool:
+        """Whether a clause denies of one thing what the clause before says of another ("the former is new, the
+        latter is not"), or tells what would not be seen ("even if there were one, the film would not show it")."""
+        at = self.at[bisect_left(self.at, first) - 1]
+        ordered = all(any(word.text in _ORDERS for word in self.words[a:b]) for a, b in ((at, first), (first, last)))
+        supposed = "{supposed}" in self.labels[self._skipped(at, first)] or self.words[at].text.startswith("even")
+        would = any(word.text == "would" for word in self.words[first:last])
+        return (ordered and self._any(frozenset(("{detail}", "{state}")), at, first)) or (supposed and would)
+
     def _reply(self, first: int, last: int) -> Reply | None:
         """What a clause without a finding says of those before it; "Effusion: none" is read as a whole."""
         before = self.found[-1] if self.found else None
@@ -346,7 +376,12 @@ class _Sentence:
         heads = last < len(self.words) and self.words[last].mark == ":"
         if heads or self._any(_NAMING, first, last):
             return None
-        value = named and self.words[first].mark in _VALUES
+        at = self.at[bisect_left(self.at, first) - 1]
+        spoken = self._any(_PREDICATES, at, first) or self._any(frozenset(("{i}",)), 0, first)
+        titled = not spoken or (before is not None and before.frame == "topic")
+        value = named and titled and self.words[first].mark in _VALUES  # "Effusion: none"
+        if before and self._told_apart(first, last):
+            return None
         said: list[str] = []
         side: str | None = None
         i = first

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from reasoner.findings.sentence import Mentions
 
 #: What a whole film is called, and verbs that say how it looks.
-_FILM = frozenset(("film", "image", "picture", "everything", "radiographs", "images", "films"))
+_FILM = frozenset((
+    "film", "image", "picture", "everything", "radiographs", "images", "films",
+    "cxr", "ray", "structures", "view", "views",
+))  # fmt: skip
 _LOOKS = frozenset(("is", "are", "looks", "look", "appears", "appear", "seems", "seem"))
 #: What is somewhere rather than said of it: "fluid is seen in the pleural space".
 _MATTER = frozenset(("fluid", "air"))
@@ -36,8 +39,8 @@ class Frames:
             if quality is None or self._belongs_to_concept(k):
                 continue
             anatomies = self._anatomies(k)
-            if not anatomies and quality == "normal" and self._film(k):
-                yield from self._claims(self.lexicon.frames["study"][quality], named, k, k)
+            if not anatomies and quality in ("normal", "fine") and self._film(k):
+                yield from self._claims(self.lexicon.frames["study"]["normal"], named, k, k)
             for j in anatomies:
                 claims = self.lexicon.frames.get(self.items[j].roles["anatomy"], {}).get(quality)
                 if claims:
@@ -49,10 +52,15 @@ class Frames:
         after = [token.text for token in self.tokens[last : last + 2]]
         if after[:1] and after[0] in _FILM:
             return after[1:2] != ["quality"]
-        before = [token.text for token in self.tokens[max(first - 2, 0) : first]]
         if self.tokens[first].text == "negative":  # "concerning fractures, the film is negative"
             return False
-        return len(before) == 2 and before[0] in _FILM and before[1] in _LOOKS
+        if self.tokens[first].text in ("no", "nothing"):  # "no abnormality is seen"
+            return not self.reader.at and all(item.roles.get("anatomy", "study") == "study" for item in self.items)
+        before = [token.text for token in self.tokens[max(first - 5, 0) : first]]
+        while before and before[-1].endswith("ly"):
+            before.pop()
+        looks = len(before) > 1 and before[-1] in _LOOKS and before[-2] in _FILM
+        return looks or (len(before) == 1 and before[0] in _FILM)  # "CXR normal"
 
     def _claims(
         self, claims: Sequence[tuple[str, Status]], named: Collection[str], k: int, j: int
@@ -79,7 +87,7 @@ class Frames:
                 if claimed == "absent":
                     continue
                 status = "absent"
-            elif around.doubt and claimed == "absent":
+            elif (around.doubt or kind == "hedge") and claimed == "absent":  # "the lungs may be clear"
                 continue
             elif (kind == "hedge" or around.doubt) and claimed == "present":
                 status = "uncertain"
@@ -154,7 +162,7 @@ class Frames:
             spent = k > 2 and "quality" in self.items[k - 3].roles
             terse = terse or (not spent and self.items[k - 1].last == self.items[k].first)
         ahead = [] if terse else self._ahead(k)  # terse: "heart size normal lungs clear"
-        if ahead:
+        if any(self.items[j].roles["anatomy"] != "study" for j in ahead):
             return ahead
         found: list[int] = []
         for j in range(k - 1, max(k - MAX_WALK, -1), -1):
@@ -165,7 +173,7 @@ class Frames:
                 found.append(j)
             elif "concept" in roles or ("quality" in roles and found):
                 break
-        return found
+        return found or ahead  # "not enlarged on this study" is about the heart
 
     def _ahead(self, k: int) -> list[int]:
         found: list[int] = []

@@ -18,6 +18,8 @@ def kind_of_heading(words: str) -> Heading | None:
         said = [token.text for token in tokenize(part) if token.text.isalnum()]
         while said and (said[0] in data()["articles"] or said[0].isdigit()):
             said.pop(0)
+        tail = next((words for words in map(str.split, data()["tails"]) if said[-len(words) :] == words), [])
+        said = said[: len(said) - len(tail)]
         found = headings().match([(word,) for word in said], 0, len(said)) if said else None
         if found and found[0] == len(said):
             return found[1]  # type: ignore[return-value]

@@ -25,7 +25,8 @@ _HASH = re.compile(r"#{1,6}|={2,6}(?=[^=])")
 _BOLD = re.compile(r"(?:[-*•+]\s+)?(\*\*|__)(?!\s)(?P<words>[^*\n]{1,160}?)\1\s*:?")
 #: "B) Pneumothorax", "**Option B: pneumothorax**: ..." name a choice; what follows may speak of it.
 _OPTION = re.compile(
-    r"[\s\-*•#>_]*(?:[Oo]ption\s+[A-H]\b[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))"
+    r"[\s\-*•#>_]*(?:[Oo]ption\s+[A-H]\b(?!\s+(?:is|was|are|has|does|do|can|cannot|could|may|might|must|should|will|would"
+    r"|[a-z]+s)\s)[:).]?|[A-H][):](?=\s))[^.:\n]{0,160}(?:[:.*_\s]*$|[*_]*:[*_]*(?=\s))"
 )
 _KEY = re.compile(r"[\s{\[,]*[\"']?(?P<key>[A-Za-z][A-Za-z _]{1,30}?)[\"']?\s*:\s*(?P<value>.*)", re.DOTALL)
 #: What goes on with the history that a label begins.
@@ -176,6 +177,8 @@ class _Page:
         if after is None or after.indent is None or line.indent is None:
             return False
         if after.indent // 2 > line.indent // 2 or _UNDERLINE.fullmatch(after.words):
+            return True
+        if after.indent > line.indent and kind_of_heading(words) is not None:  # "Pertinent negatives" over a list
             return True
         bold = _BOLD.fullmatch(words)
         if bold:

@@ -22,6 +22,10 @@ Answer = Literal["yes", "no", "maybe", "details"]
 Correction = Literal["withdraw", "replace", "revise", "reverse"]
 
 _HEAD = re.compile(r"[^\w\n☐-☒]*(?:\d{1,2}\W+)?(?P<head>[A-Za-z][^:|?.;\n]{0,79})[:|][\"'*_\s|]*(?=[^\s\"'*_|}])")
+#: What is to be filled in: "[present / absent]".
+_FORM = re.compile(
+    r"^\W*(?:present|yes|positive|normal|y)\s*(?:[/|]|or)\s*(?:absent|no|negative|abnormal|n)\b", re.IGNORECASE
+)
 _DETAILS = frozenset(("side", "location", "hint", "severity", "change", "acuity", "kind", "size"))
 _FILLERS = frozenset(
     [
@@ -145,6 +149,8 @@ def _under(words: str, head: str) -> tuple[Finding, ...]:
 
 def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple[Finding, ...]:
     """Of findings named before offset `cut` of a line only those that the words after it settle or leave open."""
+    if _FORM.search(body):
+        return ()
     said = answer(body)
     named = _concepts(line[:cut])
     kept = []
@@ -152,7 +158,7 @@ def _answered(found: Sequence[Finding], line: str, cut: int, body: str) -> tuple
         span = finding.evidence
         assert span is not None
         above = span.end <= cut or (span.start < cut and finding.concept in named)
-        if above and said == "no" and finding.status == "absent" and span.end <= cut:
+        if above and said in ("no", "maybe") and finding.status == "absent" and span.end <= cut:
             continue  # "Is the film normal? No."
         if not above or finding.status != "present":
             kept.append(finding)
@@ -176,7 +182,8 @@ def answer(words: str, most_strange: int = STRANGE) -> Answer | None:
     details = any(token.text in ("cm", "mm") for token in tokens)
     named = any("concept" in item.roles for item in items)
     replies = [said for item in items if item.first < EARLY and (said := _reply(item.roles))]
-    if items and replies and items[0].first == 0 and _reply(items[0].roles) and tokens[0].text not in _WEAK:
+    opens = bool(items) and items[0].first == 0 and "explains" not in items[0].roles  # "From this view I cannot say"
+    if opens and replies and _reply(items[0].roles) and tokens[0].text not in _WEAK:
         ends = items[0].last == len(tokens) or tokens[items[0].last].text in ",(;."
         if ends or not (named or (tokens[0].text == "no" and strange)):  # "no report issued" is no answer
             return replies[0]
@@ -196,7 +203,7 @@ def answer(words: str, most_strange: int = STRANGE) -> Answer | None:
 
 
 def _reply(roles: Roles) -> Answer | None:
-    if "hedge_backward" in roles or "hedge_forward" in roles:
+    if not roles.keys().isdisjoint(("hedge_backward", "hedge_forward", "doubt_forward")):
         return "maybe"
     if roles.get("change") == "resolved" or not roles.keys().isdisjoint(
         ("reply_no", "negation_forward", "negation_backward")

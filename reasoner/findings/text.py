@@ -32,8 +32,8 @@ _LINE = (
 )
 #: What takes back the words before it within their sentence.
 _CORRECTS = (
-    r"(?i:(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)|or rather"
-    r"|make that|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
+    r"(?i:wait(?=,)|(?:strike|scratch|cross) (?:that|this)|no,? wait|wait,? no|sorry(?=,)|correction|i mean(?=,)"
+    r"|or rather|make that|no,? (?:on the |it is |rather )?(?:left|right|small|moderate|large|mild|severe)\b)"
 )
 #: A full stop ends a sentence unless a digit follows (1.5 cm) or an abbreviation precedes; so does a blank line, a new
 #: list item, table row or line that opens like a sentence, the end of a heading, a semicolon, a comma before the next
@@ -47,7 +47,8 @@ _BREAK = re.compile(
 )
 _CORRECTING = re.compile(rf"\s*{_CORRECTS}")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|\b[ap])$", re.IGNORECASE
+    r"(?:\b(?:dr|mr|mrs|ms|vs|e\.g|i\.e|approx|fig|st|q)|(?:^|\s)\d{1,2}|(?<!option )(?<!answer )(?<!choice )\b[ap])$",
+    re.IGNORECASE,
 )
 #: These only before a small letter: "Neg. for effusion".
 _SHORT = re.compile(r"\b(?:neg|pos|poss|prob|susp|bilat|mod|approx|incl)\Z", re.IGNORECASE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 from reasoner.findings import ancestors, region
 from reasoner.findings.lexicon import implied
+from reasoner.findings.replies import read_line
 from reasoner.schema import Finding, Status
 from rewards.radrscore.details import further_details, vaguer, written
 
@@ -148,3 +149,13 @@ def _vaguer(fact: Fact) -> frozenset[str]:
 
 def _key(fact: Fact) -> str:
     return sys.intern("/".join(part or "" for part in fact))
+
+
+@lru_cache(maxsize=1 << 15)
+def claims_of(sentence: str, head: str) -> tuple[Claim, ...]:
+    """What the words of a sentence under a heading claim, be they a plan or not; offsets are within it."""
+    found = read_line(sentence, head)
+    doubtful = {finding.evidence for finding in found if finding.status == "uncertain"}
+    # Of "atelectasis versus pneumonia" either may be so: one claim, as doubtful as its parts.
+    settled = [replace(f, status="uncertain") if f.status == "present" and f.evidence in doubtful else f for f in found]
+    return read_claims(sentence, settled)

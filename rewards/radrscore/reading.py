@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,40 +19,36 @@ from reasoner.findings.anaphora import MEANT, Reply
 from reasoner.findings.discourse import Clause, clauses
 from reasoner.findings.headings import kind_of_heading
 from reasoner.findings.layout import spans
-from reasoner.findings.lexicon import ancestors, kin, load, matched
-from reasoner.findings.replies import REACH, answer, correct, correction, fragment, read_line, speaks
+from reasoner.findings.lexicon import ancestors, kin, matched
+from reasoner.findings.replies import REACH, answer, correct, correction, fragment, speaks
 from reasoner.schema import Status
-from rewards.radrscore.claims import Claim, Fact, read_claims
-from rewards.radrscore.details import together
+from rewards.radrscore.claims import Claim, Fact, claims_of
+from rewards.radrscore.pointing import filled, pointing
 
 #: A clause with a subject of its own says nothing of that of another clause.
 _OTHER = re.compile(r"(?:and|but|so|then|\W)*(?:i|we|you|one|there)\b", re.IGNORECASE)
 #: What a clause says of one of the candidates; what denies in the words of others.
 _ONLY = re.compile(r"\W*(?:(?:it is|there is|i see)\s+)?(?:only|just|solely|merely)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:no|not|without|never|absent|absence|free of|clear of|rule[sd]? out|exclude[sd]?)\b")
+_SEEMING = re.compile(r"\W*(?:\w+\W+){,2}what\b", re.IGNORECASE)
 _NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
 #: "X was not there in March, but is there now".
 _NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
+#: "I looked for X but found Y instead".
+_INSTEAD = re.compile(r"\bbut\s+(?:found|saw|see|find|got)\b.*\binstead\b", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:not|n['’]t)\b", re.IGNORECASE)
+_CONTRARY: dict[Status, Status] = {"present": "absent", "absent": "present"}
+_BARE = re.compile(r"\W*(?:no|nope|yes)\W*", re.IGNORECASE)
+_AGAIN = re.compile(r"\b(?:c[ao]me back|returned|recurred|reappeared|reaccumulated)\b", re.IGNORECASE)
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 #: "The only abnormality is ..." takes back what was denied in general before.
 _EXCEPTED = re.compile(
     r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE
 )
-_ITS = re.compile(
-    r"\W*(?:it|this|they|these|that|the finding|the abnormality)(?=\s+(?:is|are|has|have|measures?|lies?|remains?"
-    r"|projects?|appears?|looks?)\b(?:\W+[\w-]+){,12}\W*$)",
-    re.IGNORECASE,
-)
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
 _OTHERWISE = re.compile(
     r"\W*(?:and\s+)?(?:otherwise|elsewhere|(?:(?:apart|aside) from|other than|beyond|besides|except for)"
     r" (?:that|this|these|it)|for the rest|the (?:rest|remainder) of|the remaining|the other)\b",
-    re.IGNORECASE,
-)
-_POINTS = re.compile(
-    r"\W*(?:(?:and|but|so|yet|however|here|now|both)\W+)*"
-    r"(?:they|it|these|those|that|each|both)\s+(?:all\s+|both\s+|\w+ly\s+)?"
-    r"(?:is|are|appears?|looks?|remains?|seems?|does|do|shows?)\b",
     re.IGNORECASE,
 )
 _STATUS: dict[str, Status] = {"yes": "present", "no": "absent", "maybe": "uncertain"}
@@ -100,9 +96,9 @@ def read_reasoning(text: str) -> list[Sentence]:
         if line.answers or (n and not line.mute and not line.claims and not said[n - 1]):
             said[first:] = _answered_before(words[first : n + 1], said[first:], span.head)
             if n and not said[n] and not said[n - 1] and not span.head:
-                said[n] = _pointing(words[n], words[n - 1])
+                said[n] = pointing(words[n], words[n - 1])
         if n and said[n - 1] and not said[n]:
-            said[n - 1] = _filled(said[n - 1], words[n])
+            said[n - 1] = filled(said[n - 1], words[n])
         if said[n] and line.excepts:
             said[first:n] = [_without(claims, said[n]) for claims in said[first:n]]
         if n and line.remains:
@@ -126,7 +122,8 @@ def _alone(sentence: str, head: str) -> _Line:
     mute = sentence.endswith("?") or kind_of_heading(head) == "withhold"
     parts = clauses(sentence)
     same = bool(parts) and parts[-1].frame == "same"
-    answers = not mute and (same or _NO.match(sentence) is not None or bool(_replies(sentence, parts)))
+    opens = _NO.match(sentence) is not None or _ONLY.match(sentence) is not None
+    answers = not mute and (same or opens or bool(_replies(sentence, parts)))
     excepts, remains = _EXCEPTED.search(sentence) is not None, _OTHERWISE.match(sentence) is not None
     return _Line(_stated(sentence, head), mute, answers, excepts, remains)
 
@@ -143,9 +140,14 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
     for n, part in enumerate(parts):
         own = named(sentence[part.start : part.end])
         if part.frame == "denies":
-            said = _told(said, own, Reply("absent"), sentence)
+            unmasked = _SEEMING.match(sentence, part.speaks) is not None  # "what looks like X is really Y"
+            said = _told(said, own[:1] if unmasked else own, Reply("absent"), sentence)
+        elif n and parts[n - 1].frame == "plan" and _INSTEAD.search(sentence[part.start : part.end]) and own:
+            said = _told(said, named(sentence[parts[n - 1].start : parts[n - 1].end]), Reply("absent"), sentence)
         elif part.outcome:
             said = _told(said, _announced(sentence, parts[: n + 1]), Reply(part.outcome), sentence)
+        elif part.reply and not _announced(sentence, parts[:n]) and fragment(sentence[part.end :]):
+            said = _told(said, named(sentence[part.end :]), part.reply, sentence)  # "Neither of the two, X or Y"
         elif part.reply:
             now = _NOW.match(sentence, part.start, part.end) is not None
             said = _told(said, _announced(sentence, parts[:n]), part.reply, sentence, sentence[: part.start], now)
@@ -153,6 +155,9 @@ def _stated(sentence: str, head: str) -> tuple[Claim, ...]:
             listed = _announced(sentence, parts[:n])
             left = (name for name in listed if name not in own and len(listed) > 1)
             said = (*said, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in left))
+    if said and any(part.frame == "topic" for part in parts):  # "As for X, the film is normal"
+        known = {concept for claim in said for concept in claim.concepts}
+        return (*said, *(claim for claim in _answered(sentence, parts) if known.isdisjoint(claim.concepts)))
     return said or _answered(sentence, parts) or _about_organ(sentence, parts)
 
 
@@ -167,6 +172,8 @@ def _read_apart(sentence: str, head: str, parts: Sequence[Clause]) -> tuple[Clai
     subject that one of them gives it ("Looking at the heart, it is enlarged")."""
     kept = [_kept(sentence, part) for part in parts]
     for n in range(1, len(kept)):
+        if parts[n].void and kept[n - 1].rstrip().endswith(":"):  # "Effusion: cannot be assessed"
+            kept[n - 1] = " " * len(kept[n - 1])
         if not kept[n - 1].strip():  # "..., which are clear" asks nothing
             kept[n] = _RELATIVE.sub(lambda match: " " * len(match.group()), kept[n])
     blank = "".join(kept)
@@ -263,50 +270,14 @@ def _without(said: Iterable[Claim], before: Sequence[Claim]) -> tuple[Claim, ...
     return tuple(kept)
 
 
-def _filled(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
-    """Claims of a sentence with the details that the next one gives of the last of them: "It is on the left"."""
-    *others, claim = claims
-    pronoun = _ITS.match(words)
-    if not pronoun or claim.status != "present" or len(claim.facts) > 1:
-        return tuple(claims)
-    fact = claim.facts[0]
-    told = claims_of(load().terms[fact.concept][0] + words[pronoun.end() :], "")
-    same = [one.facts[0] for one in told if one.facts[0].concept == fact.concept and one.status == "present"]
-    if len(same) != 1 or len(told) > 1:
-        return tuple(claims)
-    side, severity, change = (own or new for own, new in zip(fact[2:5], same[0][2:5], strict=True))
-    finer = together(fact.details, same[0].details)[1]
-    whole = Fact(fact.concept, fact.status, side, severity, change, finer)
-    return (*others, Claim.of([whole], claim.words, claim.start))
-
-
 def _about_organ(sentence: str, parts: Sequence[Clause]) -> tuple[Claim, ...]:
     """What a clause says of the organ that one without claims names: "..., but they are sharp"."""
     for before, part in pairwise(parts):
         words = " " * part.speaks + sentence[part.speaks : part.end]
-        claims = () if part.void else _pointing(words, sentence[: before.end])
+        claims = () if part.void else pointing(words, sentence[: before.end])
         if claims:
             return claims
     return ()
-
-
-def _pointing(words: str, before: str) -> tuple[Claim, ...]:
-    """The claims of a clause whose subject is a pronoun for the last organ named before it: "They are clear"."""
-    if not _POINTS.match(words):
-        return ()
-    tokens, terms = matched(before)
-    organ = next((term for term in reversed(terms) if term.roles.get("anatomy") not in (None, "study")), None)
-    return claims_of(words, before[tokens[organ.first].start : tokens[organ.last - 1].end]) if organ else ()
-
-
-@lru_cache(maxsize=1 << 15)
-def claims_of(sentence: str, head: str) -> tuple[Claim, ...]:
-    """What the words of a sentence under a heading claim, be they a plan or not; offsets are within it."""
-    found = read_line(sentence, head)
-    doubtful = {finding.evidence for finding in found if finding.status == "uncertain"}
-    # Of "atelectasis versus pneumonia" either may be so: one claim, as doubtful as its parts.
-    settled = [replace(f, status="uncertain") if f.status == "present" and f.evidence in doubtful else f for f in found]
-    return read_claims(sentence, settled)
 
 
 def _turned(claims: Sequence[Claim], words: str) -> tuple[Claim, ...]:
@@ -336,22 +307,24 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
     if not before:
         return [*said]
     replies = _replies(sentence, parts)
-    if own and before[-1].endswith("?") and _NO.match(sentence):  # "Is it X? No, rather Y."
+    if own and before[-1].endswith("?") and (_NO.match(sentence) or _ONLY.match(sentence)):  # "Is it X? No, rather Y."
         others = [name for name in named(before[-1]) if all(kin(name).isdisjoint(claim.concepts) for claim in own)]
         own = (*own, *(Claim.of([Fact(name, "absent")], sentence, 0) for name in others))
         return [*earlier, own]
     if (correction(sentence) == "reverse" and any(earlier)) or (own and head and not _open(own, replies)):
         return [*said]
     if not replies:
-        status = None if own or earlier[-1] else _STATUS.get(answer(sentence, 1) or "")
+        spoken = next((part.start for part in reversed(parts) if not part.void), 0)  # "Let me see... no."
+        status = None if own or earlier[-1] else _STATUS.get(answer(sentence[spoken:], 1) or "")
         names = named(before[-1]) if status else ()
         return [*earlier, (*own, *(Claim.of([Fact(name, status)], sentence, 0) for name in names if status))]
     for m in range(len(before) - 1, -1, -1):
         names = _announced(before[m], clauses(before[m]))
         if names:
             told = earlier[m]
+            changed = correction(sentence) in ("withdraw", "revise") or _AGAIN.search(sentence) is not None
             for reply in replies:
-                told = _told(told, names, reply, sentence, before[m], correction(sentence) == "withdraw")
+                told = _told(told, names, reply, sentence, before[m], changed)
             kept = tuple(claim for claim in told if claim in earlier[m])
             if any(correction(line) in ("withdraw", "reverse") for line in before[m + 1 :]):
                 kept = earlier[m]  # it is taken back anyway
@@ -362,11 +335,14 @@ def _answered_before(words: Sequence[str], said: Sequence[tuple[Claim, ...]], he
 
 def _replies(sentence: str, parts: Sequence[Clause]) -> list[Reply]:
     """What the clauses of a sentence answer for things that it does not name itself."""
-    return [
-        part.reply
+    replies = [
+        (part.reply, sentence[part.start : part.end])
         for n, part in enumerate(parts)
         if part.reply and not _announced(sentence, parts[:n]) and not _of_organs(sentence, parts[:n])
     ]
+    if len(replies) > 1 and _BARE.fullmatch(replies[0][1]):  # "Is that an artifact? No, it is real."
+        replies = replies[1:]
+    return [reply for reply, _ in replies]
 
 
 def _of_organs(sentence: str, parts: Sequence[Clause]) -> bool:
@@ -381,7 +357,12 @@ def _alike(
     last = parts[-1]
     before = [claim for claims in (*earlier, [c for c in own if c.end <= last.start]) for claim in claims]
     names = named(sentence[last.start : last.end]) or named(sentence)
-    return _told(own, names, Reply(before[-1].status), sentence) if before and names else tuple(own)
+    if not before or not names:
+        return tuple(own)
+    status = before[-1].status
+    if _DENIED.search(sentence, last.start):  # "the same is not true of Y"
+        status = _CONTRARY.get(status, status)
+    return _told(own, names, Reply(status), sentence)
 
 
 def _open(claims: Sequence[Claim], replies: Sequence[Reply]) -> bool:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from reasoner.findings import kin
 from reasoner.findings.lexicon import matched
-from rewards.radrscore.reading import Sentence, asserts, claims_of
+from rewards.radrscore.claims import claims_of
+from rewards.radrscore.reading import Sentence, asserts
 
 #: What is said of a finding, rather than its name.
 _ATTRIBUTES = {"side", "location", "severity"}
