@@ -26,6 +26,7 @@ _DOUBTS = frozenset(("may", "might", "could", "likely", "probably", "possibly", 
 #: "Exclude" and its like, which may be a wish as well as a finding.
 _PLAIN = frozenset(("exclude", "excludes", "rule", "rules", "r"))
 _MORE = frozenset(("more", "better", "rather", "likelier", "sooner"))
+_FAVORS = frozenset(("favor", "favour", "favored", "favoured", "prefer", "preferred"))
 _LOOKED = frozenset(("looked", "seemed", "appeared", "resembled"))
 _LOOKS = frozenset(("look", "seem", "appear", "sound"))
 _MAY = frozenset(("would", "could", "may", "might"))
@@ -43,7 +44,9 @@ _STAYING = frozenset(("not", "exist", "persist", "remain", "now", "still", "well
 
 def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term], list[Term]]:
     """The items for scopes and attributes, and the marks that act on clauses, both in order."""
-    if all(term.roles.keys().isdisjoint(_COMPOSED) for term in found) and all(t.text != "than" for t in tokens):
+    if all(term.roles.keys().isdisjoint(_COMPOSED) for term in found) and all(
+        t.text not in ("than", "over") for t in tokens
+    ):
         return list(found), []
     items: list[Term] = []
     marks: list[Term] = []
@@ -104,7 +107,7 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             n = max(k for k in range(n, len(found)) if found[k].first < sought)
         elif tokens[term.first].text == "whether" and any(
             _unsettled(other.roles)
-            for other in (*found[n + 1 :], *(one for one in found[:n] if one.roles.get("quality")))
+            for other in (*found[n + 1 :], *(one for one in found[:n] if _opens_doubt(tokens, one)))
         ):
             yield Term(term.first, term.last, {"doubt_forward": True})
         elif "intent" in roles and _asserts(tokens, found, n):  # "I should mention that there is ..."
@@ -119,11 +122,15 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
             yield Term(term.first, term.last, {_seeming(tokens, found, n): True, **roles})
         elif "inverted" in roles and (term.first == 0 or (_starts(tokens, term) and term.last > term.first + 1)):
             yield Term(term.first, term.last, {"hypothetical_forward": True})
+        elif tokens[term.first].text == "apparent" and "hedge_forward" in roles and next_.get("concept") is None:
+            yield Term(term.first, term.last, {name: value for name, value in roles.items() if name != "hedge_forward"})
         elif "hedge_backward" in roles and tokens[term.first - 1].text in _POINTING and _explains(tokens, term):
             pass  # "an effusion, which would explain the cough"
         elif roles.keys() & {"hedge_backward", "hedge_forward"} and tokens[term.last - 1].text in ("than", "over"):
             yield from _compared(tokens, term, next_)
-        elif tokens[term.first].text == "less" and "hedge_forward" in roles and _inserted(tokens, term):
+        elif tokens[term.first].text in ("less", "if") and "hedge_backward" in roles and _inserted(tokens, term, next_):
+            yield Term(term.first, term.last, {"hedge_forward": True})  # "minimal, if any, effusion"
+        elif tokens[term.first].text == "less" and "hedge_forward" in roles and _inserted(tokens, term, {}):
             yield Term(term.first, term.last, {"hedge_forward": True})
         elif tokens[term.first].text == "not" and excludes and tokens[term.first - 1].text == "but":
             yield Term(term.first, term.last, {"hedge_forward": True})  # "rules out X but not Y"
@@ -175,16 +182,20 @@ def _explains(tokens: Sequence[Token], term: Term) -> bool:
 def _than(tokens: Sequence[Token], term: Term) -> int:
     """The "than" that sets a finding behind another, "more likely X than Y"; 0 without one."""
     at = term.first - 1 - (tokens[term.first - 1].text in ("a", "an"))
-    if at < 2 or tokens[at].text != "than":
+    if at < 1 or tokens[at].text not in ("than", "over"):
         return 0
     before = {token.text for token in tokens[max(at - 2 * FAR, 0) : at]}
     if tokens[at - 1].text in ("more", "no"):  # "no more than"
         return 0
+    if tokens[at].text == "over":  # "I favor X over Y"
+        return at if before & _FAVORS else 0
     return at if before & _MORE and before.isdisjoint(("less", "called", "described", "termed")) else 0
 
 
-def _inserted(tokens: Sequence[Token], term: Term) -> bool:
-    """Whether the term is set in before what it speaks of: "X or, less likely, Y"."""
+def _inserted(tokens: Sequence[Token], term: Term, follows: Roles) -> bool:
+    """Whether the term is set in before what it speaks of: "X or, less likely, Y", "minimal, if any, effusion"."""
+    if tokens[term.first].text == "if" and "concept" not in follows:
+        return False
     return term.first > 0 and tokens[term.first - 1].text in (",", "or", "and", "(")
 
 
@@ -253,6 +264,11 @@ def _asserts(tokens: Sequence[Token], found: Sequence[Term], n: int) -> bool:
         if "assertive" in term.roles:
             return term.last < len(tokens) and tokens[term.last].text == "that"
     return False
+
+
+def _opens_doubt(tokens: Sequence[Token], term: Term) -> bool:
+    """Whether a term before "whether" may say that it is open: "it is unclear whether", "what I cannot tell is whether"."""
+    return "quality" in term.roles or tokens[0].text == "what"
 
 
 def _unsettled(roles: Roles) -> bool:

@@ -125,6 +125,8 @@ def _governing(tokens: Sequence[Token], first: Term, operator: Term, last: int, 
         return {f"{cue}_backward": True}
     if spec.get("of_clauses") == "only" and "active form" in operator.roles:
         return None
+    if "active form" in operator.roles and verdict == "absent" and last == len(tokens):  # "a nodule I cannot find"
+        return {f"{cue}_forward": True, f"{cue}_backward": True}
     if "active form" in operator.roles and "hard" not in first.roles:  # "an effusion is hard to exclude"
         taken = {"presupposes": True} if cue == "hypothetical" else {}  # "I cannot explain the effusion"
         return {f"{cue}_forward": True, **taken}

@@ -303,6 +303,9 @@ class _Sentence:
         opening = self.labels[begin]
         if "{adversative}" in self.labels[first] or mark in ARROWS or "{finding_that}" in opening:
             return True
+        joined = self.words[first].text == "and" and first + 1 < last and "{result}" in self.labels[first + 1]
+        if joined and self._any(_FINDINGS, first, last):  # "I looked for X and found Y instead"
+            return True
         if self.words[first].text == "which" and before.void and not self._any(_STATES, first, last):
             return False
         if before.frame == "history":  # "History of X, the Y is enlarged" tells it until it turns

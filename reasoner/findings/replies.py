@@ -203,7 +203,10 @@ def answer(words: str, most_strange: int = STRANGE) -> Answer | None:
 
 
 def _reply(roles: Roles) -> Answer | None:
-    if not roles.keys().isdisjoint(("hedge_backward", "hedge_forward", "doubt_forward")):
+    if (
+        not roles.keys().isdisjoint(("hedge_backward", "hedge_forward", "doubt_forward"))
+        or roles.get("quality") == "unclear"
+    ):
         return "maybe"
     if roles.get("change") == "resolved" or not roles.keys().isdisjoint(
         ("reply_no", "negation_forward", "negation_backward")

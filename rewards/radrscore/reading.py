@@ -35,7 +35,7 @@ _NO = re.compile(r"\W*no\W*[,;.—–-]\s", re.IGNORECASE)
 #: "X was not there in March, but is there now".
 _NOW = re.compile(r"\W*(?:but|yet|however|whereas)\b.*\b(?:now|today|again)\b", re.IGNORECASE)
 #: "I looked for X but found Y instead".
-_INSTEAD = re.compile(r"\bbut\s+(?:found|saw|see|find|got)\b.*\binstead\b", re.IGNORECASE)
+_INSTEAD = re.compile(r"\b(?:but|and)\s+(?:found|saw|see|find|got)\b.*\binstead\b", re.IGNORECASE)
 _DENIED = re.compile(r"\b(?:not|n['’]t)\b", re.IGNORECASE)
 _CONTRARY: dict[Status, Status] = {"present": "absent", "absent": "present"}
 _BARE = re.compile(r"\W*(?:no|nope|yes)\W*", re.IGNORECASE)
@@ -43,7 +43,9 @@ _AGAIN = re.compile(r"\b(?:c[ao]me back|returned|recurred|reappeared|reaccumulat
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 #: "The only abnormality is ..." takes back what was denied in general before.
 _EXCEPTED = re.compile(
-    r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b", re.IGNORECASE
+    r"\b(?:only|sole|single|one) (?:abnormality|exception|finding|abnormal finding)\b"
+    r"|^\W*(?:well\W+)?(?:except|apart from|aside from|save for|with the exception of)\b",
+    re.IGNORECASE,
 )
 _RELATIVE = re.compile(r"^\s*which\b", re.IGNORECASE)
 _OTHERWISE = re.compile(

@@ -6,7 +6,7 @@ import csv
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reasoner.prompts import format_completion
@@ -267,6 +267,7 @@ words = st.sampled_from([
 ])  # fmt: skip
 
 
+@example("L0ILAAE0EFFUSION0NEUAOA", 'ILAAE0EFFUSION?"NEUAOA0ILAAE0EFFUSION0L')  # shares that add up to 1 + 2e-16
 @settings(deadline=None, max_examples=150)
 @given(st.one_of(st.text(), st.lists(words).map(" ".join)), st.one_of(st.text(), st.lists(words).map(" ".join)))
 def test_never_raises_and_stays_in_range(text, reference):
