@@ -229,8 +229,8 @@ class HookedTrainer(GRPOTrainer):
         return found
 
     def _importance(self, logps: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
-        """The ratios of the policy to vLLM's, (completions, tokens), or (completions, 1) where TRL's mode is by sequence,
-        as its `_generate_and_score_completions` makes and logs them. `logps`: (completions, tokens)."""
+        """The ratios of the policy to vLLM's, (completions, tokens), or (completions, 1) where TRL's mode is by
+        sequence, as its `_generate_and_score_completions` makes and logs them. `logps`: (completions, tokens)."""
         mask, sampled = batch["completion_mask"].bool(), batch["sampling_per_token_logps"]
         known = mask & ~sampled.isnan()
         difference = torch.where(known, logps - sampled, 0.0)

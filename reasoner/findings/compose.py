@@ -44,9 +44,8 @@ _STAYING = frozenset(("not", "exist", "persist", "remain", "now", "still", "well
 
 def compose(tokens: Sequence[Token], found: Sequence[Term]) -> tuple[list[Term], list[Term]]:
     """The items for scopes and attributes, and the marks that act on clauses, both in order."""
-    if all(term.roles.keys().isdisjoint(_COMPOSED) for term in found) and all(
-        t.text not in ("than", "over") for t in tokens
-    ):
+    plain = all(term.roles.keys().isdisjoint(_COMPOSED) for term in found)
+    if plain and all(token.text not in ("than", "over") for token in tokens):
         return list(found), []
     items: list[Term] = []
     marks: list[Term] = []
@@ -267,7 +266,7 @@ def _asserts(tokens: Sequence[Token], found: Sequence[Term], n: int) -> bool:
 
 
 def _opens_doubt(tokens: Sequence[Token], term: Term) -> bool:
-    """Whether a term before "whether" may say that it is open: "it is unclear whether", "what I cannot tell is whether"."""
+    """Whether a term before "whether" may say that it is open: "it is unclear whether", "what I cannot tell is"."""
     return "quality" in term.roles or tokens[0].text == "what"
 
 
