@@ -80,8 +80,8 @@ class _Line(NamedTuple):
 
 
 def read_reasoning(text: str) -> list[Sentence]:
-    """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`. Boxes, and what is
-    struck through, are blanks in its words (`rewards.radrscore.places` reads them)."""
+    """The sentences and headings of a reasoning text with what each asserts; offsets are in `text`. Boxes
+    (`rewards.radrscore.places` reads them) and what is struck through are blanks in its words."""
     text = without_boxes(text)
     if "~~" in text:
         text = _STRUCK.sub(lambda match: " " * len(match.group()), text)
