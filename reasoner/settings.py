@@ -68,7 +68,9 @@ def distinct(names: list[str]) -> list[str]:
 
 def explain(error: ValidationError, schema: type[Section]) -> str:
     """The first problem in one line; for an unknown key, the nearest known one of its section."""
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # A misspelt key is missing, too.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     path = [str(part) for part in problem["loc"] if part != "[key]"]  # pydantic's mark of a wrong key
     where = ".".join(path)
     if problem["type"] == "extra_forbidden":

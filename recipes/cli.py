@@ -159,8 +159,10 @@ def run(argv: Sequence[str] | None) -> int:
     if rest and args.command not in (*TRAINED, "serve"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if args.command == "doctor":
-        from recipes import doctor
+        from recipes import doctor, known_recipes
 
+        if args.recipe not in known_recipes() and not os.path.isfile(args.recipe):
+            parser.error(f"--recipe: '{args.recipe}' is no recipe; known: {', '.join(known_recipes())}, or a file")
         return doctor.run(quick=args.quick, servers=args.server, recipe=args.recipe)
     try:
         from recipes import commands

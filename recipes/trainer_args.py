@@ -37,6 +37,8 @@ def check_trainer_args(cls: type, mapping: Mapping[str, Any], where: str, option
             words = {True: f"; write --{key} VALUE", False: "; YAML reads no as false: quote it twice, '\"no\"'"}
             fix = words[value] if isinstance(value, bool) else ""
             raise UserError(f"{where}.{key}: {told[:1].lower()}{told[1:]} (got {value!r:.60}){fix}") from error
+        if key == "max_steps" and _is_number(value) and value < 1 and value != -1:
+            raise UserError(f"{where}.{key}: must be more than 0, or -1 to count epochs (got {value})")
         default: Any = known[key].default
         if (key in _COUNTS and value == 0) or (_is_number(value) and _is_number(default) and value < 0 < default):
             raise UserError(f"{where}.{key}: must be more than 0 (got {value})")

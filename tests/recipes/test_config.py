@@ -75,6 +75,7 @@ def test_a_recipe_survives_its_own_dump(tmp_path):
         ("phantom", ["grpo.rewardz.answer=1"], "unknown key 'grpo.rewardz'; did you mean 'rewards'?"),
         ("phantom", ["model.lora.rank=8"], "unknown key 'model.lora.rank'; known: r, alpha, dropout, target_modules"),
         ("phantom", ["modle.base=x"], "unknown key 'modle'; did you mean 'model'?"),
+        ("phantom", ["grpo.held_out={evry: 5}"], "unknown key 'grpo.held_out.evry'; did you mean 'every'?"),
         ("phantom", ["eval.samples=many"], "eval.samples: input should be a valid integer"),
         ("phantom", ["model.dtype=float8"], "model.dtype: input should be 'auto', 'float32'"),
         ("phantom", ["seed"], "write it as section.key=value"),
@@ -250,6 +251,15 @@ def test_trainer_flags():
     ]
     with pytest.raises(UserError, match="unexpected argument 'stray'"):
         trainer_flags(["--bf16", "true", "stray"], "sft")
+
+
+@pytest.mark.parametrize("steps", [-5, 0])
+def test_steps_below_one_are_refused_but_for_the_mark_of_epochs(steps):
+    from trl import SFTConfig
+
+    check_trainer_args(SFTConfig, {"max_steps": -1}, "sft.trainer")
+    with pytest.raises(UserError, match=r"sft\.trainer\.max_steps: must be more than 0, or -1 to count epochs"):
+        check_trainer_args(SFTConfig, {"max_steps": steps}, "sft.trainer")
 
 
 def test_an_unknown_trainer_key_gets_the_nearest():

@@ -139,3 +139,10 @@ def test_a_library_that_training_needs_and_does_not_load_is_one_line(stage, modu
 def test_a_server_that_does_not_answer_is_named_with_the_fix():
     [check] = doctor.asked(["http://127.0.0.1:9"], "phantom")
     assert check.status == "fix" and "http://127.0.0.1:9" in check.found and "start it" in check.fix
+
+
+def test_a_recipe_that_is_none_is_refused(capsys):
+    from recipes.cli import main
+
+    assert main(["doctor", "--recipe", "nope", "--quick"]) == 2
+    assert "'nope' is no recipe; known: chestx_reasoner_7b" in capsys.readouterr().err
