@@ -65,9 +65,10 @@ def _merged(tokens: Sequence[Token], found: Sequence[Term]) -> Iterator[Term]:
     while n < len(found):
         term = found[n]
         roles = term.roles
-        if newly := _newly(tokens, found, n) or _unlike(tokens, found, n):
-            yield newly[0]
-            n = newly[1]
+        denies = tokens[term.first].text in ("not", "never")
+        if denies and (apart := _newly(tokens, found, n) or _unlike(tokens, found, n)):
+            yield apart[0]
+            n = apart[1]
             continue
         if roles.keys().isdisjoint(_COMPOSED):
             speaks = -1 if "concept" in roles or "quality" in roles else speaks
@@ -214,8 +215,7 @@ def _approximated(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tup
 def _newly(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
     """What was not there before, as one term with the index of the next: "that was not present on the prior film"."""
     first = found[n].first
-    words = [token.text for token in tokens[max(first - 2, 0) : found[n].last]]
-    if len(words) < 3 or words[0] not in ("that", "which") or words[1] not in _THEN or words[2] not in ("not", "never"):
+    if first < 2 or tokens[first - 2].text not in ("that", "which") or tokens[first - 1].text not in _THEN:
         return None
     for k in range(n + 1, min(n + NEAR, len(found))):
         roles = found[k].roles
@@ -229,7 +229,7 @@ def _newly(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term
 def _unlike(tokens: Sequence[Token], found: Sequence[Term], n: int) -> tuple[Term, int] | None:
     """A denial that it looks so, as one term with the index of the next: "does not look to me as though there is"."""
     first = found[n].first
-    if tokens[first].text != "not" or "negator" not in found[n].roles:
+    if "negator" not in found[n].roles:
         return None
     words = [token.text for token in tokens[first : first + 2 * FAR]]
     end = next((k for k in range(2, len(words)) if words[k - 1] == "as" and words[k] in ("if", "though")), 0)

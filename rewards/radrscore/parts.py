@@ -152,7 +152,7 @@ def _share(items: Sequence[Item]) -> float:
         if credit is not None:
             earned += credit * weight
             total += weight
-    return min(earned / total, 1.0) if total else 0.0  # the sum of shares may round up
+    return earned / total if total else 0.0
 
 
 def _verdict(part: str, credit: float | None, match: Match | None) -> Verdict:

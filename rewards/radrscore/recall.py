@@ -110,7 +110,8 @@ def recall(sentences: Sequence[Sentence], reference: Reference, labels: Labels) 
         weight, got = _weigh(topic, some, found, said)
         if weight:
             best = best_of([each.match for each in found]) if found else SILENT
-            yield Recalled(topic.sentence, focus * got / weight if heard else 0.0, weight, best)
+            share = min(focus * got / weight, 1.0) if heard else 0.0  # the same terms, summed in another order
+            yield Recalled(topic.sentence, share, weight, best)
 
 
 def _another(times: int) -> float:

@@ -13,10 +13,9 @@ from benchmarks.reading_grammar.mutations import REPORTS
 from benchmarks.reading_grammar.sentences import constructions
 from benchmarks.reading_grammar.split import held_back
 
-#: The share of constructions that must be read right; to be raised whenever the reader reads better. That of sentences
-#: was 0.97 before 331 constructions joined them that had been misread, a third of which still are.
+#: The share of constructions that must be read right; to be raised whenever the reader reads better.
 FLOORS = {
-    "sentence": 0.91,
+    "sentence": 0.97,
     "text": 0.95,
     "layout": 0.95,
     "layout_score": 0.95,
@@ -25,6 +24,8 @@ FLOORS = {
     "pair": 0.98,
     "hollow": 0.97,
 }
+#: The share of those that were once misread.
+SEEN = 0.68
 
 
 @cache
@@ -40,9 +41,18 @@ def first_cases() -> dict[tuple[str, str], Case]:
 def test_constructions_are_read_as_a_person_reads(kind):
     if kind == "mutation" and not REPORTS.exists():
         pytest.skip(f"{REPORTS} is not here")
-    result = measure(case for case in first_cases().values() if case.kind == kind and not case.held_back)
+    chosen = (case for case in first_cases().values() if case.kind == kind and not case.held_back)
+    result = measure(case for case in chosen if not case.construction.endswith("*"))
     right, total = result["kinds"][kind]
     assert right / total >= FLOORS[kind], result["failures"]
+
+
+def test_what_was_once_misread_is_read_by_now():
+    """Constructions that joined the grammar because they were misread (`*`)."""
+    seen = [case for case in first_cases().values() if case.kind == "sentence" and case.construction.endswith("*")]
+    result = measure(seen)
+    right, total = result["kinds"]["sentence"]
+    assert total > 300 and right / total >= SEEN, result["failures"]
 
 
 def test_every_kind_has_a_floor():
